@@ -1,0 +1,249 @@
+"""
+What a task fails with.
+
+::
+
+    OperationsError(AirflowException)
+    ├ OperationFailed              the operation is over, with an error
+    │ ├ OperationFailedFinal       ... and a retry would not help
+    │ └ OperationCancelled         code 1
+    │   └ OperationCancelledFinal  ... by somebody else
+    ├ OperationTimeout             still running when the time was up
+    │ └ OperationSensorTimeout     ... in a sensor; also AirflowSensorTimeout
+    ├ OperationsCallError          a request brought no usable answer
+    │ └ OperationsCallErrorFinal   ... and asking again would not help
+    └ OperationEventError          a trigger event that can't be read
+
+The ``Final`` classes are ``AirflowFailException`` too: Airflow doesn't retry them. Facts are attributes, all of
+it survives pickling, and the text says what failed, which operation, and what the server said.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
+
+from airflow_provider_operations.operation import Code, Operation, Status
+from airflow_provider_operations.outcome import Kind, Outcome, cancelled
+from airflow_provider_operations.rendering import clip, printable, render_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_operations.wire import CallFailure
+
+__all__ = [
+    "WORTH_A_RETRY",
+    "OperationCancelled",
+    "OperationCancelledFinal",
+    "OperationEventError",
+    "OperationFailed",
+    "OperationFailedFinal",
+    "OperationSensorTimeout",
+    "OperationTimeout",
+    "OperationsCallError",
+    "OperationsCallErrorFinal",
+    "OperationsError",
+    "error_of",
+    "error_of_call",
+]
+
+
+class OperationsError(AirflowException):
+    """Base class of everything that a task of this provider fails with."""
+
+    operation: Operation | None = None
+    """The final operation, or the last one seen."""
+    status: Status | None = None
+    """What the server said."""
+
+    @property
+    def code(self) -> Code | int | None:
+        """The error code; an int where the number is not in ``google.rpc.Code``."""
+        return self.status.code if self.status else None
+
+    @property
+    def retry_delay(self) -> timedelta | None:
+        """How long the server asks to wait before trying again."""
+        return self.status.retry_delay if self.status else None
+
+
+class OperationFailed(OperationsError):
+    """
+    The operation ended with an error.
+
+    :param operation: the final operation; its ``error`` is set.
+    """
+
+    operation: Operation
+    status: Status
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation)
+        self.operation = operation
+        self.status = operation.error or Status()
+
+    @property
+    def reason(self) -> str | None:
+        """``ErrorInfo.reason``, the machine-readable name of the cause, e.g. ``CPU_QUOTA_EXCEEDED``."""
+        return self.status.reason
+
+    def __str__(self) -> str:
+        """Return the whole Status as text."""
+        verb = "was cancelled" if isinstance(self, OperationCancelled) else "failed"
+        return f"Operation {_shown(self.operation.name)} {verb}: {render_status(self.status)}"
+
+
+class OperationFailedFinal(OperationFailed, AirflowFailException):
+    """The operation ended with an error that a retry would only repeat."""
+
+
+class OperationCancelled(OperationFailed):
+    """The operation was cancelled (code 1), in consequence of this task's own kill or time-out."""
+
+
+class OperationCancelledFinal(OperationCancelled, OperationFailedFinal):
+    """The operation was cancelled (code 1) by somebody else."""
+
+
+class OperationTimeout(OperationsError):
+    """
+    The operation was still running when the time was up.
+
+    :param name: the operation.
+    :param waited: how long was waited for it.
+    :param last_seen: the operation as last seen, or None.
+    :param note: what became of it, e.g. "it has been cancelled".
+    """
+
+    def __init__(
+        self, name: str, waited: timedelta, last_seen: Operation | None = None, note: str | None = None
+    ) -> None:
+        super().__init__(name, waited, last_seen, note)
+        self.name = name
+        self.waited = waited
+        self.last_seen = self.operation = last_seen
+        self.note = note
+
+    def __str__(self) -> str:
+        """Return how long was waited and how far the operation was."""
+        waited = timedelta(seconds=int(self.waited.total_seconds()))
+        text = f"Operation {_shown(self.name)} was not over after {waited}"
+        if self.last_seen and not self.last_seen.done:
+            text += f"; last seen: {clip(printable(str(self.last_seen.progress))) or 'running'}"
+        return f"{text}; {self.note}" if self.note else text
+
+
+class OperationSensorTimeout(OperationTimeout, AirflowSensorTimeout):
+    """The sensor's time was up; as with every Airflow sensor, not retried."""
+
+
+class OperationsCallError(OperationsError):
+    """
+    A request brought no usable answer: refused, unreadable, or none at all for longer than is borne.
+
+    :param failure: what is known of the last attempt.
+    :param name: the operation it was about, where it was about one.
+    """
+
+    status: Status
+
+    def __init__(self, failure: CallFailure, name: str | None = None) -> None:
+        super().__init__(failure, name)
+        self.failure = failure
+        self.name = name
+        self.http_status = failure.http_status
+        self.status = failure.status
+        self.method = failure.method
+        self.url = failure.url
+        self.attempts = failure.attempts
+
+    @property
+    def retry_delay(self) -> timedelta | None:
+        """Retry-After, or RetryInfo in the error body."""
+        return self.failure.retry_after
+
+    def __str__(self) -> str:
+        """Return request, HTTP status, what the body said or its first characters."""
+        failure = self.failure
+        text = f"{failure.method} {failure.url} failed: {failure.problem}"
+        if failure.status.message != failure.problem or failure.status.details:
+            text += f": {render_status(failure.status)}"
+        if failure.attempts > 1:
+            text += f" (attempt {failure.attempts})"
+        if challenge := failure.headers.get("www-authenticate"):
+            text += f"\n  www-authenticate: {printable(challenge)[:300]}"
+        if failure.excerpt:
+            text += f"\n  the body began: {failure.excerpt}"
+        return clip(text)
+
+
+class OperationsCallErrorFinal(OperationsCallError, AirflowFailException):
+    """A request was refused, or answered unreadably, in a way that repeating it won't change."""
+
+
+class OperationEventError(OperationsError):
+    """The trigger's event can't be read, so nothing is known of the operation."""
+
+
+WORTH_A_RETRY = frozenset(
+    {
+        Code.UNKNOWN,
+        Code.DEADLINE_EXCEEDED,
+        Code.RESOURCE_EXHAUSTED,
+        Code.ABORTED,
+        Code.INTERNAL,
+        Code.UNAVAILABLE,
+    }
+)
+"""Errors of an operation after which starting it again may succeed."""
+
+
+def error_of_call(failure: CallFailure, name: str | None = None) -> OperationsCallError:
+    """Return the exception for a failed call: final unless the failure may pass."""
+    return (OperationsCallError if failure.may_pass else OperationsCallErrorFinal)(failure, name)
+
+
+def error_of(
+    outcome: Outcome,
+    *,
+    final: Callable[[Operation], bool],
+    timeout_class: type[OperationTimeout] = OperationTimeout,
+    note: str | None = None,
+) -> OperationsError | None:
+    """
+    Return the exception that an outcome calls for; the one place where that is decided.
+
+    :param final: tells of a failed operation whether its error is final.
+    :param note: what became of an operation that timed out.
+    :return: ``None`` for success.
+    """
+    if outcome.kind is Kind.TIMED_OUT:
+        waited = timedelta(seconds=outcome.waited_s)
+        return timeout_class(outcome.name, waited, outcome.operation, note)
+    if outcome.kind is Kind.UNREACHABLE and outcome.failure:
+        error = error_of_call(outcome.failure, outcome.name)
+        error.operation = outcome.operation
+        return error
+    operation = outcome.operation
+    if outcome.kind is not Kind.DONE or operation is None or not operation.done:
+        return OperationEventError(
+            f"the outcome of operation {_shown(outcome.name)} is incomplete: {outcome}"
+        )
+    if operation.error is None:
+        return None
+    if not operation.name:
+        operation = Operation.from_json({**operation.to_json(), "name": outcome.name})
+    if cancelled(operation):
+        return (OperationCancelledFinal if final(operation) else OperationCancelled)(operation)
+    return (OperationFailedFinal if final(operation) else OperationFailed)(operation)
+
+
+def _shown(name: str) -> str:
+    return printable(name)[:300] or "(without a name)"

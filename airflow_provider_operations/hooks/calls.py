@@ -1,0 +1,197 @@
+"""What the sync and the async hook share: arguments, requests made, answers read, failures told apart."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_operations import __version__
+from airflow_provider_operations.exceptions import error_of, error_of_call
+from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
+from airflow_provider_operations.outcome import Kind, Outcome, Watch
+from airflow_provider_operations.polling import Outage, Schedule
+from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.wire import Answer, CallFailure, Request, read_json, read_operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_operations.connection import Settings
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Longest answer that is read, decompressed."""
+
+CONNECT_TIMEOUT_S = 10.0
+CHUNK_BYTES = 64 * 1024
+
+_USER_AGENT = f"airflow-provider-operations/{__version__}"
+
+T = TypeVar("T")
+
+
+class OperationsCalls:
+    """What both hooks share: their arguments, and how requests are made and answers read."""
+
+    operations_conn_id: str
+    retries: Retries
+    _overrides: dict[str, Any]
+
+    def _keep_arguments(
+        self,
+        operations_conn_id: str,
+        base_url: str | None,
+        path_prefix: str | None,
+        cancel_suffix: str | None,
+        cancel_method: str | None,
+        error_format: int | None,
+        retries: Retries | None,
+    ) -> None:
+        self.operations_conn_id = operations_conn_id
+        self.retries = retries or Retries()
+        self._overrides = {
+            "base_url": base_url,
+            "path_prefix": path_prefix,
+            "cancel_suffix": cancel_suffix,
+            "cancel_method": cancel_method,
+            "error_format": error_format,
+        }
+
+    @staticmethod
+    def _headers(settings: Settings, request: Request) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **settings.headers}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return {**headers, **request.headers}
+
+    @staticmethod
+    def _payload(request: Request) -> bytes | None:
+        return None if request.body is None else jsonlib.dumps(request.body).encode()
+
+    @staticmethod
+    def _read(request: Request, settings: Settings, answer: Answer | CallFailure) -> Any:
+        if isinstance(answer, CallFailure):
+            return answer
+        return read_json(request, settings.service.base_url, answer, _now())
+
+    @staticmethod
+    def _read_operation(
+        request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> Operation | CallFailure:
+        if isinstance(answer, CallFailure):
+            return answer
+        return read_operation(request, settings.service.base_url, answer, _now())
+
+    @staticmethod
+    def _read_started(
+        request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> Operation | CallFailure:
+        started = OperationsCalls._read_operation(request, settings, answer)
+        if isinstance(started, Operation) and not started.name and not started.done:
+            problem = "the answer is an operation without a name that isn't done; it can't be asked for"
+            url = request.url(settings.service.base_url)
+            return CallFailure(request.method, url, 200, Status(Code.UNKNOWN, problem), problem)
+        return started
+
+    @staticmethod
+    def _read_page(
+        request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> tuple[list[Operation], str] | CallFailure:
+        page = OperationsCalls._read(request, settings, answer)
+        if isinstance(page, CallFailure):
+            return page
+        try:
+            operations = [Operation.from_json(item) for item in page.get("operations") or []]
+            token = page.get("nextPageToken") or ""
+            if not isinstance(token, str):
+                raise MalformedOperation("its nextPageToken is not text")  # noqa: TRY301  as the others
+        except (AttributeError, TypeError, MalformedOperation) as error:
+            problem = f"the answer is no list of operations: {error}"
+            url = request.url(settings.service.base_url)
+            return CallFailure(request.method, url, 200, Status(Code.UNKNOWN, problem), problem)
+        return operations, token
+
+    @staticmethod
+    def _verdict_on_connection(settings: Settings, seen: object) -> tuple[bool, str]:
+        where = settings.service.base_url
+        if not isinstance(seen, CallFailure):
+            return True, f"{where} lists operations"
+        if seen.http_status in {400, 404, 405, 501}:
+            return True, f"{where} answers, but lists no operations ({seen.problem}: {seen.status.code_name})"
+        return False, str(error_of_call(seen))
+
+    @staticmethod
+    def _unexpected(request: Request, settings: Settings, error: BaseException) -> CallFailure:
+        """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
+        return CallFailure.no_answer(
+            request, settings.service.base_url, cause_of(error), sent=False, may_pass=False
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def cause_of(error: BaseException) -> str:
+    """Name the innermost cause: what wraps it repeats URLs, and queries may hold keys."""
+    seen = {id(error)}
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, BaseException):
+            inner = error.__cause__ or error.__context__
+        if inner is None:
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        if not isinstance(inner, BaseException) or id(inner) in seen:
+            return f"{type(error).__name__}: {error}"[:300] if str(error) else type(error).__name__
+        seen.add(id(inner))
+        error = inner
+
+
+def wanted(result: T | CallFailure, name: str | None = None) -> T:
+    """Return the result of a call, or raise what its failure calls for."""
+    if isinstance(result, CallFailure):
+        raise error_of_call(result, name)
+    return result
+
+
+def watch_of(
+    name: str,
+    poke_interval: timedelta | float,
+    timeout: timedelta | float | None,
+    outage_tolerance: timedelta | float,
+) -> Watch:
+    """Return a watch that begins now."""
+    now = time.time()
+    return Watch(
+        name,
+        Schedule(maximum_s=as_timedelta(poke_interval).total_seconds()),
+        Outage(as_timedelta(outage_tolerance).total_seconds()),
+        started_epoch_s=now,
+        deadline_epoch_s=None if timeout is None else now + as_timedelta(timeout).total_seconds(),
+    )
+
+
+def finished(outcome: Outcome) -> Operation:
+    """Return the operation of an outcome, or raise what a wait without an end calls for."""
+    if outcome.kind is Kind.DONE and outcome.operation:
+        return outcome.operation
+    error = error_of(outcome, final=lambda _: False)
+    assert error is not None  # noqa: S101  only DONE is success
+    raise error
+
+
+def as_timedelta(value: timedelta | float) -> timedelta:
+    """Take seconds where a number was given, as Airflow does."""
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+
+def secrets_of(settings: Settings) -> Iterator[str]:
+    """Yield what must not be logged: the credentials in the headers that are sent."""
+    for name, value in settings.headers.items():
+        if name.lower() == "authorization":
+            yield value.partition(" ")[2] or value
+
+
+class TooLargeError(Exception):
+    """An answer is larger than what is read."""

@@ -1,0 +1,341 @@
+"""The hook for workers, on requests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import tenacity
+from airflow.providers.common.compat.sdk import mask_secret
+from airflow.providers.http.hooks.http import HttpHook
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
+from airflow_provider_operations.hooks.calls import (
+    CHUNK_BYTES,
+    CONNECT_TIMEOUT_S,
+    MAX_BODY_BYTES,
+    OperationsCalls,
+    TooLargeError,
+    as_timedelta,
+    cause_of,
+    finished,
+    secrets_of,
+    wanted,
+    watch_of,
+)
+from airflow_provider_operations.outcome import Outcome, Watch
+from airflow_provider_operations.wire import Answer, CallFailure, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import timedelta
+    from types import TracebackType
+
+    from airflow_provider_operations.operation import Operation
+    from airflow_provider_operations.retries import Retries
+
+T = TypeVar("T")
+
+
+class OperationsHook(OperationsCalls, HttpHook):
+    """
+    Get, cancel, list, delete, wait for and start operations.
+
+    Requests that failed in a way that may pass (no connection, time-out, 408, 429, 5xx but 501) are repeated;
+    a start only where it can't start twice.
+
+    :param operations_conn_id: connection of type ``operations``.
+    :param base_url: instead of the connection's; another origin must be in its ``allowed_hosts``.
+    :param path_prefix: instead of the connection's (there by default ``v1``).
+    :param cancel_suffix: instead of the connection's (by default ``:cancel``).
+    :param cancel_method: instead of the connection's (by default POST).
+    :param error_format: 1 or 2: ask for Google's error format (``$.xgafv``).
+    :param retries: how failed requests are repeated.
+
+    Every call raises ``OperationsCallError`` (or its Final twin) when it brings no usable answer, and
+    ``InvalidName``, ``InvalidConnection`` or ``AirflowNotFoundException`` before anything is sent.
+    """
+
+    conn_name_attr = "operations_conn_id"
+    default_conn_name = "operations_default"
+    conn_type = "operations"
+    hook_name = "Long-Running Operations"
+
+    def __init__(
+        self,
+        operations_conn_id: str = default_conn_name,
+        *,
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        retries: Retries | None = None,
+    ) -> None:
+        super().__init__(http_conn_id=operations_conn_id)
+        self._keep_arguments(
+            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
+        )
+        self._settings: Settings | None = None
+        self._session: requests.Session | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What the connection says, looked up once."""
+        if self._settings is None:
+            connection = self.get_connection(self.operations_conn_id)
+            settings = read_settings(
+                ConnectionFields.of(connection, connection.extra_dejson), self._overrides
+            )
+            for secret in secrets_of(settings):
+                mask_secret(secret)
+            self._settings = settings
+            self.base_url = settings.service.base_url
+            self._base_url_initialized = True
+        return self._settings
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> requests.Session:
+        """Return a session with the connection's headers, proxies and TLS settings, and nothing else of it."""
+        settings = self.settings
+        session = requests.Session()
+        session.headers.update({**settings.headers, **(headers or {})})
+        session.verify = settings.verify
+        session.proxies.update(settings.proxies)
+        # Without an auth of its own, requests would look for one in ~/.netrc.
+        session.auth = _leave_as_is
+        session.mount("http://", self.keep_alive_adapter)
+        session.mount("https://", self.keep_alive_adapter)
+        # HttpHook.run takes from here what it passes on.
+        self.merged_extra = {
+            "timeout": settings.timeout_s,
+            "allow_redirects": False,
+            **(extra_options or {}),
+        }
+        return session
+
+    def detached(self) -> OperationsHook:
+        """Return a hook that shares the settings but no session: for a signal handler or another thread."""
+        hook = OperationsHook(self.operations_conn_id, retries=self.retries)
+        hook._settings = self.settings
+        return hook
+
+    def close(self) -> None:
+        """Close the session; the next call opens another."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> OperationsHook:
+        """Use the hook as a context manager that closes its session."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the session."""
+        self.close()
+
+    # --- calls ---------------------------------------------------------------------------------------------
+
+    def get_operation(self, name: str) -> Operation:
+        """Return the operation's latest state."""
+        request = self.settings.service.get_operation(name)
+        return wanted(self._call(request, self._read_operation), name)
+
+    def cancel_operation(self, name: str) -> None:
+        """
+        Ask the server to cancel the operation; success means asked, not cancelled.
+
+        :raises OperationsCallErrorFinal: among others with ``Code.UNIMPLEMENTED``: the server can't cancel.
+        """
+        wanted(self.try_cancel(name), name)
+
+    def delete_operation(self, name: str) -> None:
+        """Tell the server that nobody is interested in the result any more; this doesn't cancel."""
+        wanted(self._call(self.settings.service.delete_operation(name), self._read), name)
+
+    def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
+        """
+        Let the server wait until the operation is over, at most ``timeout`` (seconds if a number).
+
+        :return: the latest state, which may still be running.
+        """
+        request = self.settings.service.wait_operation(name, as_timedelta(timeout))
+        return wanted(self._call(request, self._read_operation), name)
+
+    def list_operations(
+        self,
+        parent: str,
+        filter: str | None = None,  # noqa: A002  as the protocol spells it
+        page_size: int | None = None,
+    ) -> Iterator[Operation]:
+        """
+        Iterate over the operations under a parent, page after page.
+
+        :param parent: e.g. ``projects/p/locations/l``; empty for all of the service.
+        :param filter: in the service's filter language, e.g. ``done=false``.
+        """
+        token: str | None = None
+        while True:
+            request = self.settings.service.list_operations(parent, filter, page_size, token)
+            operations, next_token = wanted(self._call(request, self._read_page))
+            yield from operations
+            if not next_token or next_token == token:
+                return
+            token = next_token
+
+    def start_operation(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+        retries: Retries | None = None,
+    ) -> Operation:
+        """
+        Make a call that answers with an operation.
+
+        :param path: below the prefix; with a leading ``/`` below the base URL instead.
+        :param json: any JSON value for the body.
+        :param repeatable: true only when a request id in it lets the server recognise a repetition.
+        """
+        request = self.settings.service.start_operation(
+            path, method=method, body=json, params=params, headers=headers, repeatable=repeatable
+        )
+        return wanted(self._call(request, self._read_started, retries))
+
+    def wait_until_done(
+        self,
+        name: str,
+        *,
+        poke_interval: timedelta | float = 30.0,
+        timeout: timedelta | float | None = None,
+        outage_tolerance: timedelta | float = 600.0,
+    ) -> Operation:
+        """
+        Poll until the operation is over, however it ended.
+
+        :param poke_interval: longest pause between polls; they begin at 1 s.
+        :param outage_tolerance: how long the server may not answer.
+        :raises OperationTimeout: still running after ``timeout``.
+        :raises OperationsCallError: no answer for ``outage_tolerance``, or one that asking again won't change.
+        """
+        return finished(self.watch(watch_of(name, poke_interval, timeout, outage_tolerance)))
+
+    # --- calls that return failures as values ----------------------------------------------------------------
+
+    def poll(self, name: str) -> Operation | CallFailure:
+        """Ask once for the operation."""
+        request = self.settings.service.get_operation(name)
+        return self._read_operation(request, self.settings, self._exchange(request))
+
+    def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
+        """Ask for the cancellation; return what went wrong, if anything."""
+        result = self._call(self.settings.service.cancel_operation(name), self._read, retries)
+        return result if isinstance(result, CallFailure) else None
+
+    def watch(self, watch: Watch) -> Outcome:
+        """Poll until the watch says that it's over, logging what is new."""
+        while True:
+            verdict = watch.judge(self.poll(watch.name), time.time())
+            for line in watch.take_news():
+                self.log.info("%s", line)
+            if isinstance(verdict, Outcome):
+                return verdict
+            time.sleep(verdict)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """List one operation; a server that has no list is reachable all the same."""
+        try:
+            request = self.settings.service.list_operations("", None, 1, None)
+            seen = self._read_page(request, self.settings, self._exchange(request))
+            return self._verdict_on_connection(self.settings, seen)
+        except Exception as error:  # noqa: BLE001  the UI shows the text, whatever went wrong
+            return False, str(error)
+        finally:
+            self.close()
+
+    # --- sending ---------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        request: Request,
+        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        retries: Retries | None = None,
+    ) -> T | CallFailure:
+        def attempt() -> T | CallFailure:
+            return read(request, self.settings, self._exchange(request))
+
+        return tenacity.Retrying(**(retries or self.retries).options(request))(attempt)
+
+    def _exchange(self, request: Request) -> Answer | CallFailure:
+        """Send a request once."""
+        settings = self.settings
+        base_url = settings.service.base_url
+        if self._session is None:
+            self._session = self.get_conn()
+        session = self._session
+        timeout_s = request.timeout_s or settings.timeout_s
+
+        def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
+            return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
+
+        try:
+            with session.request(
+                request.method,
+                base_url + request.target,
+                data=self._payload(request),
+                headers=self._headers(settings, request),
+                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = self._body(response, timeout_s)
+        except TooLargeError as error:
+            return no_answer(error, sent=True, may_pass=False)
+        except requests.exceptions.SSLError as error:
+            return no_answer(error, sent=False, may_pass="CERTIFICATE_VERIFY_FAILED" not in str(error))
+        except requests.exceptions.ConnectTimeout as error:
+            return no_answer(error, sent=False)
+        except requests.exceptions.ConnectionError as error:
+            return no_answer(error, sent=not _never_connected(error))
+        except (
+            requests.exceptions.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+            requests.exceptions.ContentDecodingError,
+        ) as error:
+            return no_answer(error, sent=True)
+        except (requests.exceptions.RequestException, OSError, ValueError) as error:
+            return self._unexpected(request, settings, error)
+        return Answer(response.status_code, response.headers, body)
+
+    @staticmethod
+    def _body(response: requests.Response, timeout_s: float) -> bytes:
+        """Read the body within the size limit and, as requests counts each read alone, the time limit."""
+        deadline = time.monotonic() + timeout_s
+        body = bytearray()
+        for chunk in response.iter_content(CHUNK_BYTES):
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+            if time.monotonic() > deadline:
+                raise requests.exceptions.ReadTimeout(f"the answer was not complete after {timeout_s:g} s")
+        return bytes(body)
+
+
+def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Do what an auth object of requests does when there is nothing to add."""
+    return request
+
+
+def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
+    """Return whether no connection came about, so that the request can't have reached the server."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, NewConnectionError | ConnectTimeoutError)

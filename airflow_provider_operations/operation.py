@@ -1,0 +1,341 @@
+"""
+The long-running operation as a value.
+
+Sources: https://google.aip.dev/151, ``google/longrunning/operations.proto``, ``google/rpc/status.proto``,
+``google/rpc/code.proto``. Needs neither Airflow nor an HTTP client.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from google.protobuf.message import Message
+
+    MessageT = TypeVar("MessageT", bound=Message)
+
+__all__ = ["Code", "MalformedOperation", "Operation", "Progress", "Status", "detail_fields", "detail_type"]
+
+
+class MalformedOperation(ValueError):
+    """JSON that is not an operation; the text says which field, and what stood there."""
+
+
+class Code(IntEnum):
+    """``google.rpc.Code``."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+    @classmethod
+    def parse(cls, value: object) -> Code | int | None:
+        """
+        Read a code as servers write it: number, numeric text or name.
+
+        :return: a ``Code`` where known, the int where not, ``None`` where there is no code in it.
+        """
+        if isinstance(value, str) and value.upper() in cls.__members__:
+            return cls[value.upper()]
+        number = _whole_number(value)
+        if number is None:
+            return None
+        return cls(number) if number in cls._value2member_map_ else number
+
+
+class Progress(NamedTuple):
+    """How far an operation is, read from its metadata."""
+
+    percent: float | None
+    """0 to 100."""
+    message: str | None
+
+    def __str__(self) -> str:
+        """Return e.g. ``42 %, copying``; empty when nothing is known."""
+        percent = None if self.percent is None else f"{self.percent:.4g} %"
+        return ", ".join(part for part in (percent, self.message) if part)
+
+
+@dataclass(frozen=True)
+class Status:
+    """
+    ``google.rpc.Status``: why something failed.
+
+    :param code: a ``Code`` where known, else the number that came.
+    :param details: the JSON values exactly as they came.
+    :param other: fields beside code, message and details, such as ``errors`` of Google's error format 1.
+    """
+
+    code: Code | int = Code.UNKNOWN
+    message: str = ""
+    details: list[Any] = field(default_factory=list)
+    other: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: object) -> Status:
+        """
+        Read a Status in whatever shape came; nothing is dropped and nothing is refused.
+
+        An error without a usable code, or with code 0, is UNKNOWN: the fact that it is an error counts more.
+
+        :param value: ``{"code": int, "message": str, "details": [{"@type": str, ...}]}``, or anything else.
+        """
+        if not isinstance(value, dict):
+            return cls(message=value if isinstance(value, str) else "", details=_as_details(value))
+        other = dict(value)
+        sent_code, message = other.pop("code", None), other.pop("message", None)
+        details = _as_list(other.pop("details", None))
+        code = Code.parse(sent_code)
+        if code is None:
+            code = Code.parse(other.get("status"))
+            if sent_code is not None:
+                other["codeAsSent"] = sent_code
+        if not isinstance(message, str):
+            message = "" if message is None else json.dumps(message)
+        return cls(code or Code.UNKNOWN, message, details, other)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the Status as JSON; ``from_json`` of it is equal."""
+        body: dict[str, Any] = {**self.other, "code": int(self.code), "message": self.message}
+        if self.details:
+            body["details"] = self.details
+        return body
+
+    @property
+    def code_name(self) -> str:
+        """``RESOURCE_EXHAUSTED (8)``; ``code 99`` for a number that the standard does not know."""
+        return f"{self.code.name} ({self.code.value})" if isinstance(self.code, Code) else f"code {self.code}"
+
+    def find(self, message_class: type[MessageT]) -> MessageT | None:
+        """
+        Return the first detail of this type as the official protobuf message.
+
+        :param message_class: e.g. ``google.rpc.error_details_pb2.ErrorInfo``.
+        :return: ``None`` when there is none that can be read as such.
+        """
+        from google.protobuf import json_format
+
+        wanted = message_class.DESCRIPTOR.full_name
+        for fields in self._fields_of(wanted):
+            try:
+                message = message_class()
+                json_format.ParseDict(fields, message, ignore_unknown_fields=True)
+            except json_format.ParseError:
+                continue
+            return message  # type: ignore[no-any-return]  # protobuf has no types here
+        return None
+
+    @property
+    def retry_delay(self) -> timedelta | None:
+        """How long the server asks to wait before trying again (``google.rpc.RetryInfo``)."""
+        delays = (_duration(fields.get("retryDelay")) for fields in self._fields_of("google.rpc.RetryInfo"))
+        return next((delay for delay in delays if delay is not None), None)
+
+    @property
+    def reason(self) -> str | None:
+        """The machine-readable name of the cause, e.g. ``CPU_QUOTA_EXCEEDED`` (``google.rpc.ErrorInfo``)."""
+        reasons = (fields.get("reason") for fields in self._fields_of("google.rpc.ErrorInfo"))
+        return next((reason for reason in reasons if reason and isinstance(reason, str)), None)
+
+    def _fields_of(self, full_name: str) -> Iterator[dict[str, Any]]:
+        return (detail_fields(detail) for detail in self.details if detail_type(detail) == full_name)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """
+    ``google.longrunning.Operation``.
+
+    :param name: empty where the server gave none (some answer so for operations that are done at once).
+    :param error: set when a done operation failed; wins over ``response`` where a server sends both.
+    :param other: fields that the standard does not name.
+    """
+
+    name: str
+    done: bool = False
+    metadata: Any = None
+    response: Any = None
+    error: Status | None = None
+    other: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: object) -> Operation:
+        """
+        Read ``{"name": str, "done": bool, "metadata": {...}, "response": {...} | "error": Status}``.
+
+        A missing ``done`` is false, as proto3 JSON leaves it out.
+
+        :raises MalformedOperation: not an object; neither name nor done in it; a field of a wrong type.
+        """
+        if not isinstance(value, dict):
+            raise MalformedOperation(f"an operation is a JSON object; this is {_kind(value)}")
+        other = dict(value)
+        name, done = other.pop("name", None), other.pop("done", None)
+        if name is None and done is None:
+            keys = ", ".join(sorted(map(str, value))[:10]) or "nothing"
+            raise MalformedOperation(f"an operation has 'name' or 'done'; this object has {keys}")
+        if not isinstance(name, str | None):
+            raise MalformedOperation(f"an operation's 'name' is text; this is {_kind(name)}")
+        if not isinstance(done, bool | None):
+            raise MalformedOperation(f"an operation's 'done' is true or false; this is {_kind(done)}")
+        error = other.pop("error", None)
+        return cls(
+            name=name or "",
+            done=bool(done),
+            metadata=other.pop("metadata", None),
+            response=other.pop("response", None),
+            error=None if error is None else Status.from_json(error),
+            other=other,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the operation as JSON; ``from_json`` of it is equal."""
+        body: dict[str, Any] = {**self.other, "name": self.name, "done": self.done}
+        if self.metadata is not None:
+            body["metadata"] = self.metadata
+        if self.error is not None:
+            body["error"] = self.error.to_json()
+        if self.response is not None:
+            body["response"] = self.response
+        return body
+
+    @property
+    def progress(self) -> Progress:
+        """Percent and message as far as the metadata tells; never raises."""
+        metadata = detail_fields(self.metadata)
+        return Progress(_percent(metadata), _message(metadata))
+
+
+def detail_type(detail: object) -> str | None:
+    """Return the full protobuf name of a JSON ``Any`` (``@type``, or ``typeUrl`` as some servers write it)."""
+    if isinstance(detail, dict):
+        url = detail.get("@type", detail.get("typeUrl"))
+        if isinstance(url, str) and url:
+            return url.rpartition("/")[2]
+    return None
+
+
+def detail_fields(detail: object) -> dict[str, Any]:
+    """Return the fields of a JSON ``Any`` without its type; empty where it has none."""
+    if not isinstance(detail, dict):
+        return {}
+    if "typeUrl" in detail and "@type" not in detail:
+        value = detail.get("value")
+        return value if isinstance(value, dict) else {}
+    return {key: value for key, value in detail.items() if key != "@type"}
+
+
+def _kind(value: object) -> str:
+    shown = repr(value)
+    return f"{type(value).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _as_list(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_details(value: object) -> list[Any]:
+    return [] if isinstance(value, str) else _as_list(value)
+
+
+def _whole_number(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _number(value: object) -> float | None:
+    """Read a JSON number, or text that holds one (int64 comes so), or ``"42%"``."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value.strip().rstrip("%")) if isinstance(value, str) else float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+_PROTO_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)s")
+
+
+def _duration(value: object) -> timedelta | None:
+    """Read proto3 JSON's ``"3.5s"``, or ``{"seconds", "nanos"}`` as emitted without the JSON mapping."""
+    if isinstance(value, str) and (match := _PROTO_DURATION.fullmatch(value)):
+        seconds = float(match[1])
+    elif isinstance(value, dict):
+        seconds = (_number(value.get("seconds")) or 0.0) + (_number(value.get("nanos")) or 0.0) / 1e9
+    else:
+        return None
+    return timedelta(seconds=seconds) if 0 <= seconds < 1e9 else None
+
+
+# Where Google's APIs keep progress: a census of the 607 bundled API documents.
+_PERCENT_KEYS = ("progressPercent", "progressPercentage", "percentComplete")
+_RATIO_KEYS = (("workCompleted", "workEstimated"), ("completedWork", "estimatedWork"))
+_ARRAY_KEYS = ("annotationProgress", "progress")
+_MESSAGE_KEYS = (
+    "statusMessage",
+    "statusDetail",
+    "ephemeralMessage",
+    "stateMessage",
+    "progressMessage",
+    "description",
+    "state",
+    "verb",
+)
+
+
+def _percent(fields: dict[str, Any]) -> float | None:
+    for key in (*_PERCENT_KEYS, "progress"):
+        number = _number(fields.get(key))
+        if number is not None:
+            return min(max(number, 0.0), 100.0)
+    for completed_key, estimated_key in _RATIO_KEYS:
+        completed, estimated = _number(fields.get(completed_key)), _number(fields.get(estimated_key))
+        if completed is not None and estimated is not None and estimated > 0:
+            return min(max(100.0 * completed / estimated, 0.0), 100.0)
+    for key in _ARRAY_KEYS:
+        parts = fields.get(key)
+        if isinstance(parts, list) and parts:
+            percents = [_percent(part) for part in parts if isinstance(part, dict)]
+            known = [percent for percent in percents if percent is not None]
+            if known:
+                # A part that does not say yet has not begun.
+                return sum(known) / len(parts)
+    nested = fields.get("progress")
+    return _percent(nested) if isinstance(nested, dict) else None
+
+
+def _message(fields: dict[str, Any]) -> str | None:
+    for key in _MESSAGE_KEYS:
+        value = fields.get(key)
+        if isinstance(value, list):  # some keep a history; the last line is the news
+            value = value[-1] if value else None
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return None

@@ -1,0 +1,227 @@
+"""
+The one judgement "is this over, and how", and its JSON, which is the trigger's event.
+
+Poke mode, reschedule mode, the deferred trigger and the synchronous operator all feed a ``Watch`` with what
+they saw and do what it says, so they can't disagree.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations.operation import Code, Operation, Progress, Status
+from airflow_provider_operations.wire import CallFailure
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.polling import Outage, Schedule
+
+__all__ = ["EVENT_VERSION", "Kind", "Outcome", "UnreadableEvent", "Watch"]
+
+EVENT_VERSION = 1
+
+MAX_EVENT_CHARS = 256 * 1024
+"""A larger operation doesn't travel through Airflow's database: the worker asks for it again."""
+
+GRACE_AFTER_START_S = 30.0
+"""A 404 this soon after the start is a server that doesn't know its own operation yet."""
+
+
+class UnreadableEvent(ValueError):
+    """A trigger event that this version can't read."""
+
+
+class Kind(str, Enum):
+    """How a wait ended."""
+
+    DONE = "done"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    The end of a wait.
+
+    :param operation: the final operation (``DONE``) or the last one seen; ``None`` for a ``DONE`` operation too
+        large for an event, and where none was seen.
+    :param failure: the call that failed last (``UNREACHABLE``, or ``TIMED_OUT`` during an outage).
+    :param waited_s: seconds from the start of the wait.
+    """
+
+    kind: Kind
+    name: str
+    operation: Operation | None = None
+    failure: CallFailure | None = None
+    waited_s: float = 0.0
+
+    def to_event(self) -> dict[str, Any]:
+        """
+        Return ``{"version": 1, "outcome": "<JSON text>"}``.
+
+        Text, because Airflow's serializer refuses the keys ``__classname__`` and ``__id__`` anywhere in a
+        payload, and a server's JSON may hold them.
+        """
+        body = {
+            "kind": self.kind.value,
+            "name": self.name,
+            "waited_s": self.waited_s,
+            "operation": self.operation.to_json() if self.operation else None,
+            "failure": _failure_to_json(self.failure) if self.failure else None,
+        }
+        text = json.dumps(body)
+        if len(text) > MAX_EVENT_CHARS:
+            text = json.dumps({**body, "operation": None})
+        if len(text) > MAX_EVENT_CHARS and self.failure:
+            status = Status(self.failure.status.code, self.failure.status.message[:1000])
+            text = json.dumps(
+                {**body, "operation": None, "failure": _failure_to_json(replace(self.failure, status=status))}
+            )
+        return {"version": EVENT_VERSION, "outcome": text}
+
+    @classmethod
+    def from_event(cls, event: object) -> Outcome:
+        """
+        Read what ``to_event`` wrote.
+
+        :raises UnreadableEvent: anything else, another version included.
+        """
+        if not isinstance(event, dict) or event.get("version") != EVENT_VERSION:
+            raise UnreadableEvent(f"not an event of version {EVENT_VERSION}: {str(event)[:500]}")
+        try:
+            body = json.loads(event["outcome"])
+            operation, failure = body["operation"], body["failure"]
+            return cls(
+                kind=Kind(body["kind"]),
+                name=body["name"],
+                operation=None if operation is None else Operation.from_json(operation),
+                failure=None if failure is None else _failure_from_json(failure),
+                waited_s=float(body["waited_s"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableEvent(f"{type(error).__name__}: {error} in {str(event)[:500]}") from error
+
+
+@dataclass
+class Watch:
+    """
+    Judges what each poll brought: over, and how; or when to ask again. All times are epoch seconds.
+
+    :param started_epoch_s: when the wait began.
+    :param created_epoch_s: when the operation was started, where this task started it: for the grace after it.
+    :param deadline_epoch_s: absolute, so that restarts don't extend it; ``None`` waits without end.
+    :param outage: remembered by the caller where a watch doesn't live as long as the wait.
+    """
+
+    name: str
+    schedule: Schedule
+    outage: Outage
+    started_epoch_s: float
+    created_epoch_s: float | None = None
+    deadline_epoch_s: float | None = None
+    last_seen: Operation | None = None
+    _reported: Progress | None = None
+    _in_outage: bool = False
+    news: list[str] = field(default_factory=list)
+    """Lines worth logging since they were last taken: progress that changed, an outage that began or ended."""
+
+    def judge(self, seen: Operation | CallFailure, now: float) -> Outcome | float:
+        """
+        Judge one poll.
+
+        A finished operation counts even after the deadline; a failure that can't pass ends the wait at once.
+
+        :return: the outcome, or the seconds to sleep before the next poll.
+        """
+        hint = None
+        failure = None
+        if isinstance(seen, Operation):
+            self.last_seen = seen
+            self._note_answer(seen, now)
+            if seen.done:
+                return self._end(Kind.DONE, now)
+        else:
+            failure, hint = seen, seen.retry_after
+            self._note_failure(seen)
+            exceeded = self.outage.exceeded(now)
+            if not (seen.may_pass or self._in_grace(seen, now)) or exceeded:
+                return self._end(Kind.UNREACHABLE, now, failure)
+        left = None if self.deadline_epoch_s is None else self.deadline_epoch_s - now
+        if left is not None and left <= 0:
+            return self._end(Kind.TIMED_OUT, now, failure)
+        return self.schedule.next_delay(now - self.started_epoch_s, hint, left)
+
+    def take_news(self) -> list[str]:
+        """Return the lines to log and forget them."""
+        lines, self.news = self.news, []
+        return lines
+
+    def _end(self, kind: Kind, now: float, failure: CallFailure | None = None) -> Outcome:
+        return Outcome(kind, self.name, self.last_seen, failure, max(now - self.started_epoch_s, 0.0))
+
+    def _in_grace(self, failure: CallFailure, now: float) -> bool:
+        created = self.created_epoch_s
+        return failure.http_status == 404 and created is not None and now - created < GRACE_AFTER_START_S
+
+    def _note_answer(self, operation: Operation, now: float) -> None:
+        if self._in_outage:
+            self.news.append(f"{self.name}: the server answers again")
+            self._in_outage = False
+        self.outage.over()
+        progress = operation.progress
+        if not operation.done and progress != self._reported:
+            self._reported = progress
+            spent = timedelta(seconds=int(max(now - self.started_epoch_s, 0.0)))
+            self.news.append(f"{self.name}: {str(progress) or 'running'} ({spent} spent)")
+
+    def _note_failure(self, failure: CallFailure) -> None:
+        if not self._in_outage and failure.may_pass:
+            self.news.append(
+                f"{self.name}: no answer ({failure.problem}); bearing it for up to {self.outage.tolerance_s:g} s"
+            )
+        self._in_outage = True
+
+
+def _failure_to_json(failure: CallFailure) -> dict[str, Any]:
+    retry_after = failure.retry_after
+    return {
+        "method": failure.method,
+        "url": failure.url,
+        "http_status": failure.http_status,
+        "status": failure.status.to_json(),
+        "problem": failure.problem,
+        "excerpt": failure.excerpt,
+        "retry_after_s": None if retry_after is None else retry_after.total_seconds(),
+        "may_pass": failure.may_pass,
+        "sent": failure.sent,
+        "attempts": failure.attempts,
+        "headers": dict(failure.headers),
+    }
+
+
+def _failure_from_json(body: dict[str, Any]) -> CallFailure:
+    fields = dict(body)
+    retry_after_s = fields.pop("retry_after_s")
+    return CallFailure(
+        **{
+            **fields,
+            "status": Status.from_json(fields["status"]),
+            "retry_after": None if retry_after_s is None else timedelta(seconds=retry_after_s),
+        }
+    )
+
+
+def cancelled(operation: Operation) -> bool:
+    """Return whether a finished operation was cancelled (``Code.CANCELLED``, AIP-151)."""
+    return operation.error is not None and operation.error.code == Code.CANCELLED
+
+
+def ending(operation: Operation) -> str:
+    """Say in a word how a finished operation ended: ``succeeded``, ``cancelled``, or ``failed`` with its code."""
+    if operation.error is None:
+        return "succeeded"
+    return "cancelled" if cancelled(operation) else f"failed with {operation.error.code_name}"

@@ -1,0 +1,81 @@
+"""
+When to ask again: schedules as data, and how long an outage is borne.
+
+Three clocks are kept apart, as google-api-core does: the timeout of one request, the repetition of a failed
+request (``Retries``), and the deadline of the wait (``Schedule`` and ``Outage``).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_HINT", "Outage", "Schedule"]
+
+MAX_HINT = timedelta(minutes=10)
+"""The longest pause that a server can ask for."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    Pauses that grow with the age of the wait: 1 s at first, by a factor of 1.2 from pause to pause.
+
+    A geometric series of pauses is, seen from its start, linear in the age: ``first + (factor - 1) * age``. So
+    a watcher that is restarted goes on where the schedule is by now, not at one second again.
+
+    :param maximum_s: the poke interval.
+    :param jitter: share of the pause by which it is shortened at random, so that thousands don't ask at once.
+    """
+
+    maximum_s: float
+    first_s: float = 1.0
+    factor: float = 1.2
+    jitter: float = 0.1
+    random: Callable[[], float] = random.random
+
+    def next_delay(
+        self, age_s: float, hint: timedelta | None = None, until_deadline_s: float | None = None
+    ) -> float:
+        """
+        Return how many seconds to sleep before the next poll.
+
+        :param age_s: seconds since the wait began.
+        :param hint: the server's RetryInfo or Retry-After; wins when longer, up to ``MAX_HINT``.
+        :param until_deadline_s: seconds left; the pause never reaches beyond.
+        """
+        delay = min(self.maximum_s, self.first_s + (self.factor - 1) * max(age_s, 0.0))
+        delay *= 1 - self.jitter * self.random()
+        if hint is not None:
+            delay = max(delay, min(hint, MAX_HINT).total_seconds())
+        if until_deadline_s is not None:
+            delay = min(delay, max(until_deadline_s, 0.0))
+        return delay
+
+
+@dataclass
+class Outage:
+    """
+    How long the server has not been answering.
+
+    :param tolerance_s: borne this long, counted from the first failure; 0 bears nothing.
+    :param since_epoch_s: when it began; ``None`` while all is well.
+    """
+
+    tolerance_s: float
+    since_epoch_s: float | None = None
+
+    def over(self) -> None:
+        """Note that the server answered."""
+        self.since_epoch_s = None
+
+    def exceeded(self, now: float) -> bool:
+        """Note a failure at ``now`` (epoch seconds); return whether it has lasted too long."""
+        if self.since_epoch_s is None:
+            self.since_epoch_s = now
+        return now - self.since_epoch_s >= self.tolerance_s

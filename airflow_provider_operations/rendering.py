@@ -1,0 +1,195 @@
+"""
+A ``google.rpc.Status`` as text for people: what the server said, whole and readable.
+
+Detail types: ``google/rpc/error_details.proto`` (https://google.aip.dev/193). A detail that doesn't look as
+its type promises is shown as the JSON that came; none is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations.operation import detail_fields, detail_type
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.operation import Status
+
+__all__ = ["MAX_TEXT_CHARS", "clip", "printable", "render_status"]
+
+MAX_TEXT_CHARS = 16_000
+"""Longest text put into an exception or a log line; the attributes keep the whole."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_Lines = Iterator[str]
+
+
+def printable(text: str) -> str:
+    """Neutralise control characters (terminal escapes, forged lines, bidi overrides); newline and tab stay."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """Cut a text that is longer than ``limit`` characters and say how much is missing."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} … ({len(text) - limit} more characters)"
+
+
+def render_status(status: Status) -> str:
+    """
+    Render code, message and every detail, one detail after the other, DebugInfo last.
+
+    :return: lines such as ``RESOURCE_EXHAUSTED (8): quota used up`` and, indented, ``QuotaFailure: ...``;
+        control characters neutralised, at most about ``MAX_TEXT_CHARS`` characters.
+    """
+    lines = [f"{status.code_name}: {status.message or '(no message)'}"]
+    for detail in sorted(status.details, key=lambda detail: detail_type(detail) == "google.rpc.DebugInfo"):
+        lines.extend(_render_detail(detail))
+    if status.other:
+        lines.append(f"also sent: {_json(status.other)}")
+    first, *rest = (line.replace("\n", "\n    ") for line in lines)
+    return clip(printable("\n  ".join([first, *rest])))
+
+
+def _render_detail(detail: object) -> list[str]:
+    full_name = detail_type(detail) or ""
+    package, _, name = full_name.rpartition(".")
+    render = _RENDERERS.get(name) if package == "google.rpc" else None
+    if render is not None:
+        try:
+            return list(render(_Fields(detail_fields(detail))))
+        except _Unexpected:
+            pass
+    if full_name:
+        return [f"{full_name}: {_json(detail_fields(detail) or detail)}"]
+    return [_json(detail)]
+
+
+class _Unexpected(Exception):
+    """A detail isn't shaped as its type promises."""
+
+
+class _Fields:
+    """The fields of one detail: each is taken once with the type it must have; the rest is shown as JSON."""
+
+    def __init__(self, fields: object) -> None:
+        if not isinstance(fields, dict):
+            raise _Unexpected
+        self._fields: dict[str, Any] = dict(fields)
+
+    def text(self, key: str) -> str:
+        value = self._fields.pop(key, None)
+        if not isinstance(value, str | None):
+            raise _Unexpected
+        return value or ""
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self._fields.pop(key, None) or {}
+        if not isinstance(value, dict):
+            raise _Unexpected
+        return value
+
+    def items(self, key: str) -> list[_Fields]:
+        return [_Fields(item) for item in self.list(key)]
+
+    def list(self, key: str) -> list[Any]:
+        value = self._fields.pop(key, None) or []
+        if not isinstance(value, list):
+            raise _Unexpected
+        return value
+
+    def rest(self) -> str:
+        """Return `` (more: {...})`` with what no renderer asked for, or nothing."""
+        fields, self._fields = self._fields, {}
+        return f" (more: {_json(fields)})" if fields else ""
+
+
+def _error_info(fields: _Fields) -> _Lines:
+    reason, domain, metadata = fields.text("reason"), fields.text("domain"), fields.mapping("metadata")
+    yield f"ErrorInfo: {reason}" + (f" ({domain})" if domain else "") + fields.rest()
+    for key, value in metadata.items():
+        yield f"  {key}: {value if isinstance(value, str) else _json(value)}"
+
+
+def _bad_request(fields: _Fields) -> _Lines:
+    violations = fields.items("fieldViolations")
+    yield "BadRequest:" + fields.rest()
+    for violation in violations:
+        field, description, reason = (violation.text(key) for key in ("field", "description", "reason"))
+        localized = violation.mapping("localizedMessage").get("message")
+        text = "; ".join(str(part) for part in (description, localized) if part)
+        yield f"  {field}: {text}" + (f" [{reason}]" if reason else "") + violation.rest()
+
+
+def _violations(title: str, *subject_keys: str) -> Callable[[_Fields], _Lines]:
+    def render(fields: _Fields) -> _Lines:
+        violations = fields.items("violations")
+        yield f"{title}:" + fields.rest()
+        for violation in violations:
+            subject = " ".join(filter(None, (violation.text(key) for key in subject_keys)))
+            yield f"  {subject}: {violation.text('description')}" + violation.rest()
+
+    return render
+
+
+def _resource_info(fields: _Fields) -> _Lines:
+    kind, name, owner, description = (
+        fields.text(key) for key in ("resourceType", "resourceName", "owner", "description")
+    )
+    yield (
+        f"ResourceInfo: {kind} {name}".rstrip()
+        + (f", owner {owner}" if owner else "")
+        + (f": {description}" if description else "")
+        + fields.rest()
+    )
+
+
+def _help(fields: _Fields) -> _Lines:
+    links = fields.items("links")
+    yield "Help:" + fields.rest()
+    for link in links:
+        description, url = link.text("description"), link.text("url")
+        yield f"  {description}: {url}" + link.rest()
+
+
+def _localized_message(fields: _Fields) -> _Lines:
+    locale, message = fields.text("locale"), fields.text("message")
+    yield f"LocalizedMessage ({locale}): {message}" + fields.rest()
+
+
+def _request_info(fields: _Fields) -> _Lines:
+    request_id, data = fields.text("requestId"), fields.text("servingData")
+    yield f"RequestInfo: {request_id}" + (f", serving data {data}" if data else "") + fields.rest()
+
+
+def _retry_info(fields: _Fields) -> _Lines:
+    yield f"RetryInfo: try again after {fields.text('retryDelay') or 'an unknown time'}" + fields.rest()
+
+
+def _debug_info(fields: _Fields) -> _Lines:
+    detail, stack = fields.text("detail"), fields.list("stackEntries")
+    yield f"DebugInfo: {detail}" + fields.rest()
+    for entry in stack:
+        yield f"  {entry if isinstance(entry, str) else _json(entry)}"
+
+
+_RENDERERS: dict[str, Callable[[_Fields], _Lines]] = {
+    "ErrorInfo": _error_info,
+    "BadRequest": _bad_request,
+    "QuotaFailure": _violations("QuotaFailure", "subject"),
+    "PreconditionFailure": _violations("PreconditionFailure", "type", "subject"),
+    "ResourceInfo": _resource_info,
+    "Help": _help,
+    "LocalizedMessage": _localized_message,
+    "RequestInfo": _request_info,
+    "RetryInfo": _retry_info,
+    "DebugInfo": _debug_info,
+}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,67 @@
+"""How a failed request is repeated: one policy for the sync and the async hook, carried out by tenacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tenacity
+
+from airflow_provider_operations.polling import MAX_HINT
+from airflow_provider_operations.wire import CallFailure, Request
+
+__all__ = ["Retries"]
+
+
+@dataclass(frozen=True)
+class Retries:
+    """
+    Repeat a request that failed in a way that may pass.
+
+    A request that isn't repeatable (a start without a request id) is sent again only when it had no effect for
+    certain: never sent, 429, or 503 with Retry-After.
+
+    :param attempts: at most so many; ``None``: as long as ``for_s`` allows.
+    :param delay_s: first pause; doubles up to 30 s. A longer Retry-After or RetryInfo wins, up to 10 min.
+    :param for_s: no pause that would end later than this after the first attempt.
+    """
+
+    attempts: int | None = 3
+    delay_s: float = 1.0
+    for_s: float = 60.0
+
+    def options(self, request: Request) -> dict[str, Any]:
+        """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result."""
+        stop: Any = tenacity.stop_before_delay(self.for_s)
+        if self.attempts is not None:
+            stop |= tenacity.stop_after_attempt(self.attempts)
+        backoff = tenacity.wait_random_exponential(multiplier=self.delay_s, max=30.0)
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            hint = _result(state).retry_after
+            return max(backoff(state), min(hint, MAX_HINT).total_seconds() if hint else 0.0)
+
+        def worth_it(result: object) -> bool:
+            return (
+                isinstance(result, CallFailure)
+                and result.may_pass
+                and (request.repeatable or result.safe_to_resend)
+            )
+
+        def give_up(state: tenacity.RetryCallState) -> CallFailure:
+            return replace(_result(state), attempts=state.attempt_number)
+
+        return {
+            "retry": tenacity.retry_if_result(worth_it),
+            "stop": stop,
+            "wait": wait,
+            "retry_error_callback": give_up,
+        }
+
+
+def _result(state: tenacity.RetryCallState) -> CallFailure:
+    """Return the failed attempt; only failures are retried, so there is one."""
+    assert state.outcome is not None  # noqa: S101  tenacity sets it before it asks
+    failure = state.outcome.result()
+    assert isinstance(failure, CallFailure)  # noqa: S101  see ``worth_it``
+    return failure

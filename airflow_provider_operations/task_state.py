@@ -1,0 +1,50 @@
+"""
+Whether somebody acted upon a deferred task, asked from inside its trigger.
+
+Airflow 3.3 calls a trigger's ``on_kill`` on a healthy task too: when another triggerer has taken the trigger
+over (https://github.com/apache/airflow/issues/73454). Only the task's state and its XCom together tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+OPERATION_NAME_KEY = "operation_name"
+"""XCom under which a task says which operation is its own; pushed before it defers."""
+
+ANSWER_TIMEOUT_S = 10.0
+
+__all__ = ["OPERATION_NAME_KEY", "was_acted_upon"]
+
+
+async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
+    """
+    Tell whether the task no longer waits for this operation.
+
+    A task that is still ``deferred`` and whose XCom names this very operation was touched by nobody: its trigger
+    merely runs elsewhere now. A cleared task may be deferred again already, but for another operation. A task
+    that doesn't exist any more was acted upon.
+
+    :raises Exception: whatever kept Airflow from answering; then it is unknown.
+    """
+    # Both calls go to the supervisor and block, so they get a thread.
+    answer = asyncio.to_thread(_was_acted_upon, task_instance, operation_name)
+    return await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+
+
+def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:
+    from airflow.providers.common.compat.sdk import XCom
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    where = {"dag_id": task_instance.dag_id, "map_index": task_instance.map_index}
+    states = RuntimeTaskInstance.get_task_states(
+        **where, task_ids=[task_instance.task_id], run_ids=[task_instance.run_id]
+    )
+    state = next(iter(states.get(task_instance.run_id, {}).values()), None)
+    if state != "deferred":
+        return True
+    own = XCom.get_one(
+        **where, key=OPERATION_NAME_KEY, task_id=task_instance.task_id, run_id=task_instance.run_id
+    )
+    return bool(own != operation_name)

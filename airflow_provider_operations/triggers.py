@@ -1,0 +1,212 @@
+"""The trigger that waits for an operation without a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_operations.connection import InvalidConnection
+from airflow_provider_operations.operation import Code, Operation, Status
+from airflow_provider_operations.outcome import Outcome, Watch, ending
+from airflow_provider_operations.polling import Outage, Schedule
+from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.task_state import was_acted_upon
+from airflow_provider_operations.wire import CallFailure, InvalidName
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.hooks import OperationsAsyncHook
+
+__all__ = ["OperationTrigger"]
+
+KILL_LIMIT_S = 20.0
+"""All that ``on_kill`` may take; Airflow's own limit is 30 s."""
+
+SETTLE_LIMIT_S = 10.0
+"""How long the end of a cancelled operation is awaited, to log how it ended."""
+
+_kills: set[asyncio.Task[None]] = set()
+"""Cancellations under way; the event loop itself holds tasks only weakly."""
+
+
+class OperationTrigger(BaseTrigger):
+    """
+    Poll an operation until it is over, the deadline has passed or the server is out of reach for too long.
+
+    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``), and
+    never raises for what the server did. Its arguments and its path are stored in users' databases: they stay.
+
+    :param operation_name: the operation.
+    :param operations_conn_id: connection of type ``operations``.
+    :param base_url: this and the next four: instead of what the connection says.
+    :param poke_interval: longest pause between polls, in seconds; they begin at 1 s.
+    :param started_epoch_s: when this task started the operation: the schedule's origin, and for 30 s from then
+        on a 404 isn't taken for an answer. ``None``: the task didn't start it.
+    :param deadline_epoch_s: absolute, so that a restart of the triggerer doesn't extend it.
+    :param outage_tolerance_s: how long the server may not answer.
+    :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
+    :param poll_with: ``get``.
+    :param end_from_trigger: reserved; ``False``.
+    """
+
+    def __init__(
+        self,
+        operation_name: str,
+        *,
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        poke_interval: float = 30.0,
+        started_epoch_s: float | None = None,
+        deadline_epoch_s: float | None = None,
+        outage_tolerance_s: float = 600.0,
+        cancel_on_kill: bool = False,
+        poll_with: str = "get",
+        end_from_trigger: bool = False,
+    ) -> None:
+        super().__init__()
+        if poll_with != "get" or end_from_trigger:
+            raise ValueError("this version polls with 'get' and ends in a worker")
+        self.operation_name = operation_name
+        self.operations_conn_id = operations_conn_id
+        self.base_url = base_url
+        self.path_prefix = path_prefix
+        self.cancel_suffix = cancel_suffix
+        self.cancel_method = cancel_method
+        self.error_format = error_format
+        self.poke_interval = poke_interval
+        self.started_epoch_s = started_epoch_s
+        self.deadline_epoch_s = deadline_epoch_s
+        self.outage_tolerance_s = outage_tolerance_s
+        self.cancel_on_kill = cancel_on_kill
+        self.poll_with = poll_with
+        self.end_from_trigger = end_from_trigger
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return path and arguments; only those that differ, as an older triggerer may not know the others."""
+        arguments = {"operation_name": self.operation_name}
+        for name, default in _DEFAULTS.items():
+            if (value := getattr(self, name)) != default:
+                arguments[name] = value
+        return "airflow_provider_operations.triggers.OperationTrigger", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield the one event."""
+        try:
+            outcome = await self._wait()
+        except asyncio.CancelledError:
+            if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all one hears of a kill
+                await self.on_kill()
+            raise
+        yield TriggerEvent(outcome.to_event())
+
+    async def _wait(self) -> Outcome:
+        now = time.time()
+        watch = Watch(
+            self.operation_name,
+            Schedule(maximum_s=self.poke_interval),
+            Outage(self.outage_tolerance_s),
+            started_epoch_s=self.started_epoch_s if self.started_epoch_s is not None else now,
+            created_epoch_s=self.started_epoch_s,
+            deadline_epoch_s=self.deadline_epoch_s,
+        )
+        async with self._hook() as hook:
+            while True:
+                verdict = watch.judge(await self._ask(hook), time.time())
+                for line in watch.take_news():
+                    self.log.info("%s", line)
+                if isinstance(verdict, Outcome):
+                    return verdict
+                await asyncio.sleep(verdict)
+
+    async def _ask(self, hook: OperationsAsyncHook) -> Operation | CallFailure:
+        """Poll once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
+        try:
+            return await hook.poll(self.operation_name)
+        except (AirflowNotFoundException, InvalidConnection, InvalidName) as error:
+            return self._not_asked(error, may_pass=False)
+        except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
+            return self._not_asked(error, may_pass=True)
+
+    def _not_asked(self, error: Exception, *, may_pass: bool) -> CallFailure:
+        problem = f"{type(error).__name__}: {error}"
+        url = f"{self.operation_name} with connection {self.operations_conn_id!r}"
+        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
+        return CallFailure("GET", url, None, status, problem, sent=False, may_pass=may_pass)
+
+    def _hook(self) -> OperationsAsyncHook:
+        from airflow_provider_operations.hooks import OperationsAsyncHook
+
+        return OperationsAsyncHook(
+            self.operations_conn_id,
+            base_url=self.base_url,
+            path_prefix=self.path_prefix,
+            cancel_suffix=self.cancel_suffix,
+            cancel_method=self.cancel_method,
+            error_format=self.error_format,
+        )
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the operation if a user acted on the task; never raises.
+
+        Airflow repeats the cancellation of this coroutine every second, so the work has a task of its own.
+        """
+        if not self.cancel_on_kill:
+            return
+        work = asyncio.create_task(self._cancel_if_acted_upon())
+        _kills.add(work)
+        work.add_done_callback(_kills.discard)
+        deadline = time.monotonic() + KILL_LIMIT_S
+        while not work.done() and (left := deadline - time.monotonic()) > 0:
+            try:
+                await asyncio.wait({work}, timeout=left)
+            except asyncio.CancelledError:
+                continue
+        if not work.done():
+            self.log.error("%s: cancelling took longer than %g s", self.operation_name, KILL_LIMIT_S)
+            work.cancel()
+
+    async def _cancel_if_acted_upon(self) -> None:
+        name = self.operation_name
+        try:
+            if not await was_acted_upon(self.task_instance, name):
+                self.log.info("%s: nobody acted on the task, it goes on elsewhere; not cancelled", name)
+                return
+        except Exception:
+            self.log.exception(
+                "%s: NOT cancelled, and it may still run: Airflow didn't tell what became of the task", name
+            )
+            return
+        try:
+            async with self._hook() as hook:
+                failure = await hook.try_cancel(name, Retries(for_s=KILL_LIMIT_S / 2))
+                if failure is not None:
+                    self.log.error("%s: it may still run, the cancel call failed: %s", name, failure.problem)
+                    return
+                self.log.info("%s: asked to cancel, as the task was killed", name)
+                self.log.info("%s: %s", name, await self._settle(hook))
+        except Exception:
+            self.log.exception("%s: it may still run, cancelling failed", name)
+
+    async def _settle(self, hook: OperationsAsyncHook) -> str:
+        """Say how the operation ended, if it does soon."""
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        while True:
+            seen = await self._ask(hook)
+            if isinstance(seen, Operation) and seen.done:
+                return ending(seen)
+            if time.monotonic() > deadline:
+                return "not over yet"
+            await asyncio.sleep(1)
+
+
+_DEFAULTS: dict[str, Any] = dict(OperationTrigger.__init__.__kwdefaults__ or {})
+"""Default of every argument but the name; what equals it isn't stored."""

@@ -1,0 +1,399 @@
+"""
+What is asked, and how answers are read: ``google.longrunning.Operations`` over HTTP, without doing I/O.
+
+A request is a value that any HTTP client can send; an answer is read to an ``Operation`` (or plain JSON), or to
+a ``CallFailure`` that keeps every fact. Nothing here raises for what a server did.
+
+Sources: https://google.aip.dev/151, ``google/longrunning/operations.proto`` (HTTP rules),
+https://google.aip.dev/193 (errors), RFC 9110 (Retry-After), RFC 9457 (problem details).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
+from airflow_provider_operations.rendering import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "CallFailure", "InvalidName", "Request", "Service", "read_json", "read_operation"]
+
+MAX_EXCERPT_CHARS = 500
+"""How much of an unreadable body is kept."""
+
+
+class InvalidName(ValueError):
+    """An operation name, list parent or start path that must not be put into a URL."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    One HTTP request, not yet sent.
+
+    :param target: path and query, percent-encoded, relative to the service's base URL; starts with ``/``.
+    :param body: JSON value to send; ``None`` sends no body.
+    :param repeatable: whether sending it twice has the same effect as sending it once.
+    """
+
+    method: str
+    target: str
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    timeout_s: float | None = None
+    """Allowed for the whole exchange; ``None``: as the connection says."""
+
+    def url(self, base_url: str) -> str:
+        """Return the URL without its query, which may hold a key: for messages, not for sending."""
+        return base_url + self.target.partition("?")[0]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: HTTP status, headers (names in any case) and the whole body."""
+
+    http_status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Return a header whatever the case of its name."""
+        return next((value for key, value in self.headers.items() if key.lower() == name), None)
+
+
+@dataclass(frozen=True)
+class CallFailure:
+    """
+    A call that brought no usable answer.
+
+    :param http_status: ``None`` when no answer came (refused, timed out, cut off).
+    :param status: what the server said, or the code that the HTTP status stands for.
+    :param problem: one line: what went wrong.
+    :param excerpt: first characters of a body that says nothing readable.
+    :param retry_after: how long the server asks to wait (Retry-After or RetryInfo).
+    :param may_pass: asking again later may help: no connection, time-out, 408, 429, 5xx but 501.
+    :param sent: false when the request certainly never reached the server.
+    :param attempts: how often it was sent before giving up.
+    """
+
+    method: str
+    url: str
+    http_status: int | None
+    status: Status
+    problem: str
+    excerpt: str = ""
+    retry_after: timedelta | None = None
+    may_pass: bool = False
+    sent: bool = True
+    attempts: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """``www-authenticate``, ``location`` and ``retry-after`` as they came."""
+
+    @property
+    def safe_to_resend(self) -> bool:
+        """Whether the request had no effect for certain, so that even a start may be sent again."""
+        return (
+            not self.sent
+            or self.http_status == 429
+            or (self.http_status == 503 and self.retry_after is not None)
+        )
+
+    @classmethod
+    def no_answer(
+        cls, request: Request, base_url: str, problem: str, *, sent: bool, may_pass: bool = True
+    ) -> CallFailure:
+        """Describe a request that brought no answer; ``problem`` says why."""
+        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
+        return cls(request.method, request.url(base_url), None, status, problem, sent=sent, may_pass=may_pass)
+
+
+@dataclass(frozen=True)
+class Service:
+    """
+    How one service spells the standard methods.
+
+    :param base_url: scheme, host, port and, rarely, a path; no trailing slash.
+    :param path_prefix: between base URL and name: ``v1``, ``v1/admin``, or empty.
+    :param cancel_suffix: ``:cancel``; a few services say ``/cancel``.
+    :param cancel_method: ``POST``; one service says GET.
+    :param error_format: 1 or 2 to ask for that format of error bodies (``$.xgafv``); ``None`` to leave it.
+    """
+
+    base_url: str
+    path_prefix: str = "v1"
+    cancel_suffix: str = ":cancel"
+    cancel_method: str = "POST"
+    error_format: int | None = None
+
+    def get_operation(self, name: str) -> Request:
+        """``GET {prefix}/{name}``."""
+        return self._request("GET", _checked(name, "operation name"))
+
+    def cancel_operation(self, name: str) -> Request:
+        """``POST {prefix}/{name}:cancel``, without a body as Google's own clients send it."""
+        return self._request(self.cancel_method, _checked(name, "operation name") + self.cancel_suffix)
+
+    def delete_operation(self, name: str) -> Request:
+        """``DELETE {prefix}/{name}``."""
+        return self._request("DELETE", _checked(name, "operation name"))
+
+    def wait_operation(self, name: str, timeout: timedelta) -> Request:
+        """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is over, or at the timeout."""
+        seconds = timeout.total_seconds()
+        path = _checked(name, "operation name") + ":wait"
+        return replace(self._request("POST", path, {"timeout": f"{seconds:g}s"}), timeout_s=seconds + 15)
+
+    def list_operations(
+        self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None
+    ) -> Request:
+        """``GET {prefix}/{parent}/operations?filter=&pageSize=&pageToken=``; an empty parent lists all."""
+        path = f"{_checked(parent, 'list parent')}/operations" if parent else "operations"
+        params = {"filter": filter_, "pageSize": page_size, "pageToken": page_token}
+        return self._request("GET", path, {key: value for key, value in params.items() if value is not None})
+
+    def start_operation(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Request:
+        """
+        Any call that answers with an operation.
+
+        :param path: below the prefix; with a leading ``/`` below the base URL instead. A path that brings the
+            prefix along (``v1/projects/p/builds``) is not prefixed twice.
+        :param repeatable: only true when it carries a request id by which the server recognises it.
+        """
+        rooted = path.startswith("/")
+        checked = _checked(path[1:] if rooted else path, "start path")
+        rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
+        request = self._request(method.upper(), checked, params, rooted=rooted)
+        return replace(request, body=body, headers=dict(headers or {}), repeatable=repeatable)
+
+    def _request(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, *, rooted: bool = False
+    ) -> Request:
+        query = dict(params or {})
+        if self.error_format is not None:
+            query["$.xgafv"] = self.error_format
+        target = f"/{path}" if rooted or not self.path_prefix else f"/{self.path_prefix}/{path}"
+        return Request(method, target + (f"?{_encode_query(query)}" if query else ""))
+
+
+def _encode_query(params: Mapping[str, Any]) -> str:
+    """Encode lists as repeated parameters and booleans as JSON spells them."""
+    pairs = (
+        (key, json.dumps(item) if isinstance(item, bool) else str(item))
+        for key, value in params.items()
+        for item in (value if isinstance(value, list | tuple) else [value])
+        if item is not None
+    )
+    return urlencode(list(pairs))
+
+
+_REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\?#\ud800-\udfff]")
+
+
+def _checked(name: object, what: str) -> str:
+    """
+    Return the name percent-encoded, slashes as they are, so that it stays one path below the prefix.
+
+    :raises InvalidName: it is empty, absolute, climbs, or brings a query or control characters.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidName(f"the {what} is {'empty' if name == '' else repr(name)}; it must be text such as "
+                          "'operations/abc'")  # fmt: skip
+    shown = repr(name if len(name) <= 200 else name[:200] + "…")
+    if name == "None":
+        raise InvalidName(f"the {what} is 'None': a template found nothing; does the upstream task push it?")
+    if name != name.strip():
+        raise InvalidName(f"the {what} {shown} begins or ends with white space")
+    if bad := _REFUSED.search(name):
+        raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'params', and control "
+                          "characters and backslashes are in no resource name")  # fmt: skip
+    if "://" in name or name.startswith("/"):
+        raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
+                          "the connection has host and prefix")  # fmt: skip
+    if any(segment in {".", ".."} for segment in name.split("/")):
+        raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
+    return quote(name, safe="/:@!$&'()*+,;=~-._")
+
+
+# --- answers ---------------------------------------------------------------------------------------------------
+
+
+def read_operation(request: Request, base_url: str, answer: Answer, now: datetime) -> Operation | CallFailure:
+    """Read an answer that must be an operation."""
+    value = read_json(request, base_url, answer, now)
+    if isinstance(value, CallFailure):
+        return value
+    try:
+        return Operation.from_json(value)
+    except MalformedOperation as error:
+        return _unreadable(request, base_url, answer, f"the answer is no operation: {error}")
+
+
+def read_json(request: Request, base_url: str, answer: Answer, now: datetime) -> Any:
+    """
+    Read the JSON of a successful answer, whatever its content type says; an empty body is ``{}``.
+
+    :param now: aware; to turn a Retry-After date into a duration.
+    :return: any JSON value, or a ``CallFailure``.
+    """
+    if not 200 <= answer.http_status < 300:
+        return _refused(request, base_url, answer, now)
+    if not answer.body.strip():
+        return {}
+    try:
+        return _parse(answer.body)
+    except ValueError as error:
+        content_type = answer.header("content-type") or "no content type"
+        return _unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
+
+
+def _parse(body: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
+    return CallFailure(
+        request.method,
+        request.url(base_url),
+        answer.http_status,
+        Status(Code.UNKNOWN, problem),
+        problem,
+        excerpt=_excerpt(answer.body),
+    )
+
+
+def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
+    http_status = answer.http_status
+    try:
+        status = _status_of(_parse(answer.body), http_status)
+    except ValueError:
+        status = None
+    kept = {name: value for name in _KEPT_HEADERS if (value := answer.header(name))}
+    problem = f"HTTP {http_status}"
+    if 300 <= http_status < 400:
+        problem += (
+            f", a redirect to {printable(kept.get('location', 'nowhere'))[:300]}, which is not followed"
+        )
+    delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
+    return CallFailure(
+        request.method,
+        request.url(base_url),
+        http_status,
+        status or Status(code_of_http(http_status)),
+        problem,
+        excerpt="" if status else _excerpt(answer.body),
+        retry_after=max((delay for delay in delays if delay is not None), default=None),
+        may_pass=http_status in {408, 429} or (http_status >= 500 and http_status != 501),
+        headers=kept,
+    )
+
+
+_KEPT_HEADERS = ("www-authenticate", "retry-after", "location")
+
+
+def _status_of(body: Any, http_status: int) -> Status | None:
+    """Find the Status in an error body of any known shape; ``None`` when it holds none."""
+    fields = _status_fields(body)
+    if fields is None:
+        return None
+    status = Status.from_json(fields)
+    sent_code = Code.parse(fields.get("code"))
+    if isinstance(sent_code, Code) and sent_code:
+        return status
+    # The envelope's code is the HTTP status, and others leave it out: the name in "status" says more, if any.
+    named = Code.parse(fields.get("status"))
+    if not isinstance(named, Code):
+        return replace(status, code=code_of_http(http_status))
+    other = {key: value for key, value in status.other.items() if key != "status"}
+    return replace(status, code=named, other=other)
+
+
+def _status_fields(body: Any) -> dict[str, Any] | None:
+    """Bring an error body into the shape of a Status."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    if isinstance(error, dict):  # Google's envelope, both formats
+        return error
+    if isinstance(error, str):  # OAuth (RFC 6749)
+        rest = {key: value for key, value in body.items() if key not in {"error", "error_description"}}
+        return {**rest, "message": ": ".join(filter(None, (error, str(body.get("error_description") or ""))))}
+    if "message" in body or "code" in body:  # gRPC-gateway
+        return body
+    title, detail = body.get("title"), body.get("detail")
+    rest = {key: value for key, value in body.items() if key not in {"title", "detail"}}
+    if title is not None:  # problem+json (RFC 9457)
+        return {**rest, "message": ": ".join(str(part) for part in (title, detail) if part)}
+    if isinstance(detail, str):  # FastAPI
+        return {**rest, "message": detail}
+    if detail is not None:  # FastAPI's list of validation errors
+        return {**rest, "message": "the request was refused", "details": detail}
+    return None
+
+
+_CODES_OF_HTTP = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    408: Code.DEADLINE_EXCEEDED,
+    409: Code.ABORTED,
+    412: Code.FAILED_PRECONDITION,
+    416: Code.OUT_OF_RANGE,
+    429: Code.RESOURCE_EXHAUSTED,
+    499: Code.CANCELLED,
+    500: Code.INTERNAL,
+    501: Code.UNIMPLEMENTED,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+}
+
+
+def code_of_http(http_status: int) -> Code:
+    """Return the code that an HTTP status stands for when the body says nothing (``google/rpc/code.proto``)."""
+    return _CODES_OF_HTTP.get(http_status, Code.INTERNAL if http_status >= 500 else Code.UNKNOWN)
+
+
+def _excerpt(body: bytes) -> str:
+    text = body[: 4 * MAX_EXCERPT_CHARS].decode("utf-8", "replace").strip()
+    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(body) > MAX_EXCERPT_CHARS else "")
+
+
+def _retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read seconds or an HTTP date (RFC 9110, 10.2.3); a date in the past is zero."""
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
+        return timedelta(seconds=float(value))
+    try:
+        then = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=timezone.utc)
+    return max(then - now, timedelta())
