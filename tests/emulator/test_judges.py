@@ -1,0 +1,109 @@
+"""Clients that Google wrote, against the emulator as it is out of the box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httplib2
+import pytest
+from google.api_core import exceptions
+from google.api_core.operations_v1 import AbstractOperationsClient
+from google.api_core.operations_v1.transports.rest import OperationsRestTransport
+from google.auth.credentials import AnonymousCredentials
+from google.protobuf import struct_pb2
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+
+from .raw import Clock, call, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_operations.emulator import Emulator
+
+
+@pytest.fixture
+def api_core(emulator: Emulator) -> Iterator[Any]:
+    """google-api-core's REST client of ``google.longrunning.Operations``."""
+    transport = OperationsRestTransport(host=emulator.url, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]  # google-auth has no annotation here
+    yield AbstractOperationsClient(transport=transport)
+    session: Any = transport._session  # the transport offers no way to close it
+    session.close()
+
+
+@pytest.fixture
+def cloudbuild(emulator: Emulator) -> Iterator[Any]:
+    """google-api-python-client's client of a service with standard operations."""
+    http = httplib2.Http()
+    options = {"api_endpoint": emulator.url}
+    with build("cloudbuild", "v1", http=http, client_options=options, static_discovery=True) as service:
+        yield service.operations()
+    http.close()
+
+
+def test_api_core_gets(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+    """google-api-core parses a default operation, its metadata and its response, strictly."""
+    name = start(emulator.url)
+    operation = api_core.get_operation(name)
+    metadata = struct_pb2.Struct()
+    assert operation.metadata.Unpack(metadata)
+    assert (operation.name, operation.done, metadata["verb"]) == (name, False, "run")
+    clock.now += 1
+    response = struct_pb2.Struct()
+    assert api_core.get_operation(name).response.Unpack(response)
+    assert response["operation"] == name
+
+
+def test_api_core_sees_errors(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+    """The code and message of a failed operation reach google-api-core."""
+    name = start(emulator.url, error={"code": 8, "message": "out of things"})
+    clock.now += 1
+    error = api_core.get_operation(name).error
+    assert (error.code, error.message) == (8, "out of things")
+
+
+def test_api_core_pages(emulator: Emulator, api_core: Any) -> None:
+    """google-api-core follows the page tokens to the last operation."""
+    for number in range(5):
+        start(emulator.url, name=f"projects/p/operations/{number}")
+    emulator.clear_journal()
+    found = api_core.list_operations(name="projects/p", filter_="done=false", page_size=2)
+    assert [operation.name[-1] for operation in found] == ["0", "1", "2", "3", "4"]
+    assert [entry["query"]["pageSize"] for entry in emulator.journal("list")] == ["2", "2", "2"]
+
+
+def test_api_core_cancels_and_deletes(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+    """Cancelled from google-api-core an operation ends with code 1; deleted it is NotFound."""
+    name = start(emulator.url, duration=60)
+    api_core.cancel_operation(name)
+    clock.now += 3
+    assert api_core.get_operation(name).error.code == 1
+    api_core.delete_operation(name)
+    with pytest.raises(exceptions.NotFound, match="Operation not found"):
+        api_core.get_operation(name)
+
+
+def test_api_core_maps_unimplemented(emulator: Emulator, api_core: Any) -> None:
+    """A cancel that isn't offered reaches google-api-core as its own exception, reason included."""
+    name = start(emulator.url, onCancel="unimplemented")
+    with pytest.raises(exceptions.MethodNotImplemented) as refused:
+        api_core.cancel_operation(name)
+    assert refused.value.reason == "CANCEL_UNIMPLEMENTED"
+
+
+def test_api_client_gets_and_cancels(emulator: Emulator, clock: Clock, cloudbuild: Any) -> None:
+    """google-api-python-client reads and cancels through the URLs of a bundled API document."""
+    start(emulator.url, name="operations/x", duration=60)
+    assert cloudbuild.get(name="operations/x").execute()["done"] is False
+    assert cloudbuild.cancel(name="operations/x", body={}).execute() == {}
+    clock.now += 3
+    assert cloudbuild.get(name="operations/x").execute()["error"]["code"] == 1
+
+
+def test_api_client_reads_errors(emulator: Emulator, cloudbuild: Any) -> None:
+    """google-api-python-client finds status and details in the error."""
+    with pytest.raises(HttpError) as refused:
+        cloudbuild.get(name="operations/none").execute()
+    assert refused.value.status_code == 404
+    assert refused.value.error_details[0]["reason"] == "OPERATION_NOT_FOUND"
+    assert call(emulator.url, "GET", "/v1/operations/none").status == 404
