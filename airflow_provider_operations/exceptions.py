@@ -205,22 +205,26 @@ WORTH_A_RETRY = frozenset(
 """Errors of an operation after which starting it again may succeed."""
 
 
-def error_of_call(failure: CallFailure, name: str | None = None) -> OperationsCallError:
-    """Return the exception for a failed call: final unless the failure may pass."""
-    return (OperationsCallError if failure.may_pass else OperationsCallErrorFinal)(failure, name)
+def error_of_call(
+    failure: CallFailure, name: str | None = None, *, final: bool | None = None
+) -> OperationsCallError:
+    """Return the exception for a failed call: final unless the failure may pass, or as told."""
+    if final is None:
+        final = not failure.may_pass
+    return (OperationsCallErrorFinal if final else OperationsCallError)(failure, name)
 
 
 def error_of(
     outcome: Outcome,
     *,
-    final: Callable[[Operation], bool],
+    final: Callable[[Operation | CallFailure], bool],
     timeout_class: type[OperationTimeout] = OperationTimeout,
     note: str | None = None,
 ) -> OperationsError | None:
     """
     Return the exception that an outcome calls for; the one place where that is decided.
 
-    :param final: tells of a failed operation whether its error is final.
+    :param final: tells of a failed operation or call whether it is final.
     :param note: what became of an operation that timed out.
     :return: ``None`` for success.
     """
@@ -228,7 +232,7 @@ def error_of(
         waited = timedelta(seconds=outcome.waited_s)
         return timeout_class(outcome.name, waited, outcome.operation, note)
     if outcome.kind is Kind.UNREACHABLE and outcome.failure:
-        error = error_of_call(outcome.failure, outcome.name)
+        error = error_of_call(outcome.failure, outcome.name, final=final(outcome.failure))
         error.operation = outcome.operation
         return error
     operation = outcome.operation

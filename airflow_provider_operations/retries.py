@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tenacity
 
 from airflow_provider_operations.polling import MAX_HINT
 from airflow_provider_operations.wire import CallFailure, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Retries"]
 
@@ -24,11 +27,13 @@ class Retries:
     :param attempts: at most so many; ``None``: as long as ``for_s`` allows.
     :param delay_s: first pause; doubles up to 30 s. A longer Retry-After or RetryInfo wins, up to 10 min.
     :param for_s: no pause that would end later than this after the first attempt.
+    :param abandoned: tells that nobody wants the request any more.
     """
 
     attempts: int | None = 3
     delay_s: float = 1.0
     for_s: float = 60.0
+    abandoned: Callable[[], bool] = bool
 
     def options(self, request: Request) -> dict[str, Any]:
         """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result."""
@@ -46,6 +51,7 @@ class Retries:
                 isinstance(result, CallFailure)
                 and result.may_pass
                 and (request.repeatable or result.safe_to_resend)
+                and not self.abandoned()
             )
 
         def give_up(state: tenacity.RetryCallState) -> CallFailure:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-OPERATION_NAME_KEY = "operation_name"
-"""XCom under which a task says which operation is its own; pushed before it defers."""
+from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 ANSWER_TIMEOUT_S = 10.0
 
-__all__ = ["OPERATION_NAME_KEY", "was_acted_upon"]
+__all__ = ["was_acted_upon"]
 
 
 async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:

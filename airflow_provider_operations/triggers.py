@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -19,6 +18,8 @@ from airflow_provider_operations.task_state import was_acted_upon
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from airflow_provider_operations.hooks import OperationsAsyncHook
 
 __all__ = ["OperationTrigger"]
@@ -71,7 +72,7 @@ class OperationTrigger(BaseTrigger):
         poll_with: str = "get",
         end_from_trigger: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
         if poll_with != "get" or end_from_trigger:
             raise ValueError("this version polls with 'get' and ends in a worker")
         self.operation_name = operation_name

@@ -1,0 +1,229 @@
+"""The sensor that waits for an operation which something else has started."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_operations.compat import AirflowRescheduleException
+from airflow_provider_operations.exceptions import OperationSensorTimeout
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.outcome import Kind, Outcome
+from airflow_provider_operations.polling import Outage
+from airflow_provider_operations.waiting import WaitsForOperation
+from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_operations.outcome import Watch
+
+__all__ = ["OperationSensor"]
+
+_OUTAGE_KEY = "airflow_provider_operations_outage"
+"""Entry of the task state store: since when the server doesn't answer, as epoch seconds."""
+
+
+class OperationSensor(WaitsForOperation, BaseSensorOperator):
+    """
+    Wait until an operation is over; return its response.
+
+    Its verdict is the same in poke, reschedule and deferrable mode, and so is what ``soft_fail`` (skips when the
+    operation failed, the time is up or the server refused), ``never_fail`` (skips whatever happened) and
+    ``silent_fail`` (bears an outage until the time is up) make of it. XCom: ``operation_name``, and
+    ``operation``, the final resource without the response.
+
+    :param operation_name: e.g. the XCom ``operation_name`` of the task that started it. (templated)
+    :param operations_conn_id: connection of type ``operations``. (templated)
+    :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
+        ``path_prefix`` templated)
+    :param deferrable: wait in the triggerer.
+    :param poke_interval: longest pause between polls; they begin at 1 s, but in reschedule mode, where each poll
+        costs a worker start, every pause is this long. At least 1 s.
+    :param timeout: from the first look on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
+        counts too, whichever is shorter.
+    :param outage_tolerance: how long the server may not answer; default 10 min. In reschedule mode Airflow 3.3
+        or later is needed to remember an outage; before, it is borne until the time is up.
+    :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
+    :param cancel_on_timeout: cancel it when the time is up.
+    :param exponential_backoff: with ``max_wait``, as in every Airflow sensor; not when deferrable.
+
+    :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
+    :raises OperationSensorTimeout: it was not over in time.
+    :raises OperationsCallError: the server refused, or didn't answer for too long.
+    """
+
+    template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    ui_color = "#e0e7ff"
+
+    timeout_class = OperationSensorTimeout
+
+    def __init__(
+        self,
+        *,
+        operation_name: str,
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 30.0,
+        outage_tolerance: timedelta | float = 600.0,
+        cancel_on_kill: bool = False,
+        cancel_on_timeout: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        if deferrable and (self.exponential_backoff or self.max_wait):
+            raise ValueError(
+                "'exponential_backoff' and 'max_wait' have no effect when deferrable: the trigger's pauses "
+                "grow from 1 s to 'poke_interval' by themselves; leave them out"
+            )
+        self.operation_name = operation_name
+        self.deferrable = deferrable
+        self._keep_waiting_arguments(
+            outage_tolerance=outage_tolerance,
+            cancel_on_kill=cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            service={
+                "operations_conn_id": operations_conn_id,
+                "base_url": base_url,
+                "path_prefix": path_prefix,
+                "cancel_suffix": cancel_suffix,
+                "cancel_method": cancel_method,
+                "error_format": error_format,
+            },
+        )
+        if self.silent_fail:
+            self.outage_tolerance = max(self.outage_tolerance, self.timeout)
+
+    def execute(self, context: Context) -> Any:
+        """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
+        with self._softened():
+            first = self._rescheduled_since(context)
+            started_epoch_s = time.time() if first is None else first
+            outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context))
+            watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
+            self._operation = Future()
+            self._operation.set_result(Operation(self.operation_name))
+            try:
+                outcome = self._wait(context, watch)
+            except AirflowTaskTimeout:
+                waited_s = time.time() - started_epoch_s
+                outcome = Outcome(Kind.TIMED_OUT, watch.name, watch.last_seen, waited_s=waited_s)
+            return self._deliver(context, outcome)
+
+    def _wait(self, context: Context, watch: Watch) -> Outcome:
+        polls = 0
+        while True:
+            outage_before = watch.outage.since_epoch_s
+            verdict = self._look(watch)
+            if isinstance(verdict, Outcome):
+                return verdict
+            if polls == 0:
+                self._push(context, OPERATION_NAME_KEY, watch.name)
+            if self.deferrable:
+                self._defer_for(watch)
+            polls += 1
+            pause_s = self._pause(watch, verdict, polls)
+            if self.reschedule:
+                if watch.outage.since_epoch_s != outage_before:
+                    _remember(context, watch.outage)
+                raise AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=pause_s))
+            time.sleep(pause_s)
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once; done with the response, not done, or raise what is wrong."""
+        outcome = self._look(self._watch_for(self.operation_name, time.time(), None))
+        if isinstance(outcome, Outcome):
+            return PokeReturnValue(is_done=True, xcom_value=self._deliver(context, outcome))
+        return PokeReturnValue(is_done=False)
+
+    def execute_complete(
+        self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
+    ) -> Any:
+        """Resume with the trigger's event."""
+        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; ``soft_fail`` and ``never_fail`` as in the other modes, not as in Airflow's base class."""
+        with self._softened():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def _look(self, watch: Watch) -> Outcome | float:
+        verdict = watch.judge(self.hook.poll(watch.name), time.time())
+        for line in watch.take_news():
+            self.log.info("%s", line)
+        return verdict
+
+    def _pause(self, watch: Watch, pause_s: float, polls: int) -> float:
+        """Return the pause in seconds: Airflow's backoff if asked for, in reschedule mode the poke interval."""
+        if self.exponential_backoff:
+            started: Any = watch.started_epoch_s
+            backoff_s = self._get_next_poke_interval(
+                started, lambda: time.time() - watch.started_epoch_s, polls
+            )
+            pause_s = max(float(backoff_s), 0.0)
+        elif self.reschedule:
+            pause_s = max(self.poke_interval, pause_s)
+        if watch.deadline_epoch_s is not None:
+            pause_s = min(pause_s, max(watch.deadline_epoch_s - time.time(), 0.0))
+        return pause_s
+
+    def _rescheduled_since(self, context: Context) -> float | None:
+        if not self.reschedule or self.deferrable:
+            return None
+        first = context["ti"].get_first_reschedule_date(context)
+        return first.timestamp() if first else None
+
+    @contextmanager
+    def _softened(self) -> Iterator[None]:
+        try:
+            yield
+        except (AirflowSkipException, AirflowRescheduleException):
+            raise
+        except (AirflowFailException, AirflowSensorTimeout) as error:
+            self._skip_if(self.soft_fail, "soft_fail", error)
+            self._skip_if(self.never_fail, "never_fail", error)
+            raise
+        except Exception as error:
+            self._skip_if(self.never_fail, "never_fail", error)
+            raise
+
+    @staticmethod
+    def _skip_if(skips: bool, argument: str, error: Exception) -> None:
+        if skips:
+            raise AirflowSkipException(f"Skipping, as {argument} is set: {error}") from error
+
+
+def _outage_began(context: Context) -> float | None:
+    """Return since when earlier polls of a rescheduled sensor got no answer, as epoch seconds."""
+    store: Any = context.get("task_state_store")
+    return store.get(_OUTAGE_KEY) if store is not None else None
+
+
+def _remember(context: Context, outage: Outage) -> None:
+    store: Any = context.get("task_state_store")
+    if store is None:
+        return
+    if outage.since_epoch_s is None:
+        store.delete(_OUTAGE_KEY)
+    else:
+        store.set(_OUTAGE_KEY, outage.since_epoch_s)

@@ -1,0 +1,294 @@
+"""
+What every task that waits for an operation does alike: arguments, trigger, kill, end.
+
+Above the hook a failure is an exception; this is the one place where a worker turns an outcome into the task's
+result or error.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
+from datetime import timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseOperator
+
+from airflow_provider_operations.compat import TaskDeferralTimeout
+from airflow_provider_operations.exceptions import (
+    OperationEventError,
+    OperationTimeout,
+    error_of,
+    error_of_call,
+)
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, ending
+from airflow_provider_operations.polling import Outage, Schedule
+from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom, storable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_operations.hooks import OperationsHook
+
+__all__ = ["SERVICE_FIELDS", "WaitsForOperation", "as_seconds"]
+
+SERVICE_FIELDS: Sequence[str] = (
+    "operations_conn_id",
+    "base_url",
+    "path_prefix",
+    "cancel_suffix",
+    "cancel_method",
+    "error_format",
+)
+"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
+
+MIN_POKE_INTERVAL_S = 1.0
+BACKSTOP_S = 90.0
+"""Airflow's own trigger timeout comes this much after the trigger's deadline, in case the trigger is dead."""
+
+KILL_BUDGET_S = 4.0
+"""Airflow sends SIGKILL 5 s after SIGTERM."""
+
+CANCEL_BUDGET_S = 15.0
+"""For cancelling where nobody is about to kill the worker."""
+
+
+class WaitsForOperation:
+    """Mixed into operators and sensors; they set the attributes named here."""
+
+    operations_conn_id: str
+    base_url: str | None
+    path_prefix: str | None
+    cancel_suffix: str | None
+    cancel_method: str | None
+    error_format: int | None
+    poke_interval: float
+    timeout: float
+    outage_tolerance: float
+    cancel_on_kill: bool
+    cancel_on_timeout: bool
+    execution_timeout: timedelta | None
+    do_xcom_push: bool
+    log: Any
+
+    timeout_class: type[OperationTimeout] = OperationTimeout
+
+    _hook: OperationsHook | None = None
+    _operation: Future[Operation] | None = None
+    """The operation to cancel when the worker is killed; not yet known while its start is under way."""
+    _killed: bool = False
+
+    # --- before waiting ------------------------------------------------------------------------------------
+
+    def _keep_waiting_arguments(
+        self,
+        *,
+        outage_tolerance: timedelta | float,
+        cancel_on_kill: bool,
+        cancel_on_timeout: bool,
+        service: dict[str, Any],
+    ) -> None:
+        self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        for field in SERVICE_FIELDS:
+            setattr(self, field, service[field])
+
+    def _service(self) -> dict[str, Any]:
+        return {field: getattr(self, field) for field in SERVICE_FIELDS}
+
+    @property
+    def hook(self) -> OperationsHook:
+        """The hook; kept, and its connection looked up, so that a kill needs nothing of Airflow."""
+        if self._hook is None:
+            from airflow_provider_operations.hooks import OperationsHook
+
+            hook = OperationsHook(**self._service())
+            hook.settings  # noqa: B018  looked up now: in a signal handler it could deadlock
+            self._hook = hook
+        return self._hook
+
+    def _deadline_s(self, started_epoch_s: float) -> float:
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limits.append(self.execution_timeout.total_seconds())
+        return started_epoch_s + min(limits)
+
+    def _watch_for(
+        self, name: str, started_epoch_s: float, created_epoch_s: float | None, outage: Outage | None = None
+    ) -> Watch:
+        return Watch(
+            name,
+            Schedule(maximum_s=max(self.poke_interval, MIN_POKE_INTERVAL_S)),
+            outage or Outage(self.outage_tolerance),
+            started_epoch_s=started_epoch_s,
+            created_epoch_s=created_epoch_s,
+            deadline_epoch_s=self._deadline_s(started_epoch_s),
+        )
+
+    def _defer_for(self, watch: Watch) -> None:
+        """Hand the watch over to a trigger; doesn't return."""
+        assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout
+        trigger = OperationTrigger(
+            watch.name,
+            **self._service(),
+            poke_interval=max(self.poke_interval, MIN_POKE_INTERVAL_S),
+            started_epoch_s=watch.created_epoch_s,
+            deadline_epoch_s=watch.deadline_epoch_s,
+            outage_tolerance_s=watch.outage.tolerance_s,
+            cancel_on_kill=self.cancel_on_kill,
+        )
+        left = max(watch.deadline_epoch_s - time.time(), 0.0)
+        self.defer(  # type: ignore[attr-defined]  # BaseOperator's
+            trigger=trigger,
+            method_name="execute_complete",
+            kwargs={"operation_name": watch.name, "started_epoch_s": watch.started_epoch_s},
+            timeout=timedelta(seconds=left + BACKSTOP_S),
+        )
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def _outcome_of(self, event: Any, operation_name: str, started_epoch_s: float) -> Outcome:
+        """Read the trigger's event; what was too large for it is asked for again."""
+        try:
+            outcome = Outcome.from_event(event)
+        except UnreadableEvent as error:
+            raise OperationEventError(
+                f"operation {operation_name}: the trigger's event can't be read: {error}"
+            ) from error
+        outcome = replace(outcome, waited_s=max(time.time() - started_epoch_s, outcome.waited_s))
+        if outcome.kind is Kind.DONE and outcome.operation is None:
+            self.log.info("%s: too large for the trigger's event, asking again", operation_name)
+            seen = self.hook.poll(operation_name)
+            if not isinstance(seen, Operation):
+                raise error_of_call(seen, operation_name)
+            outcome = replace(outcome, operation=seen)
+        return outcome
+
+    def _deliver(self, context: Context, outcome: Outcome) -> Any:
+        """
+        Return the response of a successful operation; raise for anything else.
+
+        :raises OperationFailed: also as OperationCancelled, and their Final twins.
+        :raises OperationTimeout: after cancelling, where asked to.
+        :raises OperationsCallError: the server was out of reach for too long, or refused.
+        """
+        if outcome.operation is not None:
+            self._push(context, OPERATION_KEY, operation_xcom(outcome.operation))
+        note = None
+        if outcome.kind is Kind.TIMED_OUT:
+            note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
+        error = error_of(outcome, final=self._is_final, timeout_class=self.timeout_class, note=note)
+        if error is not None:
+            raise error
+        assert outcome.operation is not None  # noqa: S101  success has one
+        self.log.info("%s: succeeded after %s", outcome.name, timedelta(seconds=int(outcome.waited_s)))
+        return storable(outcome.operation.response)
+
+    def _is_final(self, failed: Operation | CallFailure) -> bool:
+        """Tell whether a failed operation or call is final; after our own kill nothing is."""
+        if self._killed:
+            return False
+        return not failed.may_pass if isinstance(failed, CallFailure) else True
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where the trigger missed its own deadline, end the wait as the trigger would have."""
+        try:
+            # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
+            # that it doesn't skip on in poke mode.
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)  # type: ignore[arg-type]  # mixed into one
+        except TaskDeferralTimeout:
+            return self._deliver(context, self._trigger_timed_out(context))
+
+    def _push(self, context: Context, key: str, value: Any) -> None:
+        context["ti"].xcom_push(key=key, value=value)
+
+    def _trigger_timed_out(self, context: Context) -> Outcome:
+        """Take over from a trigger that missed its own deadline (Airflow's timeout stands behind it)."""
+        ti = context["ti"]
+        name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
+        if not name:
+            raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
+        return Outcome(Kind.TIMED_OUT, name, waited_s=self._deadline_s(0.0))
+
+    # --- cancelling ----------------------------------------------------------------------------------------
+
+    def _cancel_late(self, name: str) -> str:
+        """Cancel an operation whose time is up; say what became of it."""
+        try:
+            # Its own session: a time-out may have interrupted the hook's at any point.
+            with self.hook.detached() as hook:
+                return _cancel(hook, name, CANCEL_BUDGET_S)
+        except (AirflowNotFoundException, ValueError) as error:
+            return f"it could not be cancelled and may still run: {error}"
+
+    def on_kill(self) -> None:
+        """
+        Cancel the operation: Airflow stops this worker in five seconds.
+
+        Runs in a signal handler, so it asks nothing of Airflow and uses a thread and a session of its own: the
+        signal may have interrupted the others anywhere.
+        """
+        self._killed = True
+        if not self.cancel_on_kill or self._hook is None or self._operation is None:
+            return
+        thread = Thread(
+            target=self._cancel_killed,
+            args=(self._hook.detached(), self._operation),
+            name="cancel",
+            daemon=True,
+        )
+        thread.start()
+        thread.join(KILL_BUDGET_S)
+
+    def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation]) -> None:
+        deadline = time.monotonic() + KILL_BUDGET_S
+        try:
+            name = starting.result(timeout=KILL_BUDGET_S).name
+        except FutureTimeoutError:
+            self.log.error("killed while the start was unanswered: an operation may be running")  # noqa: TRY400
+            return
+        except Exception:  # noqa: BLE001  nothing was started; the main thread says why
+            return
+        with hook:
+            note = _cancel(hook, name, deadline - time.monotonic())
+        self.log.info("%s: the task was killed; %s", name, note)
+
+
+def _cancel(hook: OperationsHook, name: str, budget_s: float) -> str:
+    """Cancel within the budget and say what became of it."""
+    deadline = time.monotonic() + budget_s
+    failure = hook.try_cancel(name, Retries(delay_s=0.5, for_s=budget_s / 3))
+    if failure is not None:
+        return f"it may still run: the cancel call failed: {failure.problem}, {failure.status.code_name}"
+    while True:
+        seen = hook.poll(name)
+        if isinstance(seen, Operation) and seen.done:
+            return (
+                f"asked to cancel, it {ending(seen)}" if seen.error is None else f"it is over: {ending(seen)}"
+            )
+        if time.monotonic() + 0.5 > deadline:
+            return "asked to cancel, it is not over yet"
+        time.sleep(0.5)
+
+
+def as_seconds(argument: str, value: timedelta | float) -> float:
+    """
+    Take seconds, or a timedelta.
+
+    :raises ValueError: neither, or negative.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{argument!r} is seconds, not negative, or a timedelta; not {value!r}")
+    return float(value)

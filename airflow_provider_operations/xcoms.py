@@ -1,0 +1,61 @@
+"""What tasks push to XCom, in a form that Airflow's serializer takes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations.rendering import clip
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.operation import Operation
+
+__all__ = ["OPERATION_KEY", "OPERATION_NAME_KEY", "operation_xcom", "storable"]
+
+OPERATION_NAME_KEY = "operation_name"
+"""XCom under which a task says which operation is its own; pushed before it waits."""
+
+OPERATION_KEY = "operation"
+"""XCom of the final operation, on success and failure."""
+
+MAX_OPERATION_CHARS = 48 * 1024
+"""Longest ``operation`` XCom, as JSON text: it is stored in Airflow's database."""
+
+_RESERVED_KEYS = frozenset({"__classname__", "__id__", "__type"})
+
+
+def storable(value: Any) -> Any:
+    r"""
+    Return a server's JSON so that Airflow stores it.
+
+    Airflow's serializer gives the keys ``__classname__``, ``__id__`` and ``__type`` a meaning of its own; where
+    a server uses one, it gets a backslash in front: ``\__id__``.
+    """
+    if isinstance(value, dict):
+        return {f"\\{key}" if key in _RESERVED_KEYS else key: storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return value
+
+
+def operation_xcom(operation: Operation) -> dict[str, Any]:
+    """
+    Return ``{"name": str, "done": bool, "metadata": {...}, "error": Status}``.
+
+    The response isn't in it, as it is the task's return value. What is too large is cut, and says so.
+    """
+    body = operation.to_json()
+    body.pop("response", None)
+    if (size := len(json.dumps(body))) > MAX_OPERATION_CHARS and "metadata" in body:
+        body["metadata"] = f"left out: the operation has {size} characters"
+    if (size := len(json.dumps(body))) > MAX_OPERATION_CHARS:
+        error = body.get("error") or {}
+        body = {"name": operation.name, "done": operation.done}
+        if error:
+            body["error"] = {
+                "code": error["code"],
+                "message": clip(error["message"], MAX_OPERATION_CHARS // 8),
+                "details": [f"left out: the operation has {size} characters"],
+            }
+    result: dict[str, Any] = storable(body)
+    return result
