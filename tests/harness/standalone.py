@@ -1,0 +1,233 @@
+"""A real Airflow for tests and the demo: ``airflow standalone`` in a folder of its own, on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+__all__ = ["Standalone", "free_ports"]
+
+START_TIMEOUT_S = 240.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Standalone:
+    """
+    Run ``airflow standalone`` on SQLite with the local executor; nothing of it is left behind on exit.
+
+    :param dags: folder with the DAGs.
+    :param environment: further variables, connections among them.
+    """
+
+    def __init__(self, dags: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._dags = dags
+        self._more = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self.home = Path()
+        self.url = ""
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    # --- life ----------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Standalone:
+        """Start it and wait until scheduler, triggerer and DAG processor are healthy."""
+        self.home = Path(tempfile.mkdtemp(prefix="airflow-operations-"))
+        port, worker_logs, trigger_logs = free_ports(3)
+        self.url = f"http://127.0.0.1:{port}"
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            **self._more,
+        }
+        self._log = (self.home / "standalone.log").open("wb")
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", "standalone"],
+                env=self.environment,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._wait_until_healthy()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop every process it has started and remove its folder."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop every process it has started and remove its folder."""
+        if self._process is not None:
+            family = _family(self._process.pid)
+            self._process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(15)
+            # Tasks run in sessions of their own, so the family is remembered from before and looked up again.
+            _end({*family, *_family(self._process.pid), *_processes_of(self.home)})
+            self._process.wait(5)
+            self._process = None
+        self._log.close()
+        self._session.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def output(self, lines: int = 60) -> str:
+        """Return the last lines that Airflow printed."""
+        text = (self.home / "standalone.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _wait_until_healthy(self) -> None:
+        def healthy() -> bool:
+            if self._process is not None and self._process.poll() is not None:
+                raise RuntimeError(f"airflow standalone ended at once:\n{self.output()}")
+            with suppress(requests.RequestException):
+                answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
+                parts = answer.json() if answer.ok else {}
+                names = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+                return all((parts.get(name) or {}).get("status") == "healthy" for name in names)
+            return False
+
+        self.until(healthy, "Airflow is healthy", START_TIMEOUT_S)
+        token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    # --- use -----------------------------------------------------------------------------------------------
+
+    def until(self, happened: Callable[[], Any], what: str, timeout_s: float = 120.0) -> Any:
+        """Wait until something is true and return it."""
+        deadline = time.monotonic() + timeout_s
+        while not (result := happened()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_s:g} s: {what}\n{self.output()}")
+            time.sleep(0.5)
+        return result
+
+    def api(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call Airflow's REST API (``/api/v2``) and return the JSON."""
+        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+        if not answer.ok:
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
+        return answer.json() if answer.content else None
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run of a DAG, unpausing it; return the run's id."""
+        self.until(lambda: self._known(dag_id), f"DAG {dag_id} is parsed")
+        self.api("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        return str(self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def _known(self, dag_id: str) -> bool:
+        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a DAG run."""
+        return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Return the task instances of a run, mapped ones each."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        instances: list[dict[str, Any]] = self.api("GET", path)["task_instances"]
+        return instances
+
+    def task(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """Return one task instance."""
+        return next(
+            ti
+            for ti in self.tasks(dag_id, run_id)
+            if (ti["task_id"], ti["map_index"]) == (task_id, map_index)
+        )
+
+    def set_state(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
+        """Mark a task instance as a user does in the UI."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self.api("PATCH", path, json={"new_state": state})
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """Return a task's log as text, as the UI shows it."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        content = self.api("GET", path, params={"map_index": map_index, "full_content": "true"})["content"]
+        return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in content)
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
+        """Return an XCom's value."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self.api("GET", path, params={"map_index": map_index, "deserialize": "false"})["value"]
+
+
+def _family(pid: int) -> set[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return {parent, *parent.children(recursive=True)}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def _processes_of(home: Path) -> set[psutil.Process]:
+    """Find what was started in this Airflow home, wherever it hangs in the process tree."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
+                found.add(process)
+    return found
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(list(processes), timeout=5)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
