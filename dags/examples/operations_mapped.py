@@ -1,0 +1,39 @@
+"""Many operations by dynamic task mapping: one mapped task each, all waiting in the triggerer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_operations.operators import RunOperationOperator
+
+with DAG(dag_id="operations_mapped", schedule=None, catchup=False, tags=["operations"]):
+
+    @task
+    def requests() -> list[dict[str, Any]]:
+        """Make one request body for each video."""
+        return [
+            {
+                "operation": {
+                    "duration": 4 + number,
+                    "steps": [{"at": 1, "metadata": {"progressPercent": 10 * (number + 1)}}],
+                    "response": {"frames": 1000 * (number + 1)},
+                }
+            }
+            for number in range(5)
+        ]
+
+    convert = RunOperationOperator.partial(
+        task_id="convert",
+        path="projects/demo/videos",
+        deferrable=True,
+        poke_interval=5,
+    ).expand(json=requests())
+
+    @task
+    def count(responses: Any) -> int:
+        """Add up what the operations have returned."""
+        return sum(response["frames"] for response in responses)
+
+    count(convert.output)
