@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationsError,
@@ -139,7 +139,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the operation and wait for it, or hand the waiting over to a trigger."""
-        started_epoch_s = time.time()
+        started_epoch_s = clock.now()
         try:
             operation = self._start()
             if operation.name:
@@ -149,7 +149,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 self._push(context, OPERATION_KEY, operation_xcom(operation))
                 return operation.name
             watch = self._watch_for(operation.name, started_epoch_s, created_epoch_s=started_epoch_s)
-            outcome = watch.judge(operation, time.time())
+            outcome = watch.judge(operation, clock.now())
             if not isinstance(outcome, Outcome):
                 if self.deferrable:
                     self._defer_for(watch)
@@ -211,7 +211,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def _execution_timed_out(self, started_epoch_s: float) -> Outcome:
         """Make the outcome of an ``execution_timeout``; an answer to the start is still waited for."""
-        waited_s = time.time() - started_epoch_s
+        waited_s = clock.now() - started_epoch_s
         if self._operation is None:
             raise OperationTimeout("(not started)", timedelta(seconds=waited_s))
         try:
@@ -286,7 +286,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
-        started_epoch_s = time.time()
+        started_epoch_s = clock.now()
         name = self.operation_name
         self.hook.cancel_operation(name)
         self.log.info("%s: asked to cancel", name)
@@ -294,7 +294,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
             return {"name": name, "ended": None}
         self._push(context, OPERATION_NAME_KEY, name)
         watch = self._watch_for(name, started_epoch_s, created_epoch_s=None)
-        outcome = watch.judge(self.hook.poll(name), time.time())
+        outcome = watch.judge(self.hook.poll(name), clock.now())
         if not isinstance(outcome, Outcome):
             if self.deferrable:
                 self._defer_for(watch)

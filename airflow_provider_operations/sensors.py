@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -18,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.operation import Operation
@@ -28,6 +28,7 @@ from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -118,7 +119,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
         with self._softened():
             first = self._rescheduled_since(context)
-            started_epoch_s = time.time() if first is None else first
+            started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             self._operation = Future()
@@ -126,7 +127,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             try:
                 outcome = self._wait(context, watch)
             except AirflowTaskTimeout:
-                waited_s = time.time() - started_epoch_s
+                waited_s = clock.now() - started_epoch_s
                 outcome = Outcome(Kind.TIMED_OUT, watch.name, watch.last_seen, waited_s=waited_s)
             return self._deliver(context, outcome)
 
@@ -146,12 +147,12 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             if self.reschedule:
                 if watch.outage.since_epoch_s != outage_before:
                     _remember(context, watch.outage)
-                raise AirflowRescheduleException(datetime.now(timezone.utc) + timedelta(seconds=pause_s))
-            time.sleep(pause_s)
+                raise AirflowRescheduleException(datetime.fromtimestamp(clock.now() + pause_s, timezone.utc))
+            clock.sleep(pause_s)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; done with the response, not done, or raise what is wrong."""
-        outcome = self._look(self._watch_for(self.operation_name, time.time(), None))
+        outcome = self._look(self._watch_for(self.operation_name, clock.now(), None))
         if isinstance(outcome, Outcome):
             return PokeReturnValue(is_done=True, xcom_value=self._deliver(context, outcome))
         return PokeReturnValue(is_done=False)
@@ -168,7 +169,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def _look(self, watch: Watch) -> Outcome | float:
-        verdict = watch.judge(self.hook.poll(watch.name), time.time())
+        verdict = watch.judge(self.hook.poll(watch.name), clock.now())
         for line in watch.take_news():
             self.log.info("%s", line)
         return verdict
@@ -178,13 +179,13 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         if self.exponential_backoff:
             started: Any = watch.started_epoch_s
             backoff_s = self._get_next_poke_interval(
-                started, lambda: time.time() - watch.started_epoch_s, polls
+                started, lambda: clock.now() - watch.started_epoch_s, polls
             )
             pause_s = max(float(backoff_s), 0.0)
         elif self.reschedule:
             pause_s = max(self.poke_interval, pause_s)
         if watch.deadline_epoch_s is not None:
-            pause_s = min(pause_s, max(watch.deadline_epoch_s - time.time(), 0.0))
+            pause_s = min(pause_s, max(watch.deadline_epoch_s - clock.now(), 0.0))
         return pause_s
 
     def _rescheduled_since(self, context: Context) -> float | None:

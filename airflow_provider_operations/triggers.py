@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.connection import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Outcome, Watch, ending
@@ -109,7 +110,7 @@ class OperationTrigger(BaseTrigger):
         yield TriggerEvent(outcome.to_event())
 
     async def _wait(self) -> Outcome:
-        now = time.time()
+        now = clock.now()
         watch = Watch(
             self.operation_name,
             Schedule(maximum_s=self.poke_interval),
@@ -120,12 +121,12 @@ class OperationTrigger(BaseTrigger):
         )
         async with self._hook() as hook:
             while True:
-                verdict = watch.judge(await self._ask(hook), time.time())
+                verdict = watch.judge(await self._ask(hook), clock.now())
                 for line in watch.take_news():
                     self.log.info("%s", line)
                 if isinstance(verdict, Outcome):
                     return verdict
-                await asyncio.sleep(verdict)
+                await clock.asleep(verdict)
 
     async def _ask(self, hook: OperationsAsyncHook) -> Operation | CallFailure:
         """Poll once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
@@ -199,14 +200,14 @@ class OperationTrigger(BaseTrigger):
 
     async def _settle(self, hook: OperationsAsyncHook) -> str:
         """Say how the operation ended, if it does soon."""
-        deadline = time.monotonic() + SETTLE_LIMIT_S
+        deadline = clock.now() + SETTLE_LIMIT_S
         while True:
             seen = await self._ask(hook)
             if isinstance(seen, Operation) and seen.done:
                 return ending(seen)
-            if time.monotonic() > deadline:
+            if clock.now() > deadline:
                 return "not over yet"
-            await asyncio.sleep(1)
+            await clock.asleep(1)
 
 
 _DEFAULTS: dict[str, Any] = dict(OperationTrigger.__init__.__kwdefaults__ or {})

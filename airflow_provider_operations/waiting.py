@@ -7,7 +7,6 @@ result or error.
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseOperator
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.compat import TaskDeferralTimeout
 from airflow_provider_operations.exceptions import (
     OperationEventError,
@@ -147,7 +147,7 @@ class WaitsForOperation:
             outage_tolerance_s=watch.outage.tolerance_s,
             cancel_on_kill=self.cancel_on_kill,
         )
-        left = max(watch.deadline_epoch_s - time.time(), 0.0)
+        left = max(watch.deadline_epoch_s - clock.now(), 0.0)
         self.defer(  # type: ignore[attr-defined]  # BaseOperator's
             trigger=trigger,
             method_name="execute_complete",
@@ -165,7 +165,7 @@ class WaitsForOperation:
             raise OperationEventError(
                 f"operation {operation_name}: the trigger's event can't be read: {error}"
             ) from error
-        outcome = replace(outcome, waited_s=max(time.time() - started_epoch_s, outcome.waited_s))
+        outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", operation_name)
             seen = self.hook.poll(operation_name)
@@ -251,7 +251,7 @@ class WaitsForOperation:
         thread.join(KILL_BUDGET_S)
 
     def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation]) -> None:
-        deadline = time.monotonic() + KILL_BUDGET_S
+        deadline = clock.now() + KILL_BUDGET_S
         try:
             name = starting.result(timeout=KILL_BUDGET_S).name
         except FutureTimeoutError:
@@ -260,13 +260,13 @@ class WaitsForOperation:
         except Exception:  # noqa: BLE001  nothing was started; the main thread says why
             return
         with hook:
-            note = _cancel(hook, name, deadline - time.monotonic())
+            note = _cancel(hook, name, deadline - clock.now())
         self.log.info("%s: the task was killed; %s", name, note)
 
 
 def _cancel(hook: OperationsHook, name: str, budget_s: float) -> str:
     """Cancel within the budget and say what became of it."""
-    deadline = time.monotonic() + budget_s
+    deadline = clock.now() + budget_s
     failure = hook.try_cancel(name, Retries(delay_s=0.5, for_s=budget_s / 3))
     if failure is not None:
         return f"it may still run: the cancel call failed: {failure.problem}, {failure.status.code_name}"
@@ -276,9 +276,9 @@ def _cancel(hook: OperationsHook, name: str, budget_s: float) -> str:
             return (
                 f"asked to cancel, it {ending(seen)}" if seen.error is None else f"it is over: {ending(seen)}"
             )
-        if time.monotonic() + 0.5 > deadline:
+        if clock.now() + 0.5 > deadline:
             return "asked to cancel, it is not over yet"
-        time.sleep(0.5)
+        clock.sleep(0.5)
 
 
 def as_seconds(argument: str, value: timedelta | float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -15,6 +14,7 @@ from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 from requests.utils import get_environ_proxies
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
@@ -191,12 +191,12 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def watch(self, watch: Watch) -> Outcome:
         """Poll until the watch says that it's over, logging what is new."""
         while True:
-            verdict = watch.judge(await self.poll(watch.name), time.time())
+            verdict = watch.judge(await self.poll(watch.name), clock.now())
             for line in watch.take_news():
                 self.log.info("%s", line)
             if isinstance(verdict, Outcome):
                 return verdict
-            await asyncio.sleep(verdict)
+            await clock.asleep(verdict)
 
     async def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""

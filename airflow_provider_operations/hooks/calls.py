@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
-import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_operations import __version__
+from airflow_provider_operations import __version__, clock
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
@@ -162,7 +161,7 @@ def watch_of(
     outage_tolerance: timedelta | float,
 ) -> Watch:
     """Return a watch that begins now."""
-    now = time.time()
+    now = clock.now()
     return Watch(
         name,
         Schedule(maximum_s=as_timedelta(poke_interval).total_seconds()),

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
@@ -244,12 +245,12 @@ class OperationsHook(OperationsCalls, HttpHook):
     def watch(self, watch: Watch) -> Outcome:
         """Poll until the watch says that it's over, logging what is new."""
         while True:
-            verdict = watch.judge(self.poll(watch.name), time.time())
+            verdict = watch.judge(self.poll(watch.name), clock.now())
             for line in watch.take_news():
                 self.log.info("%s", line)
             if isinstance(verdict, Outcome):
                 return verdict
-            time.sleep(verdict)
+            clock.sleep(verdict)
 
     def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""

@@ -28,7 +28,7 @@ with DAG(
     params={
         "project": Param("my-project", type="string"),
         "instance": Param("airflow-demo", type="string"),
-        "config": Param("emulator-config", type="string"),
+        "config": Param("regional-europe-west1", type="string"),
     },
     default_args={
         "operations_conn_id": "spanner",

@@ -1,0 +1,181 @@
+"""Tasks run in this process: real ``execute`` and ``resume_execution``, a real socket, a clock that is moved."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+from airflow.sdk.module_loading import import_string
+from airflow.sdk.serde import deserialize, serialize
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.compat import AirflowRescheduleException
+from airflow_provider_operations.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass
+class MovedClock:
+    """Time that passes only when somebody sleeps."""
+
+    now: float = 1_800_000_000.0
+    sleeps: list[float] = field(default_factory=list)
+    on_sleep: Callable[[], None] | None = None
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+        if self.on_sleep:
+            self.on_sleep()
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
+    """A clock shared by provider and emulator."""
+    moved = MovedClock()
+    monkeypatch.setattr(clock, "now", moved)
+    monkeypatch.setattr(clock, "sleep", moved.sleep)
+    monkeypatch.setattr(clock, "asleep", moved.asleep)
+    return moved
+
+
+@pytest.fixture
+def emulator(moved: MovedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator behind the default connection."""
+    with Emulator(clock=moved) as emulator:
+        connection = {"conn_type": "operations", "host": emulator.url, "extra": {"timeout": 5}}
+        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        yield emulator
+
+
+class TaskInstance:
+    """The part of a task instance that tasks use; XComs go through Airflow's own serializer."""
+
+    map_index = -1
+    run_id = "run"
+    dag_id = "dag"
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        self.xcoms: dict[str, Any] = {}
+        self.first_reschedule: datetime | None = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = deserialize(json.loads(json.dumps(serialize(value))))
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
+
+    def get_first_reschedule_date(self, context: Any) -> datetime | None:
+        return self.first_reschedule
+
+
+class StateStore(dict[str, Any]):
+    """Airflow's task state store, in memory."""
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@dataclass
+class Verdict:
+    """How a task ended."""
+
+    state: str
+    value: Any = None
+    error: BaseException | None = None
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    deferrals: int = 0
+    reschedules: int = 0
+
+    @property
+    def essence(self) -> tuple[str, str, Any]:
+        """What must be the same in every mode."""
+        shown = self.error.__cause__ if self.state == "skipped" and self.error else self.error
+        return self.state, type(shown).__name__, self.value
+
+
+class Driver:
+    """Does with a task what worker, triggerer and scheduler do."""
+
+    def __init__(self, moved: MovedClock) -> None:
+        self.moved = moved
+        self.store = StateStore()
+
+    def run(self, make: Callable[[], Any]) -> Verdict:
+        """Run a task to its end; ``make`` makes the operator anew for each time that a worker would."""
+        task = make()
+        ti = TaskInstance(task.task_id)
+        context = {"ti": ti, "task_state_store": self.store}
+        verdict = Verdict("success")
+
+        def step() -> Any:
+            return task.execute(context)
+
+        while True:
+            try:
+                verdict.value = step()
+            except TaskDeferred as deferral:
+                verdict.deferrals += 1
+                event = self.trigger(deferral.trigger)
+                task = make()
+                kwargs = json.loads(json.dumps(serialize(deferral.kwargs)))
+                kwargs["event"] = event
+                name = deferral.method_name
+
+                def step(task: Any = task, name: str = name, kwargs: Any = kwargs) -> Any:
+                    return task.resume_execution(name, kwargs, context)
+
+                continue
+            except AirflowRescheduleException as reschedule:
+                verdict.reschedules += 1
+                assert verdict.reschedules < 10_000
+                ti.first_reschedule = ti.first_reschedule or datetime.fromtimestamp(
+                    self.moved.now, timezone.utc
+                )
+                self.moved.sleep(max(reschedule.reschedule_date.timestamp() - self.moved.now, 0.0))
+                task = make()
+                continue
+            except AirflowSkipException as skip:
+                verdict.state, verdict.error = "skipped", skip
+            except Exception as error:  # noqa: BLE001  whatever a task fails with is its verdict
+                verdict.state, verdict.error = "failed", error
+            verdict.xcoms = ti.xcoms
+            return verdict
+
+    def trigger(self, deferred: Any) -> Any:
+        """Run a trigger as a triggerer does: rebuilt from what is stored; return its one event's payload."""
+        path, kwargs = deferred.serialize()
+        stored = deserialize(json.loads(json.dumps(serialize(kwargs))))
+        trigger = import_string(path)(**stored)
+
+        async def first_event() -> Any:
+            events = [event async for event in trigger.run()]
+            assert len(events) == 1
+            return events[0].payload
+
+        return deserialize(json.loads(json.dumps(serialize(asyncio.run(first_event())))))
+
+
+@pytest.fixture
+def driver(moved: MovedClock) -> Driver:
+    """A driver on the moved clock."""
+    return Driver(moved)

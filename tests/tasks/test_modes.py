@@ -1,0 +1,231 @@
+"""Poke, reschedule and deferrable mode give the same verdict, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.emulator.client import EmulatorControls
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.sensors import OperationSensor
+
+from .conftest import Driver, MovedClock, Verdict
+
+MODES: dict[str, dict[str, Any]] = {
+    "poke": {"mode": "poke"},
+    "reschedule": {"mode": "reschedule"},
+    "deferrable": {"deferrable": True},
+}
+ATTITUDES: dict[str, dict[str, Any]] = {
+    "strict": {},
+    "soft_fail": {"soft_fail": True},
+    "never_fail": {"never_fail": True},
+    "silent_fail": {"silent_fail": True},
+}
+
+
+def start(**script: Any) -> str:
+    with OperationsHook() as hook:
+        return hook.start_operation("projects/p/things:run", json={"operation": script}).name
+
+
+Case = Callable[[Emulator, MovedClock], str]
+
+
+def succeeds(emulator: Emulator, moved: MovedClock) -> str:
+    return start(duration=40, response={"answer": 42})
+
+
+def over_already(emulator: Emulator, moved: MovedClock) -> str:
+    name = start(duration=1, response={"answer": 42})
+    moved.sleep(2)
+    return name
+
+
+def fails(emulator: Emulator, moved: MovedClock) -> str:
+    return start(duration=40, error={"code": 9, "message": "the disk is full", "details": []})
+
+
+def is_cancelled(emulator: Emulator, moved: MovedClock) -> str:
+    name = start(duration=400)
+    with OperationsHook() as hook:
+        hook.cancel_operation(name)
+    return name
+
+
+def times_out(emulator: Emulator, moved: MovedClock) -> str:
+    return start(duration=5000)
+
+
+def malformed(emulator: Emulator, moved: MovedClock) -> str:
+    name = start(duration=5000)
+    emulator.script_fault(kind="get", status=200, body="<html>log in first</html>", after=2)
+    return name
+
+
+def no_such(emulator: Emulator, moved: MovedClock) -> str:
+    return "operations/nobody-knows"
+
+
+def outage(emulator: Emulator, moved: MovedClock) -> str:
+    name = start(duration=5000)
+    emulator.script_fault(kind="get", status=503, after=2)
+    return name
+
+
+def short_outage(emulator: Emulator, moved: MovedClock) -> str:
+    name = start(duration=400, response={"answer": 42})
+    emulator.script_fault(kind="get", status=503, after=2, times=3)
+    return name
+
+
+def empty_error(emulator: Emulator, moved: MovedClock) -> str:
+    return start(duration=10, raw={"error": {}, "response": None})
+
+
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        succeeds,
+        over_already,
+        fails,
+        is_cancelled,
+        times_out,
+        malformed,
+        no_such,
+        outage,
+        short_outage,
+        empty_error,
+    )
+}
+
+SUCCESS = ("success", "NoneType", {"answer": 42})
+FAILED = "OperationFailedFinal"
+
+# What each case comes to, by attitude: (state, exception or what was skipped for, return value).
+EXPECTED: dict[str, dict[str, tuple[str, str, Any]]] = {
+    "succeeds": dict.fromkeys(ATTITUDES, SUCCESS),
+    "over_already": dict.fromkeys(ATTITUDES, SUCCESS),
+    "short_outage": dict.fromkeys(ATTITUDES, SUCCESS),
+    "fails": {
+        "strict": ("failed", FAILED, None),
+        "soft_fail": ("skipped", FAILED, None),
+        "never_fail": ("skipped", FAILED, None),
+        "silent_fail": ("failed", FAILED, None),
+    },
+    "empty_error": {
+        "strict": ("failed", FAILED, None),
+        "soft_fail": ("skipped", FAILED, None),
+        "never_fail": ("skipped", FAILED, None),
+        "silent_fail": ("failed", FAILED, None),
+    },
+    "is_cancelled": {
+        "strict": ("failed", "OperationCancelledFinal", None),
+        "soft_fail": ("skipped", "OperationCancelledFinal", None),
+        "never_fail": ("skipped", "OperationCancelledFinal", None),
+        "silent_fail": ("failed", "OperationCancelledFinal", None),
+    },
+    "times_out": {
+        "strict": ("failed", "OperationSensorTimeout", None),
+        "soft_fail": ("skipped", "OperationSensorTimeout", None),
+        "never_fail": ("skipped", "OperationSensorTimeout", None),
+        "silent_fail": ("failed", "OperationSensorTimeout", None),
+    },
+    "malformed": {
+        "strict": ("failed", "OperationsCallErrorFinal", None),
+        "soft_fail": ("skipped", "OperationsCallErrorFinal", None),
+        "never_fail": ("skipped", "OperationsCallErrorFinal", None),
+        "silent_fail": ("failed", "OperationsCallErrorFinal", None),
+    },
+    "no_such": {
+        "strict": ("failed", "OperationsCallErrorFinal", None),
+        "soft_fail": ("skipped", "OperationsCallErrorFinal", None),
+        "never_fail": ("skipped", "OperationsCallErrorFinal", None),
+        "silent_fail": ("failed", "OperationsCallErrorFinal", None),
+    },
+    # An outage may pass: soft_fail lets Airflow retry, silent_fail bears it until the time is up.
+    "outage": {
+        "strict": ("failed", "OperationsCallError", None),
+        "soft_fail": ("failed", "OperationsCallError", None),
+        "never_fail": ("skipped", "OperationsCallError", None),
+        "silent_fail": ("failed", "OperationSensorTimeout", None),
+    },
+}
+
+
+def verdict_of(driver: Driver, name: str, **arguments: Any) -> Verdict:
+    defaults = {"poke_interval": 20, "timeout": 1000, "outage_tolerance": 120}
+    return driver.run(
+        lambda: OperationSensor(task_id="wait", operation_name=name, **{**defaults, **arguments})
+    )
+
+
+@pytest.mark.parametrize("attitude", ATTITUDES)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("mode", MODES)
+def test_verdicts(
+    emulator: Emulator, moved: MovedClock, driver: Driver, mode: str, case: str, attitude: str
+) -> None:
+    """State, exception and value depend on what happened and on the attitude, never on the mode."""
+    name = CASES[case](emulator, moved)
+
+    verdict = verdict_of(driver, name, **MODES[mode], **ATTITUDES[attitude])
+
+    assert verdict.essence == EXPECTED[case][attitude]
+    waits = case not in {"over_already", "no_such"}
+    assert verdict.deferrals == (1 if mode == "deferrable" and waits else 0)
+    assert bool(verdict.reschedules) == (mode == "reschedule" and waits)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_server_is_asked_no_more_than_said(
+    emulator: Emulator, moved: MovedClock, driver: Driver, mode: str
+) -> None:
+    """Polls stop with the verdict, and a sensor cancels nothing unless asked to."""
+    name = succeeds(emulator, moved)
+
+    verdict_of(driver, name, **MODES[mode])
+
+    kinds = [entry["kind"] for entry in emulator.journal()]
+    assert kinds.count("start") == 1
+    assert "cancel" not in kinds
+    assert 3 <= kinds.count("get") <= 16
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["cancel_on_timeout", "default"])
+@pytest.mark.parametrize("mode", MODES)
+def test_time_is_up(emulator: Emulator, moved: MovedClock, driver: Driver, mode: str, *, asked: bool) -> None:
+    """A sensor cancels what it has waited for in vain only with ``cancel_on_timeout``; the error says which."""
+    name = start(duration=5000, cancelDelay=1)
+
+    verdict = verdict_of(driver, name, **MODES[mode], timeout=100, cancel_on_timeout=asked)
+
+    cancels = [entry for entry in emulator.journal() if entry["kind"] == "cancel"]
+    assert len(cancels) == (1 if asked else 0)
+    said = "it is over: cancelled" if asked else "it goes on running"
+    assert str(verdict.error).endswith(said), str(verdict.error)
+    assert "was not over after 0:01:4" in str(verdict.error)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_such_connection(moved: MovedClock, driver: Driver, mode: str) -> None:
+    """A missing connection is named, before anything is sent."""
+    verdict = verdict_of(driver, "operations/x", **MODES[mode], operations_conn_id="no_such_connection")
+
+    assert verdict.state == "failed"
+    assert type(verdict.error).__name__ == "AirflowNotFoundException"
+    assert "no_such_connection" in str(verdict.error)
+
+
+def test_controls_are_the_emulators(emulator: Emulator) -> None:
+    """The emulator of these tests is asked over its own socket."""
+    assert isinstance(emulator, EmulatorControls)
+
+
+def test_backoff_is_refused_when_deferrable() -> None:
+    """Airflow's backoff arguments would be ignored in the trigger, so they are refused with the reason."""
+    with pytest.raises(ValueError, match="have no effect when deferrable"):
+        OperationSensor(task_id="t", operation_name="operations/x", deferrable=True, exponential_backoff=True)
