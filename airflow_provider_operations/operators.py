@@ -14,8 +14,10 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
+    OperationsCallError,
     OperationsError,
     OperationTimeout,
+    error_of_call,
 )
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, ending
@@ -207,7 +209,10 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
         self._operation = answer
         Thread(target=start, name="start", daemon=True).start()
-        return answer.result()
+        try:
+            return answer.result()
+        except OperationsCallError as error:
+            raise error_of_call(error.failure, final=self._is_final(error.failure)) from None
 
     def _execution_timed_out(self, started_epoch_s: float) -> Outcome:
         """Make the outcome of an ``execution_timeout``; an answer to the start is still waited for."""
@@ -288,7 +293,8 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
         started_epoch_s = clock.now()
         name = self.operation_name
-        self.hook.cancel_operation(name)
+        if (failure := self.hook.try_cancel(name)) is not None:
+            raise error_of_call(failure, name, final=self._is_final(failure))
         self.log.info("%s: asked to cancel", name)
         if not self.wait_for_completion:
             return {"name": name, "ended": None}
@@ -329,8 +335,10 @@ def _own_params(params: Any, dag: Any) -> dict[str, Any]:
 
     Airflow merges a DAG's params into every task's argument ``params`` before ``__init__`` sees it.
     """
-    get = params.get_param if hasattr(params, "get_param") else None
-    own = {key: get(key).value if get else value for key, value in dict.items(params or {})}
+    if hasattr(params, "get_param"):  # Airflow's ParamsDict; its items would be validated
+        own = {key: params.get_param(key).value for key in params}
+    else:
+        own = dict(params or {})
     inherited = dag.params if dag is not None else {}
     return {key: value for key, value in own.items() if key not in inherited or inherited[key] != value}
 

@@ -59,14 +59,23 @@ def _render_detail(detail: object) -> list[str]:
     full_name = detail_type(detail) or ""
     package, _, name = full_name.rpartition(".")
     render = _RENDERERS.get(name) if package == "google.rpc" else None
-    if render is not None:
+    fields = _whole_fields(detail)
+    if render is not None and fields is not None:
         try:
-            return list(render(_Fields(detail_fields(detail))))
+            return list(render(_Fields(fields)))
         except _Unexpected:
             pass
     if full_name:
-        return [f"{full_name}: {_json(detail_fields(detail) or detail)}"]
+        return [f"{full_name}: {_json(fields or detail)}"]
     return [_json(detail)]
+
+
+def _whole_fields(detail: object) -> dict[str, Any] | None:
+    """Return the fields of a detail; ``None`` where they aren't all that it holds (bytes, keys beside)."""
+    if isinstance(detail, dict) and "@type" not in detail:
+        whole = detail.keys() <= {"typeUrl", "value"} and isinstance(detail.get("value", {}), dict)
+        return detail_fields(detail) if whole else None
+    return detail_fields(detail)
 
 
 class _Unexpected(Exception):

@@ -29,6 +29,9 @@ __all__ = ["Answer", "CallFailure", "InvalidName", "Request", "Service", "read_j
 MAX_EXCERPT_CHARS = 500
 """How much of an unreadable body is kept."""
 
+MAX_NESTING = 200
+"""Deeper JSON isn't read, as whoever walks it later would fail; protobuf's own parsers stop at 100."""
+
 
 class InvalidName(ValueError):
     """An operation name, list parent or start path that must not be put into a URL."""
@@ -67,7 +70,8 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         """Return a header whatever the case of its name."""
-        return next((value for key, value in self.headers.items() if key.lower() == name), None)
+        wanted = name.lower()
+        return next((value for key, value in self.headers.items() if key.lower() == wanted), None)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ class Service:
         """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is over, or at the timeout."""
         seconds = timeout.total_seconds()
         path = _checked(name, "operation name") + ":wait"
-        return replace(self._request("POST", path, {"timeout": f"{seconds:g}s"}), timeout_s=seconds + 15)
+        duration = f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+        return replace(self._request("POST", path, {"timeout": duration}), timeout_s=seconds + 15)
 
     def list_operations(
         self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None
@@ -177,7 +182,7 @@ class Service:
             prefix along (``v1/projects/p/builds``) is not prefixed twice.
         :param repeatable: only true when it carries a request id by which the server recognises it.
         """
-        rooted = path.startswith("/")
+        rooted = isinstance(path, str) and path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
         rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
         request = self._request(method.upper(), checked, params, rooted=rooted)
@@ -190,7 +195,8 @@ class Service:
         if self.error_format is not None:
             query["$.xgafv"] = self.error_format
         target = f"/{path}" if rooted or not self.path_prefix else f"/{self.path_prefix}/{path}"
-        return Request(method, target + (f"?{_encode_query(query)}" if query else ""))
+        encoded = _encode_query(query)
+        return Request(method, f"{target}?{encoded}" if encoded else target)
 
 
 def _encode_query(params: Mapping[str, Any]) -> str:
@@ -269,9 +275,25 @@ def _parse(body: bytes) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(body, parse_constant=refuse)
+        value = json.loads(body, parse_constant=refuse)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if body.count(b"[") + body.count(b"{") > MAX_NESTING and _deeper_than(MAX_NESTING, value):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    """Tell, without recursion, whether objects and lists are nested deeper than ``limit``."""
+    level = [value]
+    for _ in range(limit + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
+            return False
+        level = [
+            inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return True
 
 
 def _unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
@@ -295,7 +317,9 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
     problem = f"HTTP {http_status}"
     if 300 <= http_status < 400:
         problem += (
-            f", a redirect to {printable(kept.get('location', 'nowhere'))[:300]}, which is not followed"
+            # Without its query, which may repeat a key of ours.
+            f", a redirect to {printable(re.split('[?#]', kept.get('location', 'nowhere'))[0])[:300]}, "
+            "which is not followed"
         )
     delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
     return CallFailure(
@@ -325,10 +349,12 @@ def _status_of(body: Any, http_status: int) -> Status | None:
         return status
     # The envelope's code is the HTTP status, and others leave it out: the name in "status" says more, if any.
     named = Code.parse(fields.get("status"))
-    if not isinstance(named, Code):
-        return replace(status, code=code_of_http(http_status))
-    other = {key: value for key, value in status.other.items() if key != "status"}
-    return replace(status, code=named, other=other)
+    other = dict(status.other)
+    if isinstance(named, Code):
+        del other["status"]
+    if sent_code and sent_code != http_status:
+        other["codeAsSent"] = sent_code
+    return replace(status, code=named if isinstance(named, Code) else code_of_http(http_status), other=other)
 
 
 def _status_fields(body: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
-from airflow.sdk.module_loading import import_string
 from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_operations import clock
@@ -127,23 +127,18 @@ class Driver:
         context = {"ti": ti, "task_state_store": self.store}
         verdict = Verdict("success")
 
-        def step() -> Any:
-            return task.execute(context)
-
+        resume: tuple[str, Any] | None = None
         while True:
             try:
-                verdict.value = step()
+                verdict.value = (
+                    task.execute(context) if resume is None else task.resume_execution(*resume, context)
+                )
             except TaskDeferred as deferral:
                 verdict.deferrals += 1
                 event = self.trigger(deferral.trigger)
+                kwargs: Any = json.loads(json.dumps(serialize(deferral.kwargs)))
+                resume = (deferral.method_name, {**kwargs, "event": event})
                 task = make()
-                kwargs = json.loads(json.dumps(serialize(deferral.kwargs)))
-                kwargs["event"] = event
-                name = deferral.method_name
-
-                def step(task: Any = task, name: str = name, kwargs: Any = kwargs) -> Any:
-                    return task.resume_execution(name, kwargs, context)
-
                 continue
             except AirflowRescheduleException as reschedule:
                 verdict.reschedules += 1
@@ -164,8 +159,9 @@ class Driver:
     def trigger(self, deferred: Any) -> Any:
         """Run a trigger as a triggerer does: rebuilt from what is stored; return its one event's payload."""
         path, kwargs = deferred.serialize()
-        stored = deserialize(json.loads(json.dumps(serialize(kwargs))))
-        trigger = import_string(path)(**stored)
+        stored: Any = deserialize(json.loads(json.dumps(serialize(kwargs))))
+        module, _, name = path.rpartition(".")
+        trigger = getattr(importlib.import_module(module), name)(**stored)
 
         async def first_event() -> Any:
             events = [event async for event in trigger.run()]

@@ -1,0 +1,491 @@
+"""Operators through ``execute`` and ``resume_execution``, deferred and holding the worker."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowTaskTimeout, TaskDeferred
+
+from airflow_provider_operations import outcome, waiting
+from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.exceptions import (
+    OperationCancelled,
+    OperationCancelledFinal,
+    OperationEventError,
+    OperationFailed,
+    OperationFailedFinal,
+    OperationsCallError,
+    OperationsCallErrorFinal,
+    OperationsError,
+    OperationTimeout,
+)
+from airflow_provider_operations.operation import Code
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.triggers import OperationTrigger
+
+from .conftest import Driver, MovedClock, TaskInstance, Verdict
+
+WAYS = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "in the worker"])
+
+
+def run(driver: Driver, *, deferrable: bool, script: dict[str, Any], **arguments: Any) -> Verdict:
+    return driver.run(
+        lambda: RunOperationOperator(
+            task_id="run",
+            path="projects/p/things:run",
+            json={"operation": script},
+            deferrable=deferrable,
+            **{"timeout": 1000, "outage_tolerance": 120, "poke_interval": 20, **arguments},
+        )
+    )
+
+
+def kinds(emulator: Emulator) -> list[str]:
+    return [entry["kind"] for entry in emulator.journal() if entry["kind"] != "get"]
+
+
+def context(task: Any) -> Any:
+    return {"ti": TaskInstance(task.task_id)}
+
+
+@WAYS
+def test_success(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """The response is the return value; the XComs are the name and the resource without the response."""
+    verdict = run(driver, deferrable=deferrable, script={"duration": 30, "response": {"__id__": 7, "a": [1]}})
+
+    assert (verdict.state, verdict.value) == ("success", {"\\__id__": 7, "a": [1]})
+    assert verdict.deferrals == int(deferrable)
+    operation = verdict.xcoms["operation"]
+    assert operation["name"] == verdict.xcoms["operation_name"]
+    assert operation["done"] is True
+    assert "response" not in operation
+    assert kinds(emulator) == ["start"]
+
+
+@WAYS
+def test_over_at_once(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """An operation that the start answers as done is neither polled nor deferred for."""
+    verdict = run(driver, deferrable=deferrable, script={"duration": 0, "response": {"a": 1}})
+
+    assert (verdict.value, verdict.deferrals) == ({"a": 1}, 0)
+    assert len(emulator.journal()) == 1
+
+
+@WAYS
+def test_nothing_to_return(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """A done operation with neither response nor error succeeded, with None."""
+    verdict = run(driver, deferrable=deferrable, script={"duration": 5, "result": "none"})
+
+    assert (verdict.state, verdict.value) == ("success", None)
+
+
+@WAYS
+@pytest.mark.parametrize("code", list(Code)[1:], ids=lambda code: code.name)
+def test_which_errors_are_final(emulator: Emulator, driver: Driver, code: Code, *, deferrable: bool) -> None:
+    """Errors that may pass leave the retry to Airflow; after the others a retry would not help."""
+    verdict = run(
+        driver, deferrable=deferrable, script={"duration": 5, "error": {"code": code, "message": "m"}}
+    )
+
+    worth = {"UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAVAILABLE"}
+    assert isinstance(verdict.error, AirflowFailException) == (code.name not in worth)
+    assert isinstance(verdict.error, OperationFailed)
+    assert isinstance(verdict.error, OperationCancelled) == (code is Code.CANCELLED)
+    assert verdict.error.code is code
+    assert verdict.xcoms["operation"]["error"]["code"] == code
+
+
+def test_retry_on_says_otherwise(emulator: Emulator, driver: Driver) -> None:
+    """``retry_on`` replaces the codes that may be retried; codes by enum, number or name."""
+    error = {"code": 9, "message": "m"}
+    kept = run(
+        driver, deferrable=False, script={"duration": 1, "error": error}, retry_on=["FAILED_PRECONDITION"]
+    )
+    lost = run(driver, deferrable=False, script={"duration": 1, "error": {"code": 14}}, retry_on=[9])
+
+    assert type(kept.error) is OperationFailed
+    assert type(lost.error) is OperationFailedFinal
+    with pytest.raises(ValueError, match="not 'NO_SUCH_CODE'"):
+        run(driver, deferrable=False, script={}, retry_on=["NO_SUCH_CODE"])
+
+
+def test_a_retry_policy_is_asked(emulator: Emulator, driver: Driver) -> None:
+    """With a retry policy nothing is final: Airflow asks it only about errors that aren't."""
+    from airflow.providers.common.compat.sdk import ExceptionRetryPolicy
+
+    policy = ExceptionRetryPolicy(rules=[])
+    failed = run(driver, deferrable=True, script={"duration": 1, "error": {"code": 9}}, retry_policy=policy)
+    refused = run(driver, deferrable=True, script={"duration": "long"}, retry_policy=policy)
+
+    assert type(failed.error) is OperationFailed
+    assert type(refused.error) is OperationsCallError
+
+
+@WAYS
+def test_time_is_up(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """When the time is up the operation is cancelled, and the error says what became of it."""
+    verdict = run(driver, deferrable=deferrable, script={"duration": 5000}, timeout=60)
+
+    assert type(verdict.error) is OperationTimeout
+    assert str(verdict.error).endswith("it is over: cancelled"), str(verdict.error)
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+@WAYS
+def test_execution_timeout_counts(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """The shorter of ``timeout`` and ``execution_timeout`` ends the wait, deferred too."""
+    from datetime import timedelta
+
+    verdict = run(
+        driver, deferrable=deferrable, script={"duration": 5000}, execution_timeout=timedelta(seconds=50)
+    )
+
+    assert type(verdict.error) is OperationTimeout
+    assert 50 <= verdict.error.waited.total_seconds() < 60
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+def test_left_alone(emulator: Emulator, driver: Driver) -> None:
+    """``cancel_on_timeout=False`` leaves the operation running and says so."""
+    verdict = run(driver, deferrable=True, script={"duration": 5000}, timeout=60, cancel_on_timeout=False)
+
+    assert str(verdict.error).endswith("it goes on running")
+    assert kinds(emulator) == ["start"]
+
+
+def test_cannot_be_cancelled(emulator: Emulator, driver: Driver) -> None:
+    """A refused cancel is part of the time-out's text, not an error of its own."""
+    script = {"duration": 5000, "onCancel": "unimplemented"}
+    verdict = run(driver, deferrable=True, script=script, timeout=60)
+
+    assert type(verdict.error) is OperationTimeout
+    assert "it may still run: the cancel call failed: HTTP 501, UNIMPLEMENTED (12)" in str(verdict.error)
+
+
+def test_airflows_own_time_out(
+    emulator: Emulator, driver: Driver, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ``AirflowTaskTimeout`` raised anywhere in the worker becomes the same error, operation cancelled."""
+
+    def alarm() -> None:
+        moved.on_sleep = None
+        raise AirflowTaskTimeout
+
+    moved.on_sleep = alarm
+    verdict = run(driver, deferrable=False, script={"duration": 5000})
+
+    assert type(verdict.error) is OperationTimeout
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """Airflow's own trigger timeout, behind the deadline, ends as the deadline would have: cancelled, told."""
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"duration": 5000}, deferrable=True, timeout=60
+    )
+    where = context(task)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(where)
+    assert deferred.value.timeout is not None
+    assert deferred.value.timeout.total_seconds() == pytest.approx(60 + waiting.BACKSTOP_S)
+
+    with pytest.raises(OperationTimeout, match="it is over: cancelled"):
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+def test_outage(emulator: Emulator, driver: Driver) -> None:
+    """An outage longer than is borne fails the task in a way that Airflow may retry."""
+    emulator.script_fault(kind="get", status=503)
+    verdict = run(driver, deferrable=True, script={"duration": 5000})
+
+    assert type(verdict.error) is OperationsCallError
+    assert (verdict.error.http_status, verdict.error.code) == (503, Code.UNAVAILABLE)
+
+
+def test_not_known_yet(emulator: Emulator, driver: Driver) -> None:
+    """A 404 right after the start is a server that doesn't know its own operation yet."""
+    emulator.script_fault(kind="get", status=404, times=3)
+    verdict = run(driver, deferrable=True, script={"duration": 30, "response": {"a": 1}})
+
+    assert verdict.value == {"a": 1}
+
+
+def test_too_large_for_an_event(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large response doesn't travel through Airflow's database: the worker asks for it again."""
+    monkeypatch.setattr(outcome, "MAX_EVENT_CHARS", 2000)
+    big = {"text": "x" * 5000}
+    verdict = run(driver, deferrable=True, script={"duration": 5, "response": big})
+    assert verdict.value == big
+
+
+@pytest.mark.parametrize(
+    "event", [None, {}, {"version": 2, "outcome": "{}"}, {"version": 1, "outcome": "{}"}]
+)
+def test_events_are_foreign(emulator: Emulator, event: Any) -> None:
+    """An event that can't be read fails the task: it says nothing about the operation."""
+    task = RunOperationOperator(task_id="run", path="things:run")
+    with pytest.raises(OperationEventError, match="operations/x: the trigger's event can't be read"):
+        task.execute_complete(context(task), event, "operations/x", 0.0)
+
+
+def test_hand_on(emulator: Emulator, driver: Driver) -> None:
+    """``wait_for_completion=False`` returns the name at once."""
+    verdict = run(driver, deferrable=True, script={"duration": 50}, wait_for_completion=False)
+
+    assert verdict.value == verdict.xcoms["operation_name"]
+    assert (verdict.deferrals, kinds(emulator)) == (0, ["start"])
+
+
+# --- the start ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "starts"),
+    [
+        pytest.param({"drop": True, "effect": True}, 1, id="answer lost"),
+        pytest.param({"status": 500}, 1, id="500"),
+        pytest.param({"status": 503}, 1, id="503"),
+        pytest.param({"status": 503, "headers": {"Retry-After": "0"}}, 2, id="503 with Retry-After"),
+        pytest.param({"status": 429}, 2, id="429"),
+    ],
+)
+def test_no_second_start(emulator: Emulator, driver: Driver, fault: dict[str, Any], starts: int) -> None:
+    """A start is sent again only where the first certainly had no effect."""
+    emulator.script_fault(kind="start", times=1, **fault)
+    verdict = run(driver, deferrable=False, script={"duration": 1})
+
+    assert kinds(emulator) == ["start"] * starts
+    assert verdict.state == ("success" if starts == 2 else "failed")
+
+
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_request_id(emulator: Emulator, driver: Driver, place: str) -> None:
+    """With a request id a start whose answer was lost is sent again, and the server knows it."""
+    emulator.script_fault(kind="start", times=1, dropAfterEffect=True)
+    verdict = run(
+        driver,
+        deferrable=False,
+        script={"duration": 1},
+        request_id_field="requestId",
+        request_id_in=place,
+    )
+
+    first, second = (entry for entry in emulator.journal() if entry["kind"] == "start")
+    sent = [(entry[place] or {})["requestId"] for entry in (first, second)]
+    assert verdict.state == "success"
+    assert second["deduplicated"] is True
+    assert sent[0] == sent[1]
+    assert uuid.UUID(sent[0]).version == 4
+    assert len(emulator.operations()) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["", "None", "../v2/things", "https://elsewhere/things", "things?x=1", "a\nb", " things"]
+)
+def test_paths_are_checked(emulator: Emulator, driver: Driver, path: str) -> None:
+    """A start path that would leave the prefix is refused before anything is sent."""
+    verdict = driver.run(lambda: RunOperationOperator(task_id="run", path=path))
+
+    assert type(verdict.error).__name__ == "InvalidName"
+    assert emulator.journal() == []
+
+
+def test_params_are_the_query(emulator: Emulator, driver: Driver) -> None:
+    """``params`` is the query of the start; what Airflow merges into it from the DAG stays out."""
+    with DAG("d", params={"env": "prod", "region": "eu"}):
+        task = RunOperationOperator(
+            task_id="run",
+            path="things:run",
+            params={"validateOnly": True, "region": "us", "tag": ["a", "b"]},
+            json={"duration": 0},
+        )
+    driver.run(lambda: task)
+
+    assert task.query == {"validateOnly": True, "region": "us", "tag": ["a", "b"]}
+    assert emulator.journal()[0]["query"]["validateOnly"] == "true"
+    assert "env" not in emulator.journal()[0]["query"]
+    assert dict(task.params) == {"env": "prod", "region": "eu"}
+
+
+# --- kills ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real_emulator(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An emulator on the real clock."""
+    with Emulator() as emulator:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_OPERATIONS_DEFAULT", f'{{"conn_type":"operations","host":"{emulator.url}"}}'
+        )
+        yield emulator
+
+
+def killed_while(emulator: Emulator, task: Any, when: Any) -> BaseException:
+    """Execute a task and call its ``on_kill`` from another place once ``when`` says so."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            task.execute(context(task))
+        except BaseException as error:  # noqa: BLE001  it is looked at below
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not when():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    task.on_kill()
+    thread.join(20)
+    return errors[0]
+
+
+def test_killed_while_waiting(real_emulator: Emulator) -> None:
+    """A killed worker cancels once; that the operation is then CANCELLED is no final error."""
+    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60, "cancelDelay": 1})
+
+    error = killed_while(real_emulator, task, lambda: len(real_emulator.journal()) >= 2)
+
+    assert type(error) is OperationCancelled
+    assert kinds(real_emulator) == ["start", "cancel"]
+
+
+def test_killed_while_starting(real_emulator: Emulator) -> None:
+    """A kill before the start is answered waits for the answer and cancels what it names."""
+    real_emulator.script_fault(kind="start", delay=1.5)
+    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60, "cancelDelay": 0})
+
+    killed_while(real_emulator, task, lambda: kinds(real_emulator) == ["start"])
+
+    assert kinds(real_emulator) == ["start", "cancel"]
+
+
+def test_killed_before_starting(emulator: Emulator) -> None:
+    """A task that is killed before its start is sent sends none."""
+    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60})
+    task.on_kill()
+    with pytest.raises(OperationsError, match="killed before the operation was started"):
+        task.execute(context(task))
+    assert emulator.journal() == []
+
+
+def test_left_alone_when_killed(real_emulator: Emulator) -> None:
+    """``cancel_on_kill=False`` leaves the operation alone."""
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"duration": 2}, cancel_on_kill=False, poke_interval=1
+    )
+    with pytest.raises(IndexError):  # it ended well: no error was caught
+        killed_while(real_emulator, task, lambda: len(real_emulator.journal()) >= 2)
+    assert kinds(real_emulator) == ["start"]
+
+
+# --- cancelling ------------------------------------------------------------------------------------------------------
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        pytest.param({"duration": 500}, "cancelled", id="cancelled"),
+        pytest.param({"duration": 0}, "succeeded", id="over already"),
+        pytest.param({"duration": 30, "onCancel": "ignore"}, "succeeded", id="cancel ignored"),
+        pytest.param(
+            {"duration": 30, "onCancel": "ignore", "error": {"code": 13}},
+            "failed with INTERNAL (13)",
+            id="failed before",
+        ),
+    ],
+)
+def test_cancel_says_how_it_ended(
+    emulator: Emulator, driver: Driver, script: dict[str, Any], ended: str, *, deferrable: bool
+) -> None:
+    """However the operation ends, the task succeeds and says how."""
+    name = run(driver, deferrable=False, script=script, wait_for_completion=False).value
+    verdict = driver.run(
+        lambda: CancelOperationOperator(task_id="cancel", operation_name=name, deferrable=deferrable)
+    )
+    assert verdict.value == {"name": name, "ended": ended}
+    assert verdict.xcoms["operation"]["done"] is True
+
+
+def test_cancel_refused(emulator: Emulator, driver: Driver) -> None:
+    """A server that can't cancel fails the task at once, in its own words."""
+    script = {"duration": 500, "onCancel": "unimplemented"}
+    name = run(driver, deferrable=False, script=script, wait_for_completion=False).value
+    verdict = driver.run(lambda: CancelOperationOperator(task_id="cancel", operation_name=name))
+
+    assert type(verdict.error) is OperationsCallErrorFinal
+    assert verdict.error.code is Code.UNIMPLEMENTED
+
+
+def test_cancelled_by_others(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """An operation that somebody else cancels ends the task for good."""
+
+    def cancel() -> None:
+        moved.on_sleep = None
+        name = emulator.operations()[0]["name"]
+        from airflow_provider_operations.hooks import OperationsHook
+
+        with OperationsHook() as hook:
+            hook.cancel_operation(name)
+
+    moved.on_sleep = cancel
+    verdict = run(driver, deferrable=False, script={"duration": 500})
+    assert type(verdict.error) is OperationCancelledFinal
+
+
+# --- the trigger -------------------------------------------------------------------------------------------------------
+
+
+ARGUMENTS: dict[str, Any] = {
+    "operations_conn_id": "other",
+    "base_url": "https://example.com",
+    "path_prefix": "v2",
+    "cancel_suffix": "/cancel",
+    "cancel_method": "GET",
+    "error_format": 2,
+    "poke_interval": 7.0,
+    "started_epoch_s": 1.5,
+    "deadline_epoch_s": 2.5,
+    "outage_tolerance_s": 3.0,
+    "cancel_on_kill": True,
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_trigger_arguments_survive(argument: str) -> None:
+    """Every argument that differs from its default is stored, and only those."""
+    trigger = OperationTrigger("operations/x", **{argument: ARGUMENTS[argument]})
+    path, stored = trigger.serialize()
+
+    assert path == "airflow_provider_operations.triggers.OperationTrigger"
+    assert stored == {"operation_name": "operations/x", argument: ARGUMENTS[argument]}
+    assert OperationTrigger(**stored).serialize() == (path, stored)
+
+
+def test_trigger_past_its_deadline(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """A trigger that starts after its deadline still looks once: finished counts, running has timed out."""
+    running = run(driver, deferrable=False, script={"duration": 500}, wait_for_completion=False).value
+    over = run(driver, deferrable=False, script={"duration": 0}, wait_for_completion=False).value
+    late = moved.now - 100
+
+    ends = [
+        driver.trigger(OperationTrigger(name, deadline_epoch_s=late))["outcome"] for name in (running, over)
+    ]
+
+    assert '"kind": "timed_out"' in ends[0]
+    assert '"kind": "done"' in ends[1]
+
+
+def test_trigger_without_connection(driver: Driver) -> None:
+    """What Airflow would lose of an exception reaches the task: the trigger yields it."""
+    event = driver.trigger(OperationTrigger("operations/x", operations_conn_id="no_such_connection"))
+    task = RunOperationOperator(task_id="run", path="things:run")
+    with pytest.raises(OperationsCallErrorFinal, match="no_such_connection"):
+        task.execute_complete(context(task), event, "operations/x", 0.0)
