@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ import psutil
 import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
+    from typing import TypeGuard
 
 __all__ = ["Standalone", "free_ports"]
 
@@ -45,11 +47,18 @@ class Standalone:
 
     :param dags: folder with the DAGs.
     :param environment: further variables, connections among them.
+    :param check: called again and again while something is waited for; what it raises ends the waiting.
     """
 
-    def __init__(self, dags: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        dags: Path,
+        environment: Mapping[str, str] | None = None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
         self._dags = dags
         self._more = dict(environment or {})
+        self._check = check
         self._process: subprocess.Popen[bytes] | None = None
         self.home = Path()
         self.url = ""
@@ -60,13 +69,35 @@ class Standalone:
 
     def __enter__(self) -> Standalone:
         """Start it and wait until scheduler, triggerer and DAG processor are healthy."""
-        self.home = Path(tempfile.mkdtemp(prefix="airflow-operations-"))
         port, worker_logs, trigger_logs = free_ports(3)
         self.url = f"http://127.0.0.1:{port}"
+        self.home = Path(tempfile.mkdtemp(prefix="airflow-operations-"))
+        try:
+            self._start(port, worker_logs, trigger_logs)
+            self._wait_until_healthy()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self, port: int, worker_logs: int, trigger_logs: int) -> None:
+        temporary = self.home / "tmp"
+        temporary.mkdir()
+        database = self.home / "airflow.db"
+        # With the default journal, readers and writers lock each other out, and the API answers 500.
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if not key.startswith(("AIRFLOW_", "_AIRFLOW_"))
+            },
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "TMPDIR": str(temporary),  # goes with the folder, whatever a killed process has left there
+            "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
             "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}?timeout=30",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -83,22 +114,16 @@ class Standalone:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             **self._more,
         }
-        self._log = (self.home / "standalone.log").open("wb")
-        try:
+        with (self.home / "standalone.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", "standalone"],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self._wait_until_healthy()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -117,18 +142,23 @@ class Standalone:
             _end({*family, *_family(self._process.pid), *_processes_of(self.home)})
             self._process.wait(5)
             self._process = None
-        self._log.close()
         self._session.close()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    @property
+    def running(self) -> bool:
+        """Tell whether ``airflow standalone`` has been started and goes on."""
+        return self._process is not None and self._process.poll() is None
+
     def output(self, lines: int = 60) -> str:
         """Return the last lines that Airflow printed."""
-        text = (self.home / "standalone.log").read_text(errors="replace")
+        log = self.home / "standalone.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
 
     def _wait_until_healthy(self) -> None:
         def healthy() -> bool:
-            if self._process is not None and self._process.poll() is not None:
+            if not self.running:
                 raise RuntimeError(f"airflow standalone ended at once:\n{self.output()}")
             with suppress(requests.RequestException):
                 answer = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5)
@@ -147,6 +177,7 @@ class Standalone:
         """Wait until something is true and return it."""
         deadline = time.monotonic() + timeout_s
         while not (result := happened()):
+            self._check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {timeout_s:g} s: {what}\n{self.output()}")
             time.sleep(0.5)
@@ -194,14 +225,55 @@ class Standalone:
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return a task's log as text, as the UI shows it."""
+        entries = self.log_entries(dag_id, run_id, task_id, try_number, map_index)
+        return "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries)
+
+    def log_entries(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> list[dict[str, Any] | str]:
+        """Return a task's log: ``{"timestamp": str, "level": str, "event": str, "error_detail": list, ...}``."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        content = self.api("GET", path, params={"map_index": map_index, "full_content": "true"})["content"]
-        return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in content)
+        content: list[dict[str, Any] | str] = self.api(
+            "GET", path, params={"map_index": map_index, "full_content": "true"}
+        )["content"]
+        return content
+
+    def log_lines(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> list[str]:
+        """Return a task's log for people: time, level and text of each entry, exceptions in full."""
+        return [
+            line
+            for entry in self.log_entries(dag_id, run_id, task_id, try_number, map_index)
+            for line in _as_lines(entry)
+        ]
+
+    def failure(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> tuple[str, str] | None:
+        """Return class name and text of the exception that a task failed with; None if its log has none."""
+        entries = self.log_entries(dag_id, run_id, task_id, try_number, map_index)
+        failures = [entry["error_detail"][0] for entry in entries if _has_error(entry)]
+        return (failures[-1]["exc_type"], failures[-1]["exc_value"]) if failures else None
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int = -1) -> Any:
         """Return an XCom's value."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.api("GET", path, params={"map_index": map_index, "deserialize": "false"})["value"]
+
+
+def _has_error(entry: dict[str, Any] | str) -> TypeGuard[dict[str, Any]]:
+    return isinstance(entry, dict) and bool(entry.get("error_detail"))
+
+
+def _as_lines(entry: dict[str, Any] | str) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+        return
+    clock = str(entry.get("timestamp", ""))[11:23]
+    yield f"{clock:12} {entry.get('level', ''):8} {entry.get('event', '')}"
+    for error in entry.get("error_detail") or []:
+        yield from f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
 
 
 def _family(pid: int) -> set[psutil.Process]:
