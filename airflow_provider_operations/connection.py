@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,9 @@ _KNOWN_EXTRAS = frozenset(
         "allowed_hosts",
     }
 )
+
+
+_PREFIX = re.compile(r"(?:[\w.~:@!$&'()*+,;=-]+(?:/[\w.~:@!$&'()*+,;=-]+)*)?", re.ASCII)
 
 
 class InvalidConnection(ValueError):
@@ -124,7 +128,7 @@ def _service_fields(spelled: Mapping[str, Any], where: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if spelled["path_prefix"] is not None:
         prefix = _text(spelled["path_prefix"], "path_prefix", where).strip("/")
-        if "://" in prefix or any(part in {"", ".", ".."} for part in prefix.split("/") if prefix):
+        if not _PREFIX.fullmatch(prefix) or any(part in {".", ".."} for part in prefix.split("/")):
             raise InvalidConnection(f"{where}: 'path_prefix' is path segments such as 'v1', not {prefix!r}")
         fields["path_prefix"] = prefix
     if spelled["cancel_suffix"]:
@@ -170,12 +174,13 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, *, has
 
 
 def _connection_url(fields: ConnectionFields, where: str) -> str:
-    host = (fields.host or "").strip().rstrip("/")
+    what = f"{where}: its host"
+    host = (fields.host or "").strip()
     if "://" not in host:
-        bare = urlsplit(f"//{host}").hostname
+        bare = urlsplit(_checked_url(f"https://{host}", what)).hostname
         schema = fields.schema or ("http" if _is_loopback(bare) else "https")
         host = f"{schema}://{host}"
-    url = _checked_url(host, f"{where}: its host")
+    url = _checked_url(host, what)
     parts = urlsplit(url)
     if fields.port and parts.port is None:
         url = parts._replace(netloc=f"{parts.netloc}:{fields.port}").geturl()
@@ -183,23 +188,18 @@ def _connection_url(fields: ConnectionFields, where: str) -> str:
 
 
 def _checked_url(url: str, what: str) -> str:
-    parts = urlsplit(url.rstrip("/"))
+    if "@" in url:
+        raise InvalidConnection(f"{what} must not have credentials in it; use login and password")
     try:
+        parts = urlsplit(url.rstrip("/"))
         parts.port  # noqa: B018  the property itself checks
     except ValueError as error:
         raise InvalidConnection(f"{what} is not a URL: {error}") from error
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidConnection(f"{what} must be http:// or https:// and a host, not {_shown(url)!r}")
-    if parts.username or parts.password or "@" in parts.netloc:
-        raise InvalidConnection(f"{what} must not have credentials in it; use login and password")
+        raise InvalidConnection(f"{what} must be http:// or https:// and a host, not {url[:200]!r}")
     if parts.query or parts.fragment or any(char.isspace() for char in url) or ".." in parts.path:
-        raise InvalidConnection(f"{what} must be scheme, host, port and at most a path, not {_shown(url)!r}")
+        raise InvalidConnection(f"{what} must be scheme, host, port and at most a path, not {url[:200]!r}")
     return url.rstrip("/")
-
-
-def _shown(url: str) -> str:
-    """Leave out what may be a password."""
-    return url.rpartition("@")[2][:200]
 
 
 def _origin(url: str | None) -> tuple[str, str | None, int] | None:
@@ -220,9 +220,12 @@ def _is_loopback(host: str | None) -> bool:
 
 def _check_allowed(base_url: str, allowed: Any, where: str) -> None:
     """Refuse an origin that the connection doesn't name; its credentials would go there."""
-    patterns = (
-        [part.strip().lower() for part in allowed.split(",")] if isinstance(allowed, str) else allowed or []
-    )
+    listed = allowed.split(",") if isinstance(allowed, str) else allowed or []
+    if not isinstance(listed, list | tuple) or not all(isinstance(part, str) for part in listed):
+        raise InvalidConnection(
+            f"{where}: 'allowed_hosts' is a list of host names, or text with commas between"
+        )
+    patterns = [part.strip().lower() for part in listed]
     host = (urlsplit(base_url).hostname or "").lower()
     for pattern in patterns:
         if host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])):
@@ -244,14 +247,17 @@ def _headers(fields: ConnectionFields, where: str) -> dict[str, str]:
     for name, value in given.items():
         if not isinstance(value, str | int) or any(char in f"{name}{value}" for char in "\r\n\0"):
             raise InvalidConnection(f"{where}: the value of header {name!r} is not one line of text")
-        headers[name] = str(value)
+        headers[name] = str(value).strip()
     if any(name.lower() == "authorization" for name in headers):
         return headers
     if fields.login:
         pair = f"{fields.login}:{fields.password or ''}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(pair).decode('ascii')}"
     elif fields.password:
-        headers["Authorization"] = f"Bearer {fields.password}"
+        token = fields.password.strip()  # one read from a file ends with a line break
+        if any(char in token for char in "\r\n\0"):
+            raise InvalidConnection(f"{where}: the password, sent as a bearer token, is not one line of text")
+        headers["Authorization"] = f"Bearer {token}"
     return headers
 
 

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations.operation import Code, Operation, Progress, Status
+from airflow_provider_operations.rendering import clip, printable
 from airflow_provider_operations.wire import CallFailure
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ EVENT_VERSION = 1
 
 MAX_EVENT_CHARS = 256 * 1024
 """A larger operation doesn't travel through Airflow's database: the worker asks for it again."""
+
+MAX_NEWS_CHARS = 1000
+"""Longest part of a log line that a server has written."""
 
 GRACE_AFTER_START_S = 30.0
 """A 404 this soon after the start is a server that doesn't know its own operation yet."""
@@ -95,14 +99,16 @@ class Outcome:
         try:
             body = json.loads(event["outcome"])
             operation, failure = body["operation"], body["failure"]
+            waited_s = float(_typed(body, "waited_s", int | float))
+            timedelta(seconds=waited_s)  # what it must fit into
             return cls(
                 kind=Kind(body["kind"]),
-                name=body["name"],
+                name=_typed(body, "name", str),
                 operation=None if operation is None else Operation.from_json(operation),
                 failure=None if failure is None else _failure_from_json(failure),
-                waited_s=float(body["waited_s"]),
+                waited_s=waited_s,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise UnreadableEvent(f"{type(error).__name__}: {error} in {str(event)[:500]}") from error
 
 
@@ -176,14 +182,19 @@ class Watch:
         if not operation.done and progress != self._reported:
             self._reported = progress
             spent = timedelta(seconds=int(max(now - self.started_epoch_s, 0.0)))
-            self.news.append(f"{self.name}: {str(progress) or 'running'} ({spent} spent)")
+            self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({spent} spent)")
 
     def _note_failure(self, failure: CallFailure) -> None:
         if not self._in_outage and failure.may_pass:
             self.news.append(
                 f"{self.name}: no answer ({failure.problem}); bearing it for up to {self.outage.tolerance_s:g} s"
             )
-        self._in_outage = True
+            self._in_outage = True
+
+
+def _one_line(text: str) -> str:
+    """Make what a server wrote fit into a log line, so that it can't pass for another one."""
+    return clip(printable(" ".join(text.split())), MAX_NEWS_CHARS)
 
 
 def _failure_to_json(failure: CallFailure) -> dict[str, Any]:
@@ -203,16 +214,42 @@ def _failure_to_json(failure: CallFailure) -> dict[str, Any]:
     }
 
 
-def _failure_from_json(body: dict[str, Any]) -> CallFailure:
-    fields = dict(body)
+def _failure_from_json(body: Any) -> CallFailure:
+    if not isinstance(body, dict):
+        raise TypeError("a failure is an object")
+    if unknown := body.keys() - _FAILURE_TYPES.keys() - {"status"}:
+        raise ValueError(f"unknown fields of a failure: {', '.join(sorted(unknown))}")
+    fields = {key: _typed(body, key, types) for key, types in _FAILURE_TYPES.items()}
+    if not all(isinstance(value, str) for value in fields["headers"].values()):
+        raise TypeError("a header's value is text")
     retry_after_s = fields.pop("retry_after_s")
     return CallFailure(
-        **{
-            **fields,
-            "status": Status.from_json(fields["status"]),
-            "retry_after": None if retry_after_s is None else timedelta(seconds=retry_after_s),
-        }
+        status=Status.from_json(body["status"]),
+        retry_after=None if retry_after_s is None else timedelta(seconds=retry_after_s),
+        **fields,
     )
+
+
+_FAILURE_TYPES: dict[str, Any] = {
+    "method": str,
+    "url": str,
+    "http_status": int | None,
+    "problem": str,
+    "excerpt": str,
+    "retry_after_s": int | float | None,
+    "may_pass": bool,
+    "sent": bool,
+    "attempts": int,
+    "headers": dict,
+}
+
+
+def _typed(body: dict[str, Any], key: str, types: Any) -> Any:
+    """Return a field of an event, which is foreign input."""
+    value = body[key]
+    if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
+        raise TypeError(f"{key!r} must not be {type(value).__name__}")
+    return value
 
 
 def cancelled(operation: Operation) -> bool:

@@ -54,7 +54,9 @@ def operation_xcom(operation: Operation) -> dict[str, Any]:
         if error:
             body["error"] = {
                 "code": error["code"],
-                "message": clip(error["message"], MAX_OPERATION_CHARS // 8),
+                "message": clip(
+                    error["message"], MAX_OPERATION_CHARS // 16
+                ),  # up to 12 characters each in JSON
                 "details": [f"left out: the operation has {size} characters"],
             }
     result: dict[str, Any] = storable(body)

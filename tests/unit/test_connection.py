@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_provider_operations.connection import (
+    ConnectionFields,
+    InvalidConnection,
+    Settings,
+    read_settings,
+)
+from airflow_provider_operations.wire import Service
+
+
+def settings(
+    overrides: dict[str, Any] | None = None, /, host: str | None = "api.example.com", **fields: Any
+) -> Settings:
+    return read_settings(ConnectionFields("c", host=host, **fields), overrides or {})
+
+
+def extra(value: Any, /, **more: Any) -> Settings:
+    """Settings of a connection with these extras."""
+    return settings(extra=value, **more)
+
+
+def refusal(overrides: dict[str, Any] | None = None, /, **fields: Any) -> str:
+    with pytest.raises(InvalidConnection) as refused:
+        settings(overrides, **fields)
+    return str(refused.value)
+
+
+def test_defaults() -> None:
+    """A host is enough: https, prefix v1, POST :cancel, 30 s, certificates checked, nothing else sent."""
+    assert settings() == Settings(
+        Service("https://api.example.com", "v1", ":cancel", "POST", None), {}, 30.0, True, {}, None
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        pytest.param({"host": "api.example.com"}, "https://api.example.com", id="https-by-default"),
+        pytest.param({"host": "127.0.0.1", "port": 80}, "http://127.0.0.1:80", id="http-on-loopback"),
+        pytest.param({"host": "localhost", "port": 8080}, "http://localhost:8080", id="http-on-localhost"),
+        pytest.param({"host": "127.9.9.9"}, "http://127.9.9.9", id="all-of-127"),
+        pytest.param({"host": "[::1]", "port": 8080}, "http://[::1]:8080", id="IPv6-loopback"),
+        pytest.param({"host": "127.0.0.1", "schema": "https"}, "https://127.0.0.1", id="https-on-loopback"),
+        pytest.param({"host": "internal", "schema": "http"}, "http://internal", id="http-when-told"),
+        pytest.param({"host": "http://internal"}, "http://internal", id="scheme-in-host"),
+        pytest.param(
+            {"host": "http://internal", "schema": "https"}, "http://internal", id="host's-scheme-wins"
+        ),
+        pytest.param({"host": "h.example", "port": 8443}, "https://h.example:8443", id="port"),
+        pytest.param(
+            {"host": "https://h.example:1", "port": 2}, "https://h.example:1", id="host's-port-wins"
+        ),
+        pytest.param({"host": "127.0.0.1:8080"}, "http://127.0.0.1:8080", id="port-in-host"),
+        pytest.param({"host": "https://h.example/base/"}, "https://h.example/base", id="path"),
+        pytest.param(
+            {"host": "h.example/base", "port": 8443}, "https://h.example:8443/base", id="path-and-port"
+        ),
+        pytest.param({"host": " h.example "}, "https://h.example", id="padded"),
+        pytest.param(
+            {"host": "localhost.evil.example"}, "https://localhost.evil.example", id="not-localhost"
+        ),
+    ],
+)
+def test_base_urls(fields: dict[str, Any], url: str) -> None:
+    """The base URL is host, port, scheme and path of the connection; https unless on loopback or told."""
+    assert settings(**fields).service.base_url == url
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        pytest.param({"host": None}, "connection 'c' has no host", id="no-host"),
+        pytest.param({"host": ""}, "connection 'c' has no host", id="empty-host"),
+        pytest.param({"host": "ftp://h"}, "must be http:// or https:// and a host, not 'ftp://h'", id="ftp"),
+        pytest.param({"host": "h", "schema": "file"}, "must be http:// or https://", id="schema-file"),
+        pytest.param({"host": "https://"}, "must be http:// or https:// and a host", id="scheme-alone"),
+        pytest.param({"host": "https://u:pw@h"}, "must not have credentials in it", id="userinfo"),
+        pytest.param({"host": "u@h"}, "must not have credentials in it", id="user-alone"),
+        pytest.param({"host": "https://@h"}, "must not have credentials in it", id="empty-userinfo"),
+        pytest.param({"host": "https://u:p/w@h"}, "must not have credentials in it", id="slash-in-password"),
+        pytest.param({"host": "https://u:p#w@h"}, "must not have credentials in it", id="hash-in-password"),
+        pytest.param({"host": "https://h?key=1"}, "must be scheme, host, port", id="query"),
+        pytest.param({"host": "https://h#f"}, "must be scheme, host, port", id="fragment"),
+        pytest.param({"host": "https://h/a/../b"}, "must be scheme, host, port", id="dot-dot"),
+        pytest.param({"host": "https://h /b"}, "must be scheme, host, port", id="space"),
+        pytest.param({"host": "https://h:port"}, "is not a URL: ", id="port-no-number"),
+        pytest.param({"host": "https://h:99999"}, "is not a URL: ", id="port-too-large"),
+        pytest.param({"host": "https://[::1"}, "is not a URL: ", id="IPv6-unclosed"),
+        pytest.param({"host": "[::1"}, "is not a URL: ", id="IPv6-unclosed-without-scheme"),
+    ],
+)
+def test_refused_hosts(fields: dict[str, Any], text: str) -> None:
+    """A host that no request can or should go to is refused, and a password in it isn't repeated."""
+    refused = refusal(**fields)
+    assert text in refused
+    assert "pw" not in refused
+    assert "u:p" not in refused
+
+
+@pytest.mark.parametrize(
+    ("own", "override", "allowed"),
+    [
+        pytest.param("https://h.example", "https://h.example/v2", None, id="same-origin"),
+        pytest.param("https://h.example", "https://h.example:443", None, id="default-port"),
+        pytest.param("https://h.example", "https://H.EXAMPLE", None, id="case"),
+        pytest.param("https://h.example", "https://eu.h.example", ["eu.h.example"], id="listed"),
+        pytest.param(
+            "https://h.example", "https://eu.h.example", ["EU.h.example"], id="listed-in-other-case"
+        ),
+        pytest.param("https://h.example", "https://eu.h.example", "a, EU.h.example", id="listed-as-text"),
+        pytest.param("https://h.example", "https://eu.h.example", ["*.h.example"], id="wildcard"),
+        pytest.param("https://h.example", "https://a.b.h.example", "*.h.example", id="wildcard-deeper"),
+        pytest.param(None, "https://h.example", ["h.example"], id="no-host-of-its-own"),
+    ],
+)
+def test_allowed_base_urls(own: str | None, override: str, allowed: object) -> None:
+    """A task may send elsewhere within the connection's origin, and to the hosts that it allows."""
+    read = settings({"base_url": override}, host=own, password="t", extra={"allowed_hosts": allowed})
+    assert read.service.base_url == override
+
+
+@pytest.mark.parametrize(
+    ("own", "override", "allowed"),
+    [
+        pytest.param("https://h.example", "https://evil.example", None, id="other-host"),
+        pytest.param("https://h.example", "https://h.example:8443", None, id="other-port"),
+        pytest.param("https://h.example", "http://h.example", None, id="other-scheme"),
+        pytest.param("https://h.example", "https://h.example.", None, id="trailing-dot"),
+        pytest.param("https://a.example", "https://h.example", ["*.h.example"], id="wildcard-without-label"),
+        pytest.param(
+            "https://a.example", "https://evilh.example", ["*.h.example"], id="wildcard-needs-the-dot"
+        ),
+        pytest.param("https://a.example", "https://h.example", ["*"], id="star-alone"),
+        pytest.param("https://a.example", "https://h.example", "", id="empty"),
+        pytest.param("https://a.example", "https://h.example", 5, id="number"),
+        pytest.param("https://a.example", "https://h.example", [5, None], id="list-of-others"),
+        pytest.param(None, "https://h.example", None, id="no-host-but-credentials"),
+        pytest.param("https://a.example", "", None, id="empty-override"),
+        pytest.param("https://a.example", "https://u:pw@a.example", None, id="userinfo"),
+    ],
+)
+def test_refused_base_urls(own: str | None, override: str, allowed: object) -> None:
+    """Credentials go to no origin that the connection doesn't name."""
+    fields = {"host": own, "password": "t", "extra": {"allowed_hosts": allowed}}
+    assert "pw" not in refusal({"base_url": override}, **fields)
+
+
+def test_no_host_and_no_credentials() -> None:
+    """A connection that has nothing to give away lets a task send anywhere."""
+    assert settings({"base_url": "http://h.example"}, host=None).service.base_url == "http://h.example"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"password": "t"},
+        {"login": "u"},
+        {"extra": {"headers": {"X-Api-Key": "k"}}},
+        {"extra": {"headers": {"Authorization": "k"}}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("host", "refused"),
+    [
+        ("http://h.example", True),
+        ("http://10.0.0.1", True),
+        ("http://127.0.0.1.evil.example", True),
+        ("http://127.0.0.1", False),
+        ("http://localhost", False),
+        ("http://[::1]", False),
+        ("https://h.example", False),
+    ],
+)
+def test_no_credentials_over_plain_http(fields: dict[str, Any], host: str, refused: bool) -> None:
+    """Credentials, headers included, travel over plain http on loopback only."""
+    if refused:
+        assert "credentials are not sent over plain http" in refusal(host=host, **fields)
+    else:
+        assert settings(host=host, **fields).service.base_url == host
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers"),
+    [
+        pytest.param({}, {}, id="none"),
+        pytest.param({"login": "u", "password": "p"}, {"Authorization": "Basic dTpw"}, id="basic"),
+        pytest.param({"login": "ü", "password": "ß:"}, {"Authorization": "Basic w7w6w586"}, id="basic-utf-8"),
+        pytest.param({"login": "u"}, {"Authorization": "Basic dTo="}, id="login-alone"),
+        pytest.param({"password": "tok"}, {"Authorization": "Bearer tok"}, id="bearer"),
+        pytest.param({"password": "tok\n"}, {"Authorization": "Bearer tok"}, id="bearer-from-a-file"),
+        pytest.param({"extra": {"headers": {"X-A": "b", "X-N": 5}}}, {"X-A": "b", "X-N": "5"}, id="headers"),
+        pytest.param({"extra": {"headers": '{"X-A": "b"}'}}, {"X-A": "b"}, id="headers-from-the-form"),
+        pytest.param({"extra": {"headers": ""}}, {}, id="headers-left-empty-in-the-form"),
+        pytest.param({"extra": {"headers": {"X-A": " b "}}}, {"X-A": "b"}, id="header-padded"),
+        pytest.param(
+            {"login": "u", "password": "p", "extra": {"headers": {"authorization": "Own x"}}},
+            {"authorization": "Own x"},
+            id="own-authorization-wins",
+        ),
+    ],
+)
+def test_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
+    """Login and password make Basic, a password alone Bearer; extra headers join, as JSON text from the form too."""
+    assert settings(**fields).headers == headers
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x",
+        "[1]",
+        [1],
+        5,
+        {"X-A": None},
+        {"X-A": ["b"]},
+        {"X-A": "SECRET\r\nHost: evil"},
+        {"X-A\n": "SECRET"},
+        {"X-A": "SECRET\0"},
+    ],
+    ids=repr,
+)
+def test_refused_headers(value: object) -> None:
+    """Headers that aren't an object of lines of text are refused, their values not repeated."""
+    assert "SECRET" not in refusal(extra={"headers": value})
+
+
+def test_passwords_of_several_lines() -> None:
+    """A bearer token with a line break inside would forge headers: refused, not repeated."""
+    text = refusal(password="SECRET\r\nHost: evil")
+    assert "password" in text
+    assert "SECRET" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "read"),
+    [
+        ("path_prefix", "v1/admin", "v1/admin"),
+        ("path_prefix", "/v2/", "v2"),
+        ("path_prefix", "", ""),
+        ("path_prefix", "/", ""),
+        ("path_prefix", None, "v1"),
+        ("cancel_suffix", "/cancel", "/cancel"),
+        ("cancel_suffix", "", ":cancel"),
+        ("cancel_suffix", ":stop_now", ":stop_now"),
+        ("cancel_method", "get", "GET"),
+        ("cancel_method", "", "POST"),
+        ("cancel_method", " post\n", "POST"),
+        ("error_format", 2, 2),
+        ("error_format", "1", 1),
+        ("error_format", "", None),
+        ("error_format", None, None),
+    ],
+)
+def test_service_settings(key: str, value: object, read: object) -> None:
+    """How the service spells the methods comes from the extra, or from the task, which wins."""
+    assert getattr(extra({key: value}).service, key) == read
+    if value is not None:
+        other = {"path_prefix": "v9", "cancel_suffix": ":x", "cancel_method": "PUT", "error_format": 2}[key]
+        overridden = settings({key: other}, extra={key: value})
+        assert getattr(overridden.service, key) == other
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("path_prefix", "https://evil.example"),
+        ("path_prefix", "v1/../v2"),
+        ("path_prefix", "v1//v2"),
+        ("path_prefix", "."),
+        ("path_prefix", "v1?key=x"),
+        ("path_prefix", "v1#x"),
+        ("path_prefix", "v1 x"),
+        ("path_prefix", "v1\r\nHost: evil"),
+        ("path_prefix", "v1\\x"),
+        ("path_prefix", "v1%2e"),
+        ("path_prefix", 1),
+        ("cancel_suffix", "cancel"),
+        ("cancel_suffix", ":"),
+        ("cancel_suffix", ":cancel?x"),
+        ("cancel_suffix", "/../x"),
+        ("cancel_suffix", "/a/b"),
+        ("cancel_suffix", 5),
+        ("cancel_method", "HEAD"),
+        ("cancel_method", 5),
+        ("error_format", 3),
+        ("error_format", "x"),
+        ("error_format", True),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", "soon"),
+        ("timeout", float("nan")),
+        ("timeout", 86_400),
+        ("timeout", []),
+        ("verify", 1),
+        ("verify", []),
+        ("proxies", 5),
+        ("proxies", "x"),
+        ("proxies", {"https": 5}),
+        ("console_url", 5),
+    ],
+    ids=repr,
+)
+def test_refused_settings(key: str, value: object) -> None:
+    """A setting that can't be meant is refused with its name, before anything is sent."""
+    assert key in refusal(extra={key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field", "read"),
+    [
+        ("timeout", 5, "timeout_s", 5.0),
+        ("timeout", "2.5", "timeout_s", 2.5),
+        ("timeout", "", "timeout_s", 30.0),
+        ("timeout", None, "timeout_s", 30.0),
+        ("verify", False, "verify", False),
+        ("verify", "false", "verify", False),
+        ("verify", "True", "verify", True),
+        ("verify", "", "verify", True),
+        ("verify", None, "verify", True),
+        ("verify", "/etc/ca.pem", "verify", "/etc/ca.pem"),
+        ("proxies", {"https": "http://p:1"}, "proxies", {"https": "http://p:1"}),
+        ("proxies", '{"https": "http://p:1"}', "proxies", {"https": "http://p:1"}),
+        ("proxies", " http://p:1 ", "proxies", {"http": "http://p:1", "https": "http://p:1"}),
+        ("proxies", "", "proxies", {}),
+        ("console_url", "https://c/{name}", "console_url", "https://c/{name}"),
+        ("console_url", "", "console_url", None),
+    ],
+)
+def test_settings(key: str, value: object, field: str, read: object) -> None:
+    """The other extras, as JSON values and as the text that the form delivers."""
+    assert getattr(extra({key: value}), field) == read
+
+
+def test_unknown_extras(caplog: pytest.LogCaptureFixture) -> None:
+    """Unknown extras are named in one warning, their values not, and sent nowhere."""
+    with caplog.at_level(logging.DEBUG):
+        read = extra({"tiemout": "SECRET1", "Authorization": "SECRET2", "timeout": 5})
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "connection 'c': unknown extras are ignored and not sent: Authorization, tiemout")
+    ]
+    assert read == Settings(Service("https://api.example.com"), timeout_s=5.0)
+
+
+def test_known_extras_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is logged where every extra is known."""
+    extra({"path_prefix": "v2", "allowed_hosts": [], "headers": {}})
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 5], ids=repr)
+def test_extras_that_are_no_object(value: Any) -> None:
+    """An extra that is no JSON object is refused."""
+    assert "its extra is a JSON object" in refusal(extra=value)
+
+
+def test_no_secrets_in_repr() -> None:
+    """Neither the fields nor the settings show a credential when printed."""
+    fields = ConnectionFields(
+        "c",
+        host="h.example",
+        login="u",
+        password="SECRET",
+        extra={"headers": {"X-Key": "SECRET"}, "proxies": {"https": "http://u:SECRET@p"}},
+    )
+    assert "SECRET" not in repr(fields)
+    read = read_settings(fields, {})
+    assert read.headers["X-Key"] == "SECRET"
+    assert "SECRET" not in repr(read)
+    assert "U0VDUkVU" not in repr(read)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import tenacity
+
+from airflow_provider_operations.operation import Code, Status
+from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.wire import CallFailure, Request
+
+GET = Request("GET", "/v1/operations/x")
+START = Request("POST", "/v1/x:run", repeatable=False)
+
+
+def failed(
+    http_status: int | None = 500,
+    retry_after_s: float | None = None,
+    *,
+    may_pass: bool = True,
+    sent: bool = True,
+) -> CallFailure:
+    hint = None if retry_after_s is None else timedelta(seconds=retry_after_s)
+    return CallFailure(
+        "GET", "u", http_status, Status(Code.INTERNAL), "p", retry_after=hint, may_pass=may_pass, sent=sent
+    )
+
+
+def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list[float]]:
+    """Send until it ends; return what came of it, and the pauses. A sent request more than results is an error."""
+    left = list(results)
+    pauses: list[float] = []
+
+    def send() -> object:
+        return left.pop(0)
+
+    result = tenacity.Retrying(**retries.options(request), sleep=pauses.append)(send)
+    assert left == []
+    return result, pauses
+
+
+@pytest.mark.parametrize(
+    ("request_", "failure", "repeated"),
+    [
+        pytest.param(GET, failed(500), True, id="get-500"),
+        pytest.param(GET, failed(None), True, id="get-no-answer"),
+        pytest.param(GET, failed(404, may_pass=False), False, id="get-404"),
+        pytest.param(START, failed(500), False, id="start-500"),
+        pytest.param(START, failed(None), False, id="start-answer-lost"),
+        pytest.param(START, failed(None, sent=False), True, id="start-never-sent"),
+        pytest.param(START, failed(None, sent=False, may_pass=False), False, id="start-certificate-refused"),
+        pytest.param(START, failed(429), True, id="start-429"),
+        pytest.param(START, failed(503), False, id="start-503"),
+        pytest.param(START, failed(503, 0), True, id="start-503-with-Retry-After"),
+        pytest.param(START, failed(500, 1), False, id="start-500-with-Retry-After"),
+    ],
+)
+def test_what_is_repeated(request_: Request, failure: CallFailure, repeated: bool) -> None:
+    """A request is repeated if that may help and, for a start, if it had no effect for certain."""
+    results = [failure, "ok"] if repeated else [failure]
+    result, pauses = run(Retries(), request_, *results)
+    assert result == results[-1]
+    assert len(pauses) == len(results) - 1
+
+
+def test_attempts() -> None:
+    """At most three by default; the last failure says how often it was sent."""
+    result, pauses = run(Retries(), GET, failed(), failed(), failed(502))
+    assert (result.http_status, result.attempts, len(pauses)) == (502, 3, 2)
+
+
+def test_one_attempt() -> None:
+    """With one attempt nothing is repeated."""
+    assert run(Retries(attempts=1), GET, failed()) == (failed(), [])
+
+
+@pytest.mark.parametrize(("hint_s", "pause_s"), [(5, 5.0), (50, 50.0), (86_400, None), (61, None)], ids=str)
+def test_hints(hint_s: float, pause_s: float | None) -> None:
+    """A hint is the least that is waited; one that leads beyond the time allowed ends it."""
+    results = [failed(503, hint_s), "ok"] if pause_s else [failed(503, hint_s)]
+    result, pauses = run(Retries(delay_s=0), GET, *results)
+    assert (result, pauses) == (results[-1], [pause_s] if pause_s else [])
+
+
+def test_hints_are_bounded() -> None:
+    """A server that asks for a day is asked again after 10 minutes, where that long is allowed."""
+    assert run(Retries(for_s=10_000, delay_s=0), GET, failed(503, 86_400), "ok") == ("ok", [600.0])
+
+
+def test_pauses_are_random_below_a_doubling_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are drawn from zero to 1, 2, 4 ... 30 s, so that many clients don't come back at once."""
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    _, pauses = run(Retries(attempts=8, for_s=1000), GET, *[failed()] * 8)
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+
+
+def test_time_alone_ends_it() -> None:
+    """Without a number of attempts the time allowed is the end: no pause is begun that would reach beyond."""
+    result, pauses = run(Retries(attempts=None, for_s=0.0, delay_s=1.0), GET, failed())
+    assert (result.attempts, pauses) == (1, [])
+
+
+def test_abandoned() -> None:
+    """Nobody repeats what nobody wants any more."""
+    wanted = iter([False, True])
+    result, pauses = run(Retries(delay_s=0, abandoned=lambda: next(wanted)), GET, failed(500), failed(502))
+    assert (result.http_status, len(pauses)) == (502, 1)
+
+
+def test_success_at_once() -> None:
+    """What isn't a failure is the result, whatever it is."""
+    assert run(Retries(), START, None) == (None, [])

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_operations.wire import Answer, InvalidName, Request, Service
+
+SERVICE = Service("https://api.example.com")
+
+
+@pytest.mark.parametrize(
+    ("request_", "method", "target"),
+    [
+        pytest.param(SERVICE.get_operation("operations/x"), "GET", "/v1/operations/x", id="get"),
+        pytest.param(
+            SERVICE.cancel_operation("operations/x"), "POST", "/v1/operations/x:cancel", id="cancel"
+        ),
+        pytest.param(SERVICE.delete_operation("operations/x"), "DELETE", "/v1/operations/x", id="delete"),
+        pytest.param(
+            Service("u", cancel_suffix="/cancel").cancel_operation("operations/x"),
+            "POST",
+            "/v1/operations/x/cancel",
+            id="cancel-as-storage-spells-it",
+        ),
+        pytest.param(
+            Service("u", cancel_method="GET").cancel_operation("operations/x"),
+            "GET",
+            "/v1/operations/x:cancel",
+            id="cancel-as-datalabeling-spells-it",
+        ),
+        pytest.param(
+            Service("u", path_prefix="drive/v3").get_operation("operations/x"),
+            "GET",
+            "/drive/v3/operations/x",
+            id="long-prefix",
+        ),
+        pytest.param(
+            Service("u", path_prefix="").get_operation("operations/x"), "GET", "/operations/x", id="no-prefix"
+        ),
+        pytest.param(
+            Service("u", error_format=2).get_operation("operations/x"),
+            "GET",
+            "/v1/operations/x?%24.xgafv=2",
+            id="error-format-2",
+        ),
+        pytest.param(
+            Service("u", error_format=1).cancel_operation("operations/x"),
+            "POST",
+            "/v1/operations/x:cancel?%24.xgafv=1",
+            id="error-format-1",
+        ),
+        pytest.param(
+            SERVICE.list_operations("projects/p", "done=false", 5, "t=1&"),
+            "GET",
+            "/v1/projects/p/operations?filter=done%3Dfalse&pageSize=5&pageToken=t%3D1%26",
+            id="list",
+        ),
+        pytest.param(
+            SERVICE.list_operations("projects/p", None, None, None),
+            "GET",
+            "/v1/projects/p/operations",
+            id="list-plain",
+        ),
+        pytest.param(
+            SERVICE.list_operations("", "", 0, None),
+            "GET",
+            "/v1/operations?filter=&pageSize=0",
+            id="list-all",
+        ),
+        pytest.param(
+            Service("u", error_format=2).list_operations("p", None, 1, None),
+            "GET",
+            "/v1/p/operations?pageSize=1&%24.xgafv=2",
+            id="list-error-format",
+        ),
+    ],
+)
+def test_requests(request_: Request, method: str, target: str) -> None:
+    """The standard methods are spelled as Google's API documents spell them; they carry no body."""
+    assert (request_.method, request_.target, request_.body, request_.headers) == (method, target, None, {})
+    assert request_.repeatable
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (30, "30s"),
+        (2.5, "2.5s"),
+        (0, "0s"),
+        (604_800, "604800s"),
+        (1_234_567, "1234567s"),
+        (1_000_000.25, "1000000.25s"),
+        (0.000001, "0.000001s"),
+    ],
+)
+def test_wait(seconds: float, text: str) -> None:
+    """The timeout goes as a proto3 duration, never with an exponent; our own is 15 s longer."""
+    request = SERVICE.wait_operation("operations/x", timedelta(seconds=seconds))
+    assert (request.method, request.target) == ("POST", f"/v1/operations/x:wait?timeout={text}")
+    assert request.timeout_s == seconds + 15
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "target"),
+    [
+        pytest.param("v1", "projects/p/builds", "/v1/projects/p/builds", id="below-the-prefix"),
+        pytest.param(
+            "v1", "/v2/projects/p/builds", "/v2/projects/p/builds", id="leading-slash-below-the-base"
+        ),
+        pytest.param("v1", "v1/projects/p/builds", "/v1/projects/p/builds", id="prefix-not-twice"),
+        pytest.param("v1", "/v1/projects/p/builds", "/v1/projects/p/builds", id="slash-and-prefix"),
+        pytest.param("v1/admin", "v1/admin/x:run", "/v1/admin/x:run", id="long-prefix-not-twice"),
+        pytest.param("v1", "v1beta1/x", "/v1/v1beta1/x", id="another-version-is-no-prefix"),
+        pytest.param("v1", "v1", "/v1/v1", id="the-prefix-alone-is-a-name"),
+        pytest.param("", "projects/p:run", "/projects/p:run", id="no-prefix"),
+    ],
+)
+def test_start_paths(prefix: str, path: str, target: str) -> None:
+    """A start path is below the prefix, unless it brings the prefix along or begins at the root."""
+    assert Service("u", path_prefix=prefix).start_operation(path).target == target
+
+
+def test_start() -> None:
+    """A start carries what it is told, and isn't repeatable unless told so."""
+    request = SERVICE.start_operation(
+        "x:run", method="patch", body=[1], params={"a": 1}, headers={"X-A": "b"}
+    )
+    assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, repeatable=False)
+    assert SERVICE.start_operation("x:run", repeatable=True).repeatable
+
+
+@pytest.mark.parametrize(
+    ("params", "query"),
+    [
+        ({}, ""),
+        ({"a": True, "b": False}, "?a=true&b=false"),
+        ({"a": [1, "x", None]}, "?a=1&a=x"),
+        ({"a": (True,)}, "?a=true"),
+        ({"a": None}, ""),
+        ({"a b": "c&d=e"}, "?a+b=c%26d%3De"),
+        ({"a": "ü"}, "?a=%C3%BC"),
+        ({"a": 1.5}, "?a=1.5"),
+        ({"a": ""}, "?a="),
+    ],
+    ids=repr,
+)
+def test_queries(params: dict[str, Any], query: str) -> None:
+    """Lists are repeated parameters, booleans are spelled as JSON does, None is left out."""
+    assert SERVICE.start_operation("x", params=params).target == f"/v1/x{query}"
+
+
+def test_error_format_joins_the_given_params() -> None:
+    """Asking for an error format leaves the caller's parameters alone."""
+    request = Service("u", error_format=2).start_operation("x", params={"key": "k"})
+    assert request.target == "/v1/x?key=k&%24.xgafv=2"
+
+
+def test_urls_for_messages_have_no_query() -> None:
+    """The URL that ends up in messages has no query, which may hold a key."""
+    request = SERVICE.start_operation("x:run", params={"key": "SECRET"})
+    assert request.url("https://api.example.com") == "https://api.example.com/v1/x:run"
+
+
+BAD_NAMES = [
+    pytest.param("", "is empty", id="empty"),
+    pytest.param(None, "is None; it must be text", id="None"),
+    pytest.param(5, "is 5; it must be text", id="number"),
+    pytest.param("None", "a template found nothing", id="text-None"),
+    pytest.param(" operations/x", "begins or ends with white space", id="space-before"),
+    pytest.param("operations/x\n", "begins or ends with white space", id="newline-after"),
+    pytest.param("\u00a0", "begins or ends with white space", id="white-space-only"),
+    pytest.param("https://evil.example/x", "is a URL or an absolute path", id="absolute-URL"),
+    pytest.param("operations/http://x", "is a URL or an absolute path", id="URL-inside"),
+    pytest.param("..", "has a '.' or '..' segment", id="dot-dot"),
+    pytest.param("operations/../x", "has a '.' or '..' segment", id="climbs"),
+    pytest.param("operations/x/..", "has a '.' or '..' segment", id="climbs-at-the-end"),
+    pytest.param("./x", "has a '.' or '..' segment", id="dot"),
+    pytest.param("operations/a?b", "has '?' in it", id="query"),
+    pytest.param("operations/a#b", "has '#' in it", id="fragment"),
+    pytest.param("operations\\a", "has '\\\\' in it", id="backslash"),
+    pytest.param("a\r\nHost: evil", "has '\\r' in it", id="CRLF"),
+    pytest.param("a\x00b", "has '\\x00' in it", id="NUL"),
+    pytest.param("a\x7fb", "has '\\x7f' in it", id="DEL"),
+    pytest.param("a\x85b", "has '\\x85' in it", id="C1"),
+    pytest.param("a\u2028b", "has '\\u2028' in it", id="line-separator"),
+    pytest.param("a\ud800b", "has '\\ud800' in it", id="lone-surrogate"),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), BAD_NAMES)
+def test_bad_names(name: Any, text: str) -> None:
+    """What would leave the prefix or smuggle something in is refused before any request, by every method."""
+    builders = (
+        SERVICE.get_operation,
+        SERVICE.cancel_operation,
+        SERVICE.delete_operation,
+        SERVICE.start_operation,
+        lambda name: SERVICE.wait_operation(name, timedelta(1)),
+        lambda name: SERVICE.list_operations(name or "None", None, None, None),
+    )
+    for build in builders:
+        with pytest.raises(InvalidName) as refused:
+            build(name)
+        if build is not builders[-1] or name:
+            assert text in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["//evil.example/x", "/", "/..", "/https://evil.example/", "/ x"])
+def test_bad_start_paths(path: str) -> None:
+    """A leading slash doesn't open a way to another host or out of the base URL."""
+    with pytest.raises(InvalidName):
+        SERVICE.start_operation(path)
+
+
+@pytest.mark.parametrize("name", ["/operations/x", "//operations/x"])
+def test_leading_slashes(name: str) -> None:
+    """An operation's name has no leading slash."""
+    with pytest.raises(InvalidName, match="is a URL or an absolute path"):
+        SERVICE.get_operation(name)
+
+
+def test_refusals_are_bounded() -> None:
+    """A name of a megabyte doesn't become a message of a megabyte."""
+    with pytest.raises(InvalidName) as refused:
+        SERVICE.get_operation("a" * 1_000_000 + "?")
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("operations/a/b", "operations/a/b"),
+        ("operations/a+b==", "operations/a+b=="),
+        ("operations/a//b", "operations/a//b"),
+        ("operations/a@b", "operations/a@b"),
+        ("operations/a:b", "operations/a:b"),
+        ("operations/a%2Fb", "operations/a%252Fb"),
+        ("operations/%2e%2e/x", "operations/%252e%252e/x"),
+        ("operations/a b", "operations/a%20b"),
+        ("operations/größe", "operations/gr%C3%B6%C3%9Fe"),
+        ("operations/😀", "operations/%F0%9F%98%80"),
+        ("operations/...", "operations/..."),
+        ("operations/a~b-c_d.e!$&'()*,;", "operations/a~b-c_d.e!$&'()*,;"),
+        ('operations/a"<>[]^`{|}', "operations/a%22%3C%3E%5B%5D%5E%60%7B%7C%7D"),
+    ],
+)
+def test_names_survive(name: str, path: str) -> None:
+    """A name with characters that mean something in URLs stays one path, which decodes to the name."""
+    assert SERVICE.get_operation(name).target == f"/v1/{path}"
+    assert unquote(path) == name
+
+
+@given(st.text())
+def test_any_name(name: str) -> None:
+    """Any text is refused, or is a path below the prefix that decodes to it."""
+    try:
+        target = SERVICE.get_operation(name).target
+    except InvalidName:
+        return
+    assert target.isascii()
+    assert target.isprintable()
+    assert not set(target) & set(" ?#\\")
+    assert unquote(target.removeprefix("/v1/")) == name
+
+
+def test_headers_in_any_case() -> None:
+    """A header is found whatever the case of its name, on either side."""
+    answer = Answer(200, {"Content-TYPE": "a"}, b"")
+    assert (answer.header("content-type"), answer.header("Content-Type"), answer.header("x")) == (
+        "a",
+        "a",
+        None,
+    )

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.sdk.serde import deserialize, serialize
+from hypothesis import given
+
+from airflow_provider_operations.operation import Code, Operation, Status
+from airflow_provider_operations.xcoms import MAX_OPERATION_CHARS, operation_xcom, storable
+
+from .values import JSON
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (None, None),
+        ([1, "a", 2.5, True], [1, "a", 2.5, True]),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"__id__": 1}, {"\\__id__": 1}),
+        ({"__classname__": "os.system"}, {"\\__classname__": "os.system"}),
+        ({"__type": "x", "__var": "y"}, {"\\__type": "x", "__var": "y"}),
+        ([{"a": [{"__id__": 1}]}], [{"a": [{"\\__id__": 1}]}]),
+        ("__id__", "__id__"),
+    ],
+    ids=repr,
+)
+def test_storable(value: Any, stored: Any) -> None:
+    """Keys that mean something to Airflow get a backslash, at any depth; values stay as they are."""
+    assert storable(value) == stored
+
+
+@given(JSON)
+def test_airflow_stores_what_is_storable(value: Any) -> None:
+    """Whatever a server sent comes out of Airflow's serializer as it went in."""
+    stored = storable({"__classname__": "builtins.dict", "__id__": 1, "__type": "x", "value": value})
+    assert deserialize(serialize(stored)) == stored
+
+
+def test_operation() -> None:
+    """Name, done, metadata and error go into the XCom; the response is the task's return value instead."""
+    error = Status(Code.ABORTED, "m", [{"__id__": 1}])
+    operation = Operation("operations/x", done=True, metadata={"a": 1}, response={"b": 2}, error=error)
+    assert operation_xcom(operation) == {
+        "name": "operations/x",
+        "done": True,
+        "metadata": {"a": 1},
+        "error": {"code": 10, "message": "m", "details": [{"\\__id__": 1}]},
+    }
+
+
+def test_large_metadata_is_left_out() -> None:
+    """Metadata that is too large goes first, and the XCom says so; the error stays whole."""
+    error = Status(Code.ABORTED, "m", [{"a": 1}])
+    operation = Operation("operations/x", done=True, metadata={"a": "x" * MAX_OPERATION_CHARS}, error=error)
+    stored = operation_xcom(operation)
+    assert stored["metadata"] == f"left out: the operation has {MAX_OPERATION_CHARS + 123} characters"
+    assert stored["error"] == error.to_json()
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "😀"])
+@pytest.mark.parametrize("where", ["message", "details", "other"])
+def test_large_errors_are_cut(where: str, character: str) -> None:
+    """However large an error is, the XCom keeps its code and the begin of its message, and stays within bounds."""
+    text = character * MAX_OPERATION_CHARS
+    message = text if where == "message" else "m"
+    other = {"a": text} if where == "other" else {}
+    error = Status(Code.ABORTED, message, [text] if where == "details" else [], other)
+    stored = operation_xcom(Operation("operations/x", done=True, metadata=text, error=error))
+    assert len(json.dumps(stored)) <= MAX_OPERATION_CHARS
+    assert set(stored) == {"name", "done", "error"}
+    assert stored["error"]["code"] == 10
+    assert stored["error"]["message"].startswith(message[:100])
+    assert stored["error"]["details"][0].startswith("left out: the operation has ")
+
+
+def test_large_unknown_fields_are_left_out() -> None:
+    """Fields outside the standard don't make the XCom large either."""
+    operation = Operation("operations/x", done=True, other={"a": "x" * MAX_OPERATION_CHARS})
+    assert operation_xcom(operation) == {"name": "operations/x", "done": True}
