@@ -1,0 +1,54 @@
+"""One real Airflow and one emulator for all end-to-end tests."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_operations.emulator import EmulatorProcess
+from tests.harness.standalone import Standalone
+
+from .spanner import GATEWAY, SpannerEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[EmulatorProcess]:
+    """The operations emulator in a process of its own."""
+    with EmulatorProcess() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def spanner() -> Iterator[SpannerEmulator | None]:
+    """Google's Spanner emulator, where its package is installed."""
+    if not GATEWAY.exists():
+        yield None
+        return
+    with SpannerEmulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    emulator: EmulatorProcess, spanner: SpannerEmulator | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standalone]:
+    """``airflow standalone`` with the example DAGs and those of the tests."""
+    dags = tmp_path_factory.mktemp("dags")
+    for folder in (ROOT / "dags/examples", ROOT / "tests/e2e/dags"):
+        shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    with Standalone(dags) as airflow:
+        connections = {"operations_default": emulator.url}
+        if spanner is not None:
+            connections["spanner"] = spanner.url
+        for conn_id, url in connections.items():
+            body = {"connection_id": conn_id, "conn_type": "operations", "host": url}
+            airflow.api("POST", "/connections", json=body)
+        yield airflow

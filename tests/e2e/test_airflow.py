@@ -1,0 +1,223 @@
+"""The provider in a real Airflow, driven through its REST API; judged by Airflow and the emulator's journal."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.emulator import EmulatorProcess
+    from tests.harness.standalone import Standalone
+
+    from .spanner import SpannerEmulator
+
+pytestmark = pytest.mark.airflow
+
+
+def finished(airflow: Standalone, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+    run_id = airflow.trigger(dag_id, conf)
+    airflow.until(
+        lambda: airflow.run_state(dag_id, run_id) in {"success", "failed"}, f"{dag_id} is over", 240
+    )
+    return run_id
+
+
+def states(airflow: Standalone, dag_id: str, run_id: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for ti in airflow.tasks(dag_id, run_id):
+        found.setdefault(ti["task_id"], set()).add(ti["state"])
+    return found
+
+
+def journal(emulator: EmulatorProcess, parent: str, *kinds: str) -> list[str]:
+    return [e["kind"] for e in emulator.journal() if parent in e["path"] and e["kind"] in kinds]
+
+
+def operation(emulator: EmulatorProcess, parent: str) -> dict[str, Any]:
+    (found,) = (op for op in emulator.operations() if parent in op["name"])
+    return found
+
+
+def test_examples_parse(airflow: Standalone) -> None:
+    """Every example DAG is parsed without an import error."""
+    airflow.until(lambda: airflow.api("GET", "/dags")["total_entries"] >= 12, "all DAGs are parsed")
+    assert airflow.api("GET", "/importErrors")["import_errors"] == []
+
+
+def test_provider_is_known(airflow: Standalone) -> None:
+    """``airflow providers get`` shows the provider."""
+    output = subprocess.run(
+        [sys.executable, "-m", "airflow", "providers", "get", "airflow-provider-operations", "--full", "--output", "json"],
+        env=airflow.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "Long-Running Operations" in output
+    assert "airflow_provider_operations.hooks.OperationsHook" in output
+
+
+def test_connection_form(airflow: Standalone) -> None:
+    """The connection type has its own form in the UI: standard fields relabelled, extras as fields."""
+    answer = airflow._session.get(f"{airflow.url}/ui/connections/hook_meta", timeout=30)
+    (form,) = (meta for meta in answer.json() if meta["connection_type"] == "operations")
+    assert form["hook_name"] == "Long-Running Operations"
+    assert form["standard_fields"]["password"]["title"] == "Password or token"
+    assert set(form["extra_fields"]) >= {
+        "path_prefix",
+        "cancel_suffix",
+        "cancel_method",
+        "headers",
+        "timeout",
+        "verify",
+        "proxies",
+        "console_url",
+    }
+
+
+def test_connection_test(airflow: Standalone, emulator: EmulatorProcess) -> None:
+    """The UI's "Test connection" asks the server, and says why not when it can't."""
+    body = {"connection_id": "t", "conn_type": "operations", "host": emulator.url}
+    good = airflow.api("POST", "/connections/test", json=body)
+    bad = airflow.api("POST", "/connections/test", json={**body, "host": "http://127.0.0.1:9"})
+
+    assert good["status"] is True, good
+    assert bad["status"] is False
+    assert "Connection refused" in bad["message"]
+
+
+def test_success(airflow: Standalone, emulator: EmulatorProcess) -> None:
+    """An operation is started once, watched in the triggerer with its progress logged, its response used."""
+    run_id = finished(airflow, "operations_success")
+
+    assert states(airflow, "operations_success", run_id) == {"build": {"success"}, "deploy": {"success"}}
+    log = airflow.log("operations_success", run_id, "build")
+    assert re.search(r"operations/[-0-9a-f]+: \d+ %, \w[\w ]+ \(0:00:\d\d spent\)", log), log
+    value = airflow.xcom("operations_success", run_id, "build", "return_value")
+    assert value == {"image": "registry.example.com/app@sha256:5e1f", "layers": 7}
+    assert "response" not in airflow.xcom("operations_success", run_id, "build", "operation")
+
+
+def test_failure(airflow: Standalone, emulator: EmulatorProcess) -> None:
+    """The whole Status is in the task's log, its callback and its XCom."""
+    run_id = finished(airflow, "operations_failure")
+
+    assert states(airflow, "operations_failure", run_id) == {"train": {"failed"}, "report": {"success"}}
+    log = airflow.log("operations_failure", run_id, "train")
+    for fact in (
+        "RESOURCE_EXHAUSTED (8): The training job could not get the machines it asked for.",
+        "GPU_QUOTA_EXCEEDED (training.example.com)",
+        "region: europe-west1",
+        "projects/demo: GPUs in europe-west1: 8 of 4",
+        "try again after 90s",
+        "Ask for more: https://console.example.com/quotas",
+        "reason GPU_QUOTA_EXCEEDED; try again after 0:01:30",  # the callback
+    ):
+        assert fact in log, f"{fact!r} is not in the log:\n{log}"
+    error = airflow.xcom("operations_failure", run_id, "train", "operation")["error"]
+    assert [detail["@type"].rpartition(".")[2] for detail in error["details"]] == [
+        "ErrorInfo",
+        "QuotaFailure",
+        "RetryInfo",
+        "Help",
+    ]
+
+
+@pytest.mark.parametrize("phase", ["deferred", "running"])
+def test_killed(airflow: Standalone, emulator: EmulatorProcess, phase: str) -> None:
+    """A task marked failed while deferred, or while it holds a worker: one start, one cancel, CANCELLED."""
+    dag_id = f"e2e_kill_{phase}"
+    run_id = airflow.trigger(dag_id)
+    airflow.until(
+        lambda: (
+            airflow.task(dag_id, run_id, "run")["state"] == phase
+            and len(journal(emulator, f"kill-{phase}", "get")) >= 2
+        ),
+        f"the task is {phase} and polls",
+    )
+    airflow.set_state(dag_id, run_id, "run", "failed")
+
+    airflow.until(lambda: operation(emulator, f"kill-{phase}")["done"], "the operation is over", 60)
+    assert operation(emulator, f"kill-{phase}")["error"]["code"] == 1
+    assert journal(emulator, f"kill-{phase}", "start", "cancel") == ["start", "cancel"]
+    assert airflow.task(dag_id, run_id, "run")["state"] == "failed"
+
+
+def test_killed_sensor(airflow: Standalone, emulator: EmulatorProcess) -> None:
+    """A deferred sensor cancels what it waits for only because it was asked to."""
+    run_id = airflow.trigger("e2e_kill_sensor")
+    airflow.until(
+        lambda: (
+            airflow.task("e2e_kill_sensor", run_id, "wait")["state"] == "deferred"
+            and len(journal(emulator, "kill-sensor", "get")) >= 3
+        ),
+        "the sensor is deferred and polls",
+    )
+    airflow.set_state("e2e_kill_sensor", run_id, "wait", "failed")
+
+    airflow.until(lambda: operation(emulator, "kill-sensor")["done"], "the operation is over", 60)
+    assert journal(emulator, "kill-sensor", "start", "cancel") == ["start", "cancel"]
+
+
+def test_modes(airflow: Standalone) -> None:
+    """The three modes fail alike and for good; softly, it is skipped."""
+    run_id = finished(airflow, "e2e_modes")
+
+    assert states(airflow, "e2e_modes", run_id) == {
+        "start": {"success"},
+        "poke": {"failed"},
+        "reschedule": {"failed"},
+        "deferrable": {"failed"},
+        "softly": {"skipped"},
+    }
+    for mode in ("poke", "reschedule", "deferrable"):
+        task = airflow.task("e2e_modes", run_id, mode)
+        assert task["try_number"] == 1, f"{mode} was retried"
+        assert "FAILED_PRECONDITION (9): the disk is full" in airflow.log("e2e_modes", run_id, mode)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "tasks", "value_of", "value"),
+    [
+        ("operations_sensor", ("start", "wait", "use"), "use", "backed up to projects/demo/backups/nightly"),
+        ("operations_mapped", ("requests", "convert", "count"), "count", 15_000),
+        ("operations_cancel", ("start", "cancel", "report"), "report", "cancelled"),
+    ],
+)
+def test_examples(
+    airflow: Standalone, dag_id: str, tasks: tuple[str, ...], value_of: str, value: Any
+) -> None:
+    """The example DAGs end well, with the values that come of their operations."""
+    run_id = finished(airflow, dag_id)
+
+    assert states(airflow, dag_id, run_id) == {task: {"success"} for task in tasks}
+    result = airflow.xcom(dag_id, run_id, value_of, "return_value")
+    assert result == value if dag_id != "operations_cancel" else str(result).endswith(f" {value}")
+
+
+@pytest.mark.spanner
+def test_spanner(airflow: Standalone, spanner: SpannerEmulator | None) -> None:
+    """Against Google's own server: instance and database are made, the index fails in Spanner's words."""
+    if spanner is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI installs google-cloud-cli-spanner-emulator, and it isn't here")
+        pytest.skip("the package google-cloud-cli-spanner-emulator is not installed")
+    run_id = finished(airflow, "operations_spanner", {"project": "demo", "config": "emulator-config"})
+
+    found = states(airflow, "operations_spanner", run_id)
+    assert found == {
+        "create_instance": {"success"},
+        "create_database": {"success"},
+        "fill": {"success"},
+        "create_index": {"failed"},
+    }
+    log = airflow.log("operations_spanner", run_id, "create_index")
+    assert "FAILED_PRECONDITION (9)" in log
+    assert "OneOrderPerCustomer" in log
+    instance = airflow.xcom("operations_spanner", run_id, "create_instance", "return_value")
+    assert instance["name"] == "projects/demo/instances/airflow-demo"
