@@ -96,8 +96,10 @@ class OperationFailed(OperationsError):
 
     def __str__(self) -> str:
         """Return the whole Status as text."""
-        verb = "was cancelled" if isinstance(self, OperationCancelled) else "failed"
-        return f"Operation {_shown(self.operation.name)} {verb}: {render_status(self.status)}"
+        # The reason first: that is what a log's line shows before it is cut.
+        reason, *details = render_status(self.status).split("\n")
+        lines = [f"Operation ended with {reason}", f"  operation: {_shown(self.operation.name)}", *details]
+        return "\n".join(lines)
 
 
 class OperationFailedFinal(OperationFailed, AirflowFailException):

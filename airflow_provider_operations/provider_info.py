@@ -66,11 +66,7 @@ _CONN_FIELDS = {
         "Path prefix", "Between host and operation name: v1, v1beta1, v1/admin. Default v1."
     ),
     "cancel_suffix": _field("Cancel suffix", "Appended to the name to cancel: :cancel (default) or /cancel."),
-    "cancel_method": _field(
-        "Cancel method",
-        "HTTP method of the cancel call. Default POST.",
-        enum=["POST", "GET", "DELETE", "PUT", "PATCH", None],
-    ),
+    "cancel_method": _field("Cancel method", "HTTP method of the cancel call. Default POST."),
     "headers": _field(
         "Headers", 'JSON object of headers sent with every request: {"X-Goog-User-Project": "my-project"}.'
     ),

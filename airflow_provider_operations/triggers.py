@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class OperationTrigger(BaseTrigger):
             created_epoch_s=self.started_epoch_s,
             deadline_epoch_s=self.deadline_epoch_s,
         )
-        async with self._hook() as hook:
+        async with await self._hook() as hook:
             while True:
                 verdict = watch.judge(await self._ask(hook), clock.now())
                 for line in watch.take_news():
@@ -143,10 +144,10 @@ class OperationTrigger(BaseTrigger):
         status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
         return CallFailure("GET", url, None, status, problem, sent=False, may_pass=may_pass)
 
-    def _hook(self) -> OperationsAsyncHook:
-        from airflow_provider_operations.hooks import OperationsAsyncHook
-
-        return OperationsAsyncHook(
+    async def _hook(self) -> OperationsAsyncHook:
+        # The first import loads two HTTP clients, which takes too long for the event loop.
+        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
+        hook: OperationsAsyncHook = hooks.OperationsAsyncHook(
             self.operations_conn_id,
             base_url=self.base_url,
             path_prefix=self.path_prefix,
@@ -154,6 +155,7 @@ class OperationTrigger(BaseTrigger):
             cancel_method=self.cancel_method,
             error_format=self.error_format,
         )
+        return hook
 
     async def on_kill(self) -> None:
         """
@@ -188,7 +190,7 @@ class OperationTrigger(BaseTrigger):
             )
             return
         try:
-            async with self._hook() as hook:
+            async with await self._hook() as hook:
                 failure = await hook.try_cancel(name, Retries(for_s=KILL_LIMIT_S / 2))
                 if failure is not None:
                     self.log.error("%s: it may still run, the cancel call failed: %s", name, failure.problem)
