@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_operations import clock
 from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.exceptions import OperationSensorTimeout
-from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
 from airflow_provider_operations.waiting import WaitsForOperation
@@ -122,8 +120,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
-            self._operation = Future()
-            self._operation.set_result(Operation(self.operation_name))
+            self._hold(self.operation_name)
             try:
                 outcome = self._wait(context, watch)
             except AirflowTaskTimeout:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseOperator
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.hooks import OperationsHook
 
-__all__ = ["SERVICE_FIELDS", "WaitsForOperation", "as_seconds"]
+__all__ = ["CANCEL_BUDGET_S", "WaitsForOperation", "as_seconds", "cancel"]
 
 SERVICE_FIELDS: Sequence[str] = (
     "operations_conn_id",
@@ -165,6 +166,9 @@ class WaitsForOperation:
             raise OperationEventError(
                 f"operation {operation_name}: the trigger's event can't be read: {error}"
             ) from error
+        if outcome.kind is not Kind.DONE:
+            with suppress(AirflowNotFoundException, ValueError):  # the outcome tells of a bad connection
+                self._hold(operation_name)
         outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", operation_name)
@@ -220,6 +224,12 @@ class WaitsForOperation:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
         return Outcome(Kind.TIMED_OUT, name, waited_s=self._deadline_s(0.0))
 
+    def _hold(self, name: str) -> None:
+        """Remember an operation that isn't over, for a kill."""
+        self.hook  # noqa: B018  looked up now: in a signal handler it could deadlock
+        self._operation = Future()
+        self._operation.set_result(Operation(name))
+
     # --- cancelling ----------------------------------------------------------------------------------------
 
     def _cancel_late(self, name: str) -> str:
@@ -227,7 +237,7 @@ class WaitsForOperation:
         try:
             # Its own session: a time-out may have interrupted the hook's at any point.
             with self.hook.detached() as hook:
-                return _cancel(hook, name, CANCEL_BUDGET_S)
+                return cancel(hook, name, CANCEL_BUDGET_S).note
         except (AirflowNotFoundException, ValueError) as error:
             return f"it could not be cancelled and may still run: {error}"
 
@@ -260,25 +270,33 @@ class WaitsForOperation:
         except Exception:  # noqa: BLE001  nothing was started; the main thread says why
             return
         with hook:
-            note = _cancel(hook, name, deadline - clock.now())
+            note = cancel(hook, name, deadline - clock.now()).note
         self.log.info("%s: the task was killed; %s", name, note)
 
 
-def _cancel(hook: OperationsHook, name: str, budget_s: float) -> str:
-    """Cancel within the budget and say what became of it."""
+class CancelEnd(NamedTuple):
+    """What became of an operation that was to be cancelled."""
+
+    over: bool
+    note: str
+
+
+def cancel(hook: OperationsHook, name: str, budget_s: float) -> CancelEnd:
+    """Cancel, wait within the budget until it is over, and say what became of it."""
     deadline = clock.now() + budget_s
     failure = hook.try_cancel(name, Retries(delay_s=0.5, for_s=budget_s / 3))
     if failure is not None:
-        return f"it may still run: the cancel call failed: {failure.problem}, {failure.status.code_name}"
+        problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
+        return CancelEnd(failure.http_status == 404, f"it may still run: {problem}")
+    pause_s = 0.5
     while True:
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
-            return (
-                f"asked to cancel, it {ending(seen)}" if seen.error is None else f"it is over: {ending(seen)}"
-            )
-        if clock.now() + 0.5 > deadline:
-            return "asked to cancel, it is not over yet"
-        clock.sleep(0.5)
+            return CancelEnd(over=True, note=f"it is over: {ending(seen)}")
+        if clock.now() + pause_s > deadline:
+            return CancelEnd(over=False, note="asked to cancel, it is not over yet")
+        clock.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 5.0)
 
 
 def as_seconds(argument: str, value: timedelta | float) -> float:

@@ -111,6 +111,12 @@ class CallFailure:
             or (self.http_status == 503 and self.retry_after is not None)
         )
 
+    @property
+    def had_no_effect(self) -> bool:
+        """Whether a start that failed so has certainly started nothing."""
+        refused = self.http_status is not None and 400 <= self.http_status < 500 and self.http_status != 408
+        return refused or self.safe_to_resend
+
     @classmethod
     def no_answer(
         cls, request: Request, base_url: str, problem: str, *, sent: bool, may_pass: bool = True

@@ -69,8 +69,10 @@ class TaskInstance:
     run_id = "run"
     dag_id = "dag"
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, try_number: int = 1, max_tries: int = 3) -> None:
         self.task_id = task_id
+        self.try_number = try_number
+        self.max_tries = max_tries
         self.xcoms: dict[str, Any] = {}
         self.first_reschedule: datetime | None = None
 
@@ -89,6 +91,7 @@ class StateStore(dict[str, Any]):
     """Airflow's task state store, in memory."""
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        assert value is not None
         self[key] = json.loads(json.dumps(value))
 
     def delete(self, key: str) -> None:
@@ -118,13 +121,24 @@ class Driver:
 
     def __init__(self, moved: MovedClock) -> None:
         self.moved = moved
-        self.store = StateStore()
 
-    def run(self, make: Callable[[], Any]) -> Verdict:
-        """Run a task to its end; ``make`` makes the operator anew for each time that a worker would."""
+    def run(
+        self,
+        make: Callable[[], Any],
+        *,
+        store: StateStore | None = None,
+        try_number: int = 1,
+        max_tries: int = 3,
+    ) -> Verdict:
+        """
+        Run one try of a task to its end.
+
+        :param make: makes the operator anew for each time that a worker would.
+        :param store: what earlier tries have left;
+        """
         task = make()
-        ti = TaskInstance(task.task_id)
-        context = {"ti": ti, "task_state_store": self.store}
+        ti = TaskInstance(task.task_id, try_number, max_tries)
+        context = {"ti": ti, "task_state_store": StateStore() if store is None else store}
         verdict = Verdict("success")
 
         resume: tuple[str, Any] | None = None

@@ -1,0 +1,115 @@
+"""The operator that cancels an operation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.exceptions import error_of_call
+from airflow_provider_operations.outcome import Kind, Outcome, ending
+from airflow_provider_operations.waiting import WaitsForOperation, as_seconds
+from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["CancelOperationOperator"]
+
+
+class CancelOperationOperator(WaitsForOperation, BaseOperator):
+    """
+    Cancel an operation, wait until it is over, say how it ended.
+
+    An operation that was over already, or ended otherwise than by the cancellation, is no error.
+    Returns ``{"name": str, "ended": "cancelled" | "succeeded" | "failed with ..."}``; with
+    ``wait_for_completion=False`` ``ended`` is None. XCom ``operation``: the final resource.
+
+    :param operation_name: e.g. the XCom of the task that started it. (templated)
+    :param operations_conn_id: connection of type ``operations``. (templated)
+    :param base_url: this and the next four: instead of what the connection says.
+    :param wait_for_completion: ``False`` only asks.
+    :param deferrable: wait in the triggerer; without, the worker is held.
+    :param poke_interval: longest pause between polls; they begin at 1 s. At least 1 s.
+    :param timeout: how long to wait for the end; default 10 min.
+    :param outage_tolerance: how long the server may not answer; default 10 min.
+
+    :raises OperationsCallErrorFinal: the server can't cancel (UNIMPLEMENTED), or doesn't know the operation.
+    :raises OperationTimeout: it was not over in time.
+    """
+
+    template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    ui_color = "#fee2e2"
+
+    def __init__(
+        self,
+        *,
+        operation_name: str,
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 30.0,
+        timeout: timedelta | float = 600.0,
+        outage_tolerance: timedelta | float = 600.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.operation_name = operation_name
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.timeout = as_seconds("timeout", timeout)
+        self._keep_waiting_arguments(
+            outage_tolerance=outage_tolerance,
+            cancel_on_kill=False,
+            cancel_on_timeout=False,
+            service={
+                "operations_conn_id": operations_conn_id,
+                "base_url": base_url,
+                "path_prefix": path_prefix,
+                "cancel_suffix": cancel_suffix,
+                "cancel_method": cancel_method,
+                "error_format": error_format,
+            },
+        )
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
+        started_epoch_s = clock.now()
+        name = self.operation_name
+        if (failure := self.hook.try_cancel(name)) is not None:
+            raise error_of_call(failure, name, final=self._is_final(failure))
+        self.log.info("%s: asked to cancel", name)
+        if not self.wait_for_completion:
+            return {"name": name, "ended": None}
+        self._push(context, OPERATION_NAME_KEY, name)
+        watch = self._watch_for(name, started_epoch_s, created_epoch_s=None)
+        outcome = watch.judge(self.hook.poll(name), clock.now())
+        if not isinstance(outcome, Outcome):
+            if self.deferrable:
+                self._defer_for(watch)
+            outcome = self.hook.watch(watch)
+        return self._deliver(context, outcome)
+
+    def execute_complete(
+        self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Resume with the trigger's event."""
+        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+
+    def _deliver(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+        if outcome.kind is not Kind.DONE or outcome.operation is None:
+            super()._deliver(context, outcome)
+        assert outcome.operation is not None  # noqa: S101  else it was raised
+        self._push(context, OPERATION_KEY, operation_xcom(outcome.operation))
+        self.log.info("%s: %s", outcome.name, ending(outcome.operation))
+        return {"name": outcome.name, "ended": ending(outcome.operation)}

@@ -1,0 +1,453 @@
+"""The operator that starts an operation and owns it to its end."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
+from datetime import timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.compat import TaskDeferralError
+from airflow_provider_operations.exceptions import (
+    WORTH_A_RETRY,
+    OperationsCallError,
+    OperationsError,
+    OperationTimeout,
+    error_of_call,
+)
+from airflow_provider_operations.operation import Code, Operation, Status
+from airflow_provider_operations.outcome import Kind, Outcome, ending
+from airflow_provider_operations.record import Record, Records, State
+from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.starting import StartCall
+from airflow_provider_operations.waiting import CANCEL_BUDGET_S, WaitsForOperation, as_seconds, cancel
+from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["RunOperationOperator"]
+
+_WEEK_S = 7 * 24 * 3600.0
+
+PREDECESSOR_LIMIT_S = 300.0
+"""How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
+
+
+class _KilledBeforeStartError(OperationsError):
+    """The task was killed before its start call was sent."""
+
+
+class RunOperationOperator(WaitsForOperation, BaseOperator):
+    """
+    Start an operation, wait until it is over, return its response.
+
+    XCom: ``operation_name``, pushed before it waits; ``operation``, the final resource without the response, on
+    success and failure. The return value is the response (the name, with ``wait_for_completion=False``).
+
+    :param path: what to call, below the path prefix (``projects/p/builds``); with a leading ``/`` below the base
+        URL. (templated)
+    :param method: HTTP method of the start call.
+    :param json: JSON body of the start call. (templated)
+    :param params: query parameters of the start call (not Airflow's params: those of the DAG are left out, and
+        with them one that equals a DAG param in name and value). (templated, as ``query``)
+    :param headers: headers of the start call, beside the connection's. (templated)
+    :param operations_conn_id: connection of type ``operations``. (templated)
+    :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
+        ``path_prefix`` templated)
+    :param deferrable: wait in the triggerer; without, the worker is held.
+    :param poke_interval: longest pause between polls; they begin at 1 s. At least 1 s.
+    :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``
+        counts too, whichever is shorter.
+    :param outage_tolerance: how long the server may not answer; default 10 min.
+    :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
+    :param cancel_on_timeout: cancel it when the time is up.
+    :param wait_for_completion: ``False`` hands the name on to a sensor.
+    :param request_id_field: where the service takes a request id (``requestId``; dotted in a body), by which it
+        recognises a repeated start.
+    :param request_id_in: ``query`` or ``body``.
+    :param durable: keep a record of the operation in Airflow's task state store (3.3 or later), so that a lost
+        worker, a retry or a clear neither starts a second operation nor forgets the first.
+    :param request_id_ttl: how long the service recognises a request id, in seconds; default 1 h.
+    :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
+        afresh with a warning, or ``fail``.
+    :param retry_on: codes of operation errors that Airflow may retry, instead of ``WORTH_A_RETRY``.
+
+    :raises OperationFailed: the operation failed; its Final twin where a retry would not help.
+    :raises OperationTimeout: it was not over in time.
+    :raises OperationsCallError: the server refused, or didn't answer for too long.
+    """
+
+    template_fields: Sequence[str] = (
+        "path",
+        "json",
+        "query",
+        "headers",
+        "operations_conn_id",
+        "base_url",
+        "path_prefix",
+    )
+    template_fields_renderers = {"json": "json", "query": "json", "headers": "json"}  # noqa: RUF012  as Airflow's
+    ui_color = "#dbeafe"
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        method: str = "POST",
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 30.0,
+        timeout: timedelta | float = _WEEK_S,
+        outage_tolerance: timedelta | float = 600.0,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        wait_for_completion: bool = True,
+        request_id_field: str | None = None,
+        request_id_in: str = "query",
+        durable: bool = True,
+        request_id_ttl: timedelta | float = 3600.0,
+        on_uncertain_start: str = "start",
+        retry_on: Collection[Code | int | str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if request_id_in not in {"query", "body"}:
+            raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
+        if on_uncertain_start not in {"start", "fail"}:
+            raise ValueError(f"'on_uncertain_start' is 'start' or 'fail', not {on_uncertain_start!r}")
+        self.durable = durable
+        self.request_id_ttl = as_seconds("request_id_ttl", request_id_ttl)
+        self.on_uncertain_start = on_uncertain_start
+        self.path = path
+        self.method = method
+        self.json = json
+        self.query = _own_params(params, kwargs.get("dag"))
+        self.headers = headers
+        self.deferrable = deferrable
+        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.timeout = as_seconds("timeout", timeout)
+        self.wait_for_completion = wait_for_completion
+        self.request_id_field = request_id_field
+        self.request_id_in = request_id_in
+        self.retry_on = WORTH_A_RETRY if retry_on is None else frozenset(map(_code, retry_on))
+        self._keep_waiting_arguments(
+            outage_tolerance=outage_tolerance,
+            cancel_on_kill=cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            service={
+                "operations_conn_id": operations_conn_id,
+                "base_url": base_url,
+                "path_prefix": path_prefix,
+                "cancel_suffix": cancel_suffix,
+                "cancel_method": cancel_method,
+                "error_format": error_format,
+            },
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Start the operation, or take over the one that an earlier try has started; then wait for it."""
+        records = self._records_of(context)
+        if not records.kept and self.durable:
+            self.log.warning(
+                "this Airflow keeps no task state: if the worker is lost while the operation starts or is waited "
+                "for without a trigger, the next try starts another"
+            )
+        try:
+            return self._run(context, records)
+        except AirflowTaskTimeout:
+            outcome = self._execution_timed_out(records)
+        return self._deliver(context, outcome)
+
+    def _run(self, context: Context, records: Records) -> Any:
+        earlier = self._earlier(records) if self.durable else None
+        if earlier is not None and (earlier.state is State.DELIVERED or not self.wait_for_completion):
+            return self._deliver_again(context, earlier)
+        seen = self._start(records) if earlier is None else self._look_again(earlier)
+        if seen is None:  # it failed: a retry is a new intent
+            seen = self._start(records)
+        record = records.current
+        assert record is not None  # noqa: S101  written by the start, or read
+        name = record.name
+        if name:
+            self._push(context, OPERATION_NAME_KEY, name)
+        if not self.wait_for_completion:
+            assert isinstance(seen, Operation)  # noqa: S101  the start's answer
+            self._push(context, OPERATION_KEY, operation_xcom(seen))
+            return name
+        watch = self._watch_for(name, record.started_epoch_s, created_epoch_s=record.started_epoch_s)
+        watch.deadline_epoch_s = record.deadline_epoch_s
+        outcome = watch.judge(seen, clock.now())
+        if not isinstance(outcome, Outcome):
+            if self.deferrable:
+                self._defer_for(watch)
+            outcome = self.hook.watch(watch)
+        return self._deliver(context, outcome)
+
+    def execute_complete(
+        self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
+    ) -> Any:
+        """Resume with the trigger's event."""
+        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where the trigger has crashed and no retry will look after the operation, cancel it."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralError:
+            record = self._records_of(context).read()
+            if record is not None and record.name and self._records_of(context).last_try:
+                self._give_up(record.name)
+            raise
+
+    # --- earlier tries ---------------------------------------------------------------------------------------
+
+    def _records_of(self, context: Context) -> Records:
+        return Records(context if self.durable else {"ti": context["ti"]}, self.log)
+
+    def _earlier(self, records: Records) -> Record | None:
+        """
+        Return the record of an operation to take over, or None to start afresh.
+
+        An operation of before a clear is ended first.
+        """
+        record = records.read()
+        if record is None or record.state in {State.REJECTED, State.FAILED}:
+            return None
+        cleared = record.max_tries != records.max_tries
+        if record.state is State.STARTING:
+            asked = self._ask_for_the_answer(record, records)
+            if asked is None:
+                return None
+            record = asked
+        if not cleared:
+            return record
+        if record.name and record.state is State.STARTED:
+            self._end_predecessor(record.name)
+        return None
+
+    def _ask_for_the_answer(self, record: Record, records: Records) -> Record | None:
+        """Repeat a start whose answer an earlier try has lost, where the service recognises it."""
+        call = self._call()
+        age_s = clock.now() - record.started_epoch_s
+        if call.recognised and call.digest == record.digest and age_s < self.request_id_ttl:
+            self.log.info("try %d lost the answer to its start: sending it again", record.try_number)
+            started = self._send(call, record, records)
+            return replace(record, state=State.STARTED, name=started.name)
+        why = (
+            "it carries no request id"
+            if not call.recognised
+            else "the request is another one now"
+            if call.digest != record.digest
+            else f"it is older than {self.request_id_ttl:g} s"
+        )
+        problem = (
+            f"try {record.try_number} sent a start whose answer is lost, and it can't be repeated: {why}"
+        )
+        if self.on_uncertain_start == "fail":
+            status = Status(Code.UNKNOWN, problem)
+            failure = CallFailure(call.method, call.path, None, status, problem)
+            raise error_of_call(failure, final=self._is_final(failure))
+        self.log.warning("%s; an operation of it may be running; starting afresh", problem)
+        return None
+
+    def _look_again(self, record: Record) -> Operation | CallFailure | None:
+        """Look at the operation of an earlier try; None when it failed, which makes this try a new intent."""
+        name = record.name
+        self._hold(name)
+        seen = self.hook.poll(name)
+        origin = f"started by try {record.try_number}"
+        if isinstance(seen, CallFailure):
+            if seen.http_status == 404:
+                problem = f"HTTP 404, the server has forgotten the operation, {origin}"
+                return replace(seen, problem=problem)
+            self.log.info("reattached to %s, %s; no answer yet (%s)", name, origin, seen.problem)
+        elif not seen.done:
+            progress = str(seen.progress)
+            self.log.info(
+                "reattached to %s, %s, still running%s", name, origin, f", {progress}" if progress else ""
+            )
+        elif seen.error is None:
+            self.log.info("%s, %s, has succeeded meanwhile", name, origin)
+        else:
+            self.log.info("%s, %s, is over (%s); starting afresh", name, origin, ending(seen))
+            return None
+        return seen
+
+    def _deliver_again(self, context: Context, record: Record) -> Any:
+        """Hand over once more what an earlier try has handed over without Airflow's taking note."""
+        self._push(context, OPERATION_NAME_KEY, record.name)
+        self.log.info("%s, started by try %d, was delivered already", record.name, record.try_number)
+        if not self.wait_for_completion:
+            return record.name
+        if record.has_result:
+            return record.result
+        seen = self._look_again(record)
+        assert seen is not None  # noqa: S101  it was a success
+        watch = self._watch_for(record.name, record.started_epoch_s, None)
+        outcome = watch.judge(seen, clock.now())
+        return self._deliver(context, outcome if isinstance(outcome, Outcome) else self.hook.watch(watch))
+
+    def _end_predecessor(self, name: str) -> None:
+        """Cancel the operation of before a clear and wait, bounded, until it is over."""
+        self._hold(name)
+        seen = self.hook.poll(name)
+        if isinstance(seen, Operation) and seen.done:
+            self.log.info("cleared: %s is over (%s); starting afresh", name, ending(seen))
+            return
+        self.log.info("cleared: cancelling %s before starting afresh", name)
+        end = cancel(self.hook, name, PREDECESSOR_LIMIT_S)
+        (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
+        self._operation = None
+
+    # --- the start -------------------------------------------------------------------------------------------
+
+    def _call(self) -> StartCall:
+        return StartCall(
+            self.path,
+            self.method,
+            self.json,
+            self.query or {},
+            self.headers,
+            self.request_id_field,
+            self.request_id_in,
+        )
+
+    def _start(self, records: Records) -> Operation:
+        """Start afresh: note the intent, send, note the name."""
+        call = self._call()
+        now = clock.now()
+        record = Record(
+            State.STARTING,
+            records.max_tries,
+            records.try_number,
+            str(uuid.uuid4()),
+            call.digest,
+            now,
+            self._deadline_s(now),
+        )
+        self.hook  # noqa: B018  a bad connection is no reason to note a start
+        records.write(record)
+        return self._send(call, record, records)
+
+    def _send(self, call: StartCall, record: Record, records: Records) -> Operation:
+        """
+        Send the start call from a thread of its own, and note what came of it.
+
+        A signal interrupts the main thread anywhere; here the answer is kept, and ``on_kill`` waits for it.
+        """
+        hook = self.hook
+        answer: Future[Operation] = Future()
+
+        def start() -> None:
+            try:
+                if self._killed:
+                    raise _KilledBeforeStartError("the task was killed before the operation was started")  # noqa: TRY301
+                retries = Retries(None, for_s=self.outage_tolerance, abandoned=lambda: self._killed)
+                operation = hook.start_operation(
+                    call.path, **call.arguments(record.request_id), retries=retries
+                )
+            except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+                answer.set_exception(error)
+            else:
+                answer.set_result(operation)
+
+        self._operation = answer
+        Thread(target=start, name="start", daemon=True).start()
+        try:
+            operation = answer.result()
+        except OperationsCallError as error:
+            if error.failure.had_no_effect:
+                records.write(replace(record, state=State.REJECTED))
+            raise error_of_call(error.failure, final=self._is_final(error.failure)) from None
+        except (ValueError, _KilledBeforeStartError):  # nothing was sent
+            records.write(replace(record, state=State.REJECTED))
+            raise
+        self.log.info("%s: started", operation.name or "an operation without a name")
+        try:
+            records.write(replace(record, state=State.STARTED, name=operation.name))
+        except Exception:
+            # Nobody would find it again.
+            if operation.name and not operation.done:
+                self.log.warning("%s: %s", operation.name, self._cancel_late(operation.name))
+            raise
+        return operation
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def _deliver(self, context: Context, outcome: Outcome) -> Any:
+        records = self._records_of(context)
+        try:
+            result = super()._deliver(context, outcome)
+        except OperationsError as error:
+            final = isinstance(error, AirflowFailException) or records.last_try
+            if outcome.kind is not Kind.UNREACHABLE:
+                records.close(State.FAILED)
+            elif final:
+                # No retry will look after it.
+                self._give_up(outcome.name)
+            raise
+        records.close(State.DELIVERED, result)
+        return result
+
+    def _give_up(self, name: str) -> None:
+        if self.cancel_on_timeout:
+            self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+
+    def _is_final(self, failed: Operation | CallFailure) -> bool:
+        if getattr(self, "retry_policy", None) is not None:
+            return False  # Airflow asks the policy only about errors that aren't final
+        if isinstance(failed, Operation) and failed.error and failed.error.code in self.retry_on:
+            return False
+        return super()._is_final(failed)
+
+    def _execution_timed_out(self, records: Records) -> Outcome:
+        """Make the outcome of an ``execution_timeout``; an answer to the start is still waited for."""
+        waited_s = clock.now() - records.current.started_epoch_s if records.current else 0.0
+        if self._operation is None:
+            raise OperationTimeout("(not started)", timedelta(seconds=waited_s))
+        try:
+            operation = self._operation.result(timeout=CANCEL_BUDGET_S)
+        except FutureTimeoutError:
+            self._killed = True
+            note = "the start was not answered, so it may be running"
+            raise OperationTimeout("(unknown)", timedelta(seconds=waited_s), None, note) from None
+        return Outcome(Kind.TIMED_OUT, operation.name, operation, waited_s=waited_s)
+
+
+def _code(value: Code | int | str) -> Code | int:
+    code = Code.parse(value)
+    if code is None:
+        raise ValueError(f"'retry_on' has codes such as Code.UNAVAILABLE or 'UNAVAILABLE', not {value!r}")
+    return code
+
+
+def _own_params(params: Any, dag: Any) -> dict[str, Any]:
+    """
+    Tell the task's own ``params``, which are query parameters here, from those of its DAG.
+
+    Airflow merges a DAG's params into every task's argument ``params`` before ``__init__`` sees it.
+    """
+    if hasattr(params, "get_param"):  # Airflow's ParamsDict; its items would be validated
+        own = {key: params.get_param(key).value for key in params}
+    else:
+        own = dict(params or {})
+    inherited = dag.params if dag is not None else {}
+    return {key: value for key, value in own.items() if key not in inherited or inherited[key] != value}

@@ -1,0 +1,145 @@
+"""
+The record of an operation in Airflow's task state store: what makes a start survive its worker.
+
+It outlives crashes, retries and clears (Airflow 3.3 or later) and is never deleted. ``max_tries`` in it is the
+witness that tells a clear from a crash: a clear changes the task's, a crash or a retry leaves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import logging
+
+__all__ = ["RECORD_KEY", "Record", "Records", "State", "digest_of"]
+
+RECORD_KEY = "airflow_provider_operations"
+RECORD_VERSION = 1
+
+MAX_RESULT_CHARS = 16 * 1024
+"""A larger result isn't kept in the record; the server is asked for it again."""
+
+
+class State(str, Enum):
+    """Where an intent to run an operation stands."""
+
+    STARTING = "starting"
+    """The start call is about to be sent, or was sent; its answer isn't known."""
+    REJECTED = "rejected"
+    """The server has definitely refused the start, or never got it."""
+    STARTED = "started"
+    DELIVERED = "delivered"
+    """The result was handed to Airflow."""
+    FAILED = "failed"
+    """The failure was handed to Airflow."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    One intent: its start call and what became of it.
+
+    :param max_tries: the task's, when the intent began.
+    :param request_id: UUID4, sent where the service takes request ids.
+    :param digest: of the rendered start call without its request id.
+    :param started_epoch_s: when the intent began; its deadline counts from here.
+    :param result: what was delivered, where it is small.
+    """
+
+    state: State
+    max_tries: int
+    try_number: int
+    request_id: str
+    digest: str
+    started_epoch_s: float
+    deadline_epoch_s: float
+    name: str = ""
+    result: Any = None
+    has_result: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the versioned JSON value that is stored."""
+        return {"version": RECORD_VERSION, **asdict(self), "state": self.state.value}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Record:
+        """
+        Read what ``to_json`` wrote.
+
+        :raises ValueError: anything else; whether an operation is running is then unknown.
+        """
+        try:
+            fields = dict(value)
+            if fields.pop("version") != RECORD_VERSION:
+                raise ValueError("another version")  # noqa: TRY301  told below
+            return cls(**{**fields, "state": State(fields["state"])})
+        except (TypeError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"the record {RECORD_KEY!r} in the task's state store can't be read ({error}), so it is unknown "
+                "whether an operation is running; look for it, then delete the record and clear the task"
+            ) from error
+
+
+class Records:
+    """
+    The record of one task instance; without a state store it remembers nothing.
+
+    :param context: the task's context.
+    """
+
+    def __init__(self, context: Any, log: logging.Logger) -> None:
+        self._store: Any = context.get("task_state_store")
+        self._log = log
+        ti = context["ti"]
+        self.max_tries: int = getattr(ti, "max_tries", 0) or 0
+        self.try_number: int = getattr(ti, "try_number", 1) or 1
+        self.current: Record | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a store to keep records in."""
+        return self._store is not None
+
+    @property
+    def last_try(self) -> bool:
+        """Whether Airflow retries no more after this try."""
+        return self.try_number > self.max_tries
+
+    def read(self) -> Record | None:
+        """Return the record that an earlier try has left, if any."""
+        value = None if self._store is None else self._store.get(RECORD_KEY)
+        self.current = None if value is None else Record.from_json(value)
+        return self.current
+
+    def write(self, record: Record) -> None:
+        """Replace the record; raises what the store raises."""
+        self.current = record
+        if self._store is not None:
+            self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
+
+    def close(self, state: State, result: Any = None) -> None:
+        """Note that result or failure is handed over; without it the next try finds out by asking the server."""
+        keeps = state is State.DELIVERED and len(json.dumps(result)) <= MAX_RESULT_CHARS
+        try:
+            record = self.current or self.read()
+            if record is not None:
+                self.write(replace(record, state=state, result=result if keeps else None, has_result=keeps))
+        except Exception:  # noqa: BLE001  whatever the store raises: the result counts more than the note
+            self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
+
+
+def digest_of(*parts: Any) -> str:
+    """Return a digest of JSON values, equal for equal requests."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _never_expire() -> Any:
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    return NEVER_EXPIRE

@@ -1,0 +1,72 @@
+"""The start call as a value: where its request id goes, and when it is the same call as another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations.record import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["StartCall"]
+
+
+@dataclass(frozen=True)
+class StartCall:
+    """
+    A rendered start call without its request id.
+
+    :param request_id_field: where the service takes one; dotted in a body; ``None`` where it takes none.
+    :param request_id_in: ``query`` or ``body``.
+    """
+
+    path: str
+    method: str
+    body: Any
+    query: Mapping[str, Any]
+    headers: Mapping[str, str] | None
+    request_id_field: str | None
+    request_id_in: str
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the service recognises a repetition by its request id."""
+        return self.request_id_field is not None
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal calls."""
+        return digest_of(self.method, self.path, self.body, dict(self.query), self.request_id_field)
+
+    def arguments(self, request_id: str) -> dict[str, Any]:
+        """
+        Return the arguments of ``start_operation``, the request id in its place.
+
+        :raises ValueError: the dotted path leads through something that isn't an object.
+        """
+        body, query = self.body, dict(self.query)
+        if self.request_id_field and self.request_id_in == "query":
+            query[self.request_id_field] = request_id
+        elif self.request_id_field:
+            body = _inserted(body, self.request_id_field.split("."), request_id)
+        return {
+            "method": self.method,
+            "json": body,
+            "params": query,
+            "headers": self.headers,
+            "repeatable": self.recognised,
+        }
+
+
+def _inserted(body: Any, path: list[str], value: str) -> dict[str, Any]:
+    if not isinstance(body, dict | None):
+        raise ValueError(  # noqa: TRY004  the value of an argument is wrong, not its type
+            f"'request_id_field' leads through {type(body).__name__} at {path[0]!r}; the start call's body must "
+            "have objects there"
+        )
+    first, *rest = path
+    result = dict(body or {})
+    result[first] = _inserted(result.get(first), rest, value) if rest else value
+    return result

@@ -1,0 +1,399 @@
+"""One start per intent: what a try does with the operation of an earlier one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_operations.exceptions import (
+    OperationFailed,
+    OperationsCallError,
+    OperationsCallErrorFinal,
+    OperationTimeout,
+)
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.operators import RunOperationOperator
+from airflow_provider_operations.record import RECORD_KEY, Records, State
+
+from .conftest import Driver, MovedClock, StateStore, TaskInstance, Verdict
+from .test_operators import WAYS, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_operations.emulator import Emulator
+
+
+class DiedError(BaseException):
+    """The worker was killed here."""
+
+
+class Task:
+    """One task over several tries, with one state store."""
+
+    def __init__(self, driver: Driver, **arguments: Any) -> None:
+        self.driver = driver
+        self.store = StateStore()
+        self.arguments: dict[str, Any] = {
+            "path": "projects/p/things:run",
+            "json": {"operation": {"duration": 300, "response": {"a": 1}}},
+            "timeout": 1000,
+            "outage_tolerance": 60,
+            "poke_interval": 20,
+            **arguments,
+        }
+
+    def operator(self) -> RunOperationOperator:
+        return RunOperationOperator(task_id="run", **self.arguments)
+
+    def attempt(self, try_number: int = 1, max_tries: int = 3) -> Verdict:
+        return self.driver.run(self.operator, store=self.store, try_number=try_number, max_tries=max_tries)
+
+    def retry(self) -> Verdict:
+        return self.attempt(try_number=2)
+
+    def cleared(self) -> Verdict:
+        """Airflow raises max_tries with every clear."""
+        return self.attempt(try_number=2, max_tries=4)
+
+    @property
+    def record(self) -> Any:
+        return self.store[RECORD_KEY]
+
+
+@pytest.fixture
+def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Return a context in which the worker dies at a phase."""
+
+    def at(phase: str) -> Any:
+        patch = pytest.MonkeyPatch.context()
+        inner = patch.__enter__()
+        write, start = Records.write, OperationsHook.start_operation
+
+        def dying_write(self: Records, record: Any) -> None:
+            if phase == "answered, not stored" and record.state is State.STARTED:
+                raise DiedError
+            write(self, record)
+            if (phase, record.state) in {
+                ("noted, not sent", State.STARTING),
+                ("stored, not waiting", State.STARTED),
+                ("delivered, not reported", State.DELIVERED),
+            }:
+                raise DiedError
+
+        def dying_start(self: OperationsHook, *arguments: Any, **more: Any) -> Any:
+            result = start(self, *arguments, **more)
+            if phase == "sent, not answered":
+                raise DiedError
+            return result
+
+        inner.setattr(Records, "write", dying_write)
+        inner.setattr(OperationsHook, "start_operation", dying_start)
+        return patch
+
+    return at
+
+
+def die(task: Task, at: Any) -> None:
+    try:
+        with pytest.raises(DiedError):
+            task.attempt()
+    finally:
+        at.__exit__(None, None, None)
+
+
+def operations(emulator: Emulator) -> list[dict[str, Any]]:
+    return [emulator.operation(op["name"]) for op in emulator.operations()]
+
+
+KNOWN = {"request_id_field": "requestId"}
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("phase", "arguments", "first_survives"),
+    [
+        ("noted, not sent", {}, False),
+        ("noted, not sent", KNOWN, False),
+        ("sent, not answered", KNOWN, True),
+        ("answered, not stored", KNOWN, True),
+        ("stored, not waiting", {}, True),
+        ("stored, not waiting", KNOWN, True),
+        ("delivered, not reported", {}, True),
+    ],
+)
+def test_died_and_tried_again(
+    emulator: Emulator,
+    driver: Driver,
+    dies: Any,
+    phase: str,
+    arguments: dict[str, Any],
+    *,
+    first_survives: bool,
+    deferrable: bool,
+) -> None:
+    """Wherever a worker dies, the next try ends with one operation started in all, and its result."""
+    task = Task(driver, deferrable=deferrable, **arguments)
+    die(task, dies(phase))
+    begun = len(operations(emulator))
+
+    verdict = task.retry()
+
+    assert (verdict.state, verdict.value) == ("success", {"a": 1})
+    assert len(operations(emulator)) == 1
+    assert begun == int(first_survives)
+    assert "cancel" not in kinds(emulator)
+    assert task.record["state"] == "delivered"
+
+
+@pytest.mark.parametrize("phase", ["sent, not answered", "answered, not stored"])
+def test_without_request_ids_a_lost_answer_is_lost(
+    emulator: Emulator, driver: Driver, dies: Any, phase: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one window that can't be closed: the next try warns and starts another, or fails if told to."""
+    task = Task(driver)
+    die(task, dies(phase))
+    strict = Task(driver, on_uncertain_start="fail")
+    strict.store.update(task.store)
+
+    refused = strict.retry()
+    with caplog.at_level(logging.WARNING):
+        verdict = task.retry()
+
+    assert type(refused.error) is OperationsCallErrorFinal
+    assert "sent a start whose answer is lost, and it can't be repeated: it carries no request id" in str(
+        refused.error
+    )
+    assert verdict.state == "success"
+    assert len(operations(emulator)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        pytest.param({"json": {"operation": {"duration": 1}}}, "another one now", id="another request"),
+        pytest.param({"request_id_ttl": 0}, "older than 0 s", id="too old"),
+    ],
+)
+def test_not_the_same_start(
+    emulator: Emulator, driver: Driver, dies: Any, change: dict[str, Any], why: str
+) -> None:
+    """A request id is sent again only with the request that it was made for, and while the server knows it."""
+    task = Task(driver, **KNOWN, on_uncertain_start="fail")
+    die(task, dies("sent, not answered"))
+    task.arguments.update(change)
+
+    assert why in str(task.retry().error)
+    assert kinds(emulator) == ["start"]
+
+
+@WAYS
+def test_reattached(
+    emulator: Emulator,
+    driver: Driver,
+    moved: MovedClock,
+    dies: Any,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    deferrable: bool,
+) -> None:
+    """A retry finds the running operation, says so in a line, and doesn't get more time."""
+    task = Task(driver, deferrable=deferrable, timeout=200)
+    die(task, dies("stored, not waiting"))
+    began = moved.now
+    moved.sleep(150)
+
+    verdict = task.retry()
+
+    assert type(verdict.error) is OperationTimeout
+    assert moved.now - began == pytest.approx(200, abs=5)
+    assert kinds(emulator) == ["start", "cancel"]
+    assert task.record["state"] == "failed"
+
+
+@pytest.mark.parametrize("end", ["success", "failure", "cancelled"])
+def test_over_meanwhile(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, end: str) -> None:
+    """An operation that has ended meanwhile is delivered if it succeeded; else the retry is a new intent."""
+    script: dict[str, Any] = {"duration": 20, "response": {"a": 1}}
+    if end == "failure":
+        script = {"duration": 20, "error": {"code": 14}}
+    task = Task(driver, json={"operation": script}, **KNOWN)
+    die(task, dies("stored, not waiting"))
+    if end == "cancelled":
+        with OperationsHook() as hook:
+            hook.cancel_operation(task.record["name"])
+    moved.sleep(30)
+
+    verdict = task.retry()
+
+    assert len(operations(emulator)) == (1 if end == "success" else 2)
+    assert verdict.state == ("failed" if end == "failure" else "success")
+    ids = {entry["query"]["requestId"] for entry in emulator.journal() if entry["kind"] == "start"}
+    assert len(ids) == len(operations(emulator))
+
+
+def test_forgotten(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any) -> None:
+    """An operation that the server has forgotten is a final error, never a silent second start."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    with OperationsHook() as hook:
+        hook.delete_operation(task.record["name"])
+    moved.sleep(60)
+
+    verdict = task.retry()
+
+    assert type(verdict.error) is OperationsCallErrorFinal
+    assert "the server has forgotten the operation, started by try 1" in str(verdict.error)
+    assert kinds(emulator).count("start") == 1
+
+
+def test_a_failure_is_a_new_intent(emulator: Emulator, driver: Driver) -> None:
+    """After a failure the retry carries a new request id: with the old one a server replays the failure."""
+    task = Task(driver, json={"operation": {"duration": 5, "error": {"code": 14}}}, **KNOWN)
+    first, second = task.attempt(), task.retry()
+
+    assert type(first.error) is type(second.error) is OperationFailed
+    ids = [entry["query"]["requestId"] for entry in emulator.journal() if entry["kind"] == "start"]
+    assert len(set(ids)) == 2
+
+
+def test_a_refused_start_leaves_nothing(emulator: Emulator, driver: Driver) -> None:
+    """After a refusal there is nothing to look for: the retry starts without a warning."""
+    emulator.script_fault(kind="start", status=403, times=1)
+    task = Task(driver)
+    first = task.attempt()
+
+    assert type(first.error) is OperationsCallErrorFinal
+    assert task.record["state"] == "rejected"
+    assert task.retry().state == "success"
+
+
+@WAYS
+def test_outage_then_retry(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """An outage that fails a try leaves the operation alone; the retry reattaches. The last try cancels."""
+    fault = emulator.script_fault(kind="get", status=503)
+    task = Task(driver, deferrable=deferrable, json={"operation": {"duration": 3000, "response": {"a": 1}}})
+    first = task.attempt()
+    assert type(first.error) is OperationsCallError
+    assert kinds(emulator) == ["start"]
+
+    second = task.attempt(try_number=2)
+    assert kinds(emulator) == ["start"]
+    last = task.attempt(try_number=4)
+
+    assert type(second.error) is type(last.error) is OperationsCallError
+    assert kinds(emulator) == ["start", "cancel"]
+    assert fault
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("phase", "arguments"),
+    [("stored, not waiting", {}), ("sent, not answered", KNOWN), ("answered, not stored", KNOWN)],
+)
+def test_cleared(
+    emulator: Emulator,
+    driver: Driver,
+    dies: Any,
+    phase: str,
+    arguments: dict[str, Any],
+    *,
+    deferrable: bool,
+) -> None:
+    """A cleared task first makes sure that its predecessor is over, then starts afresh."""
+    task = Task(driver, deferrable=deferrable, **arguments)
+    die(task, dies(phase))
+
+    verdict = task.cleared()
+
+    old, new = sorted(operations(emulator), key=lambda op: str(op["metadata"]["createTime"]))
+    assert old["error"]["code"] == 1
+    assert "error" not in new
+    assert old["metadata"]["endTime"] <= new["metadata"]["createTime"]
+    assert verdict.state == "success"
+    assert kinds(emulator).count("cancel") == 1
+
+
+def test_cleared_after_its_end(emulator: Emulator, driver: Driver) -> None:
+    """Clearing a task that has succeeded cancels nothing and runs it again."""
+    task = Task(driver)
+    task.attempt()
+    verdict = task.cleared()
+
+    assert verdict.state == "success"
+    assert kinds(emulator) == ["start", "start"]
+
+
+def test_cleared_and_not_cancellable(
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A predecessor that ignores its cancel is waited for five minutes; then there is a warning."""
+    task = Task(driver, json={"operation": {"duration": 3000, "onCancel": "ignore"}}, timeout=10)
+    die(task, dies("stored, not waiting"))
+    began = moved.now
+    task.cleared()
+
+    new = max(op["metadata"]["createTime"] for op in operations(emulator))
+    old = min(op["metadata"]["createTime"] for op in operations(emulator))
+    assert new > old
+    assert 290 <= moved.now - began < 360
+
+
+def test_delivered_again(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A result that was handed over without Airflow's taking note is handed over again, the server not asked."""
+    task = Task(driver)
+    die(task, dies("delivered, not reported"))
+    asked = len(emulator.journal())
+
+    assert task.retry().value == {"a": 1}
+    assert len(emulator.journal()) == asked
+
+
+def test_handed_on_once(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """``wait_for_completion=False``: a retry hands on the same name."""
+    task = Task(driver, wait_for_completion=False)
+    die(task, dies("stored, not waiting"))
+
+    assert task.retry().value == operations(emulator)[0]["name"]
+    assert kinds(emulator) == ["start"]
+
+
+def test_store_out_of_reach(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its record nothing is started; if it is lost after the start, the operation is cancelled."""
+    task = Task(driver)
+    monkeypatch.setattr(StateStore, "set", _unreachable)
+    assert "no database" in str(task.attempt().error)
+    assert kinds(emulator) == []
+
+    writes = iter([True, False])
+
+    def once(self: StateStore, key: str, value: Any, *, retention: Any = None) -> None:
+        if not next(writes):
+            raise ConnectionError("no database")
+
+    monkeypatch.setattr(StateStore, "set", once)
+    assert "no database" in str(task.attempt().error)
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+def _unreachable(self: StateStore, key: str, value: Any, *, retention: Any = None) -> None:
+    raise ConnectionError("no database")
+
+
+def test_record_of_another_version(emulator: Emulator, driver: Driver) -> None:
+    """A record that can't be read stops the task before anything is started, and says what to do."""
+    task = Task(driver)
+    task.store[RECORD_KEY] = {"version": 99}
+
+    assert "it is unknown whether an operation is running" in str(task.attempt().error)
+    assert emulator.journal() == []
+
+
+def test_without_a_store(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """Airflow before 3.3 keeps no task state: the task runs, and says once what is not covered."""
+    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 1, "response": {"a": 1}})
+    context: Any = {"ti": TaskInstance("run")}
+
+    assert task.execute(context) == {"a": 1}
