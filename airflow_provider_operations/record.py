@@ -7,7 +7,6 @@ witness that tells a clear from a crash: a clear changes the task's, a crash or 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["RECORD_KEY", "Record", "Records", "State", "digest_of"]
+__all__ = ["RECORD_KEY", "Record", "Records", "State"]
 
 RECORD_KEY = "airflow_provider_operations"
 RECORD_VERSION = 1
@@ -131,12 +130,6 @@ class Records:
                 self.write(replace(record, state=state, result=result if keeps else None, has_result=keeps))
         except Exception:  # noqa: BLE001  whatever the store raises: the result counts more than the note
             self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
-
-
-def digest_of(*parts: Any) -> str:
-    """Return a digest of JSON values, equal for equal requests."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _never_expire() -> Any:

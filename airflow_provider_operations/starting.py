@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations.record import digest_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
+import hashlib
+import json
 
 __all__ = ["StartCall"]
 
@@ -38,7 +38,8 @@ class StartCall:
     @property
     def digest(self) -> str:
         """Equal for equal calls."""
-        return digest_of(self.method, self.path, self.body, dict(self.query), self.request_id_field)
+        parts = (self.method, self.path, self.body, dict(self.query), self.request_id_field)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     def arguments(self, request_id: str) -> dict[str, Any]:
         """
