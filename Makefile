@@ -5,6 +5,7 @@
 PYTHON ?= python3
 UV ?= uv
 AIRFLOW ?= 3.3.2
+E2E ?= airflow
 BIN := .venv/bin
 
 .PHONY: .venv test lint types imports unit e2e demo lock clean
@@ -36,7 +37,7 @@ unit: .venv/ready
 	$(BIN)/python -m pytest -m "not airflow"
 
 e2e: .venv/ready
-	$(BIN)/python -m pytest -m airflow
+	$(BIN)/python -m pytest -m "$(E2E)"
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
