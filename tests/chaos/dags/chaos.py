@@ -1,0 +1,189 @@
+"""
+DAGs of the chaos suite: one task each, told by ``dag_run.conf`` what to start and where to die.
+
+``{"round": str, "script": dict, "die": {phase: how}, "linger": {phase: seconds}}``: at a phase the task kills
+itself, once per round, or stays there a while, so that somebody else can act upon it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_operations.operators import RunOperationOperator
+from airflow_provider_operations.sensors import OperationSensor
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.hooks import OperationsHook
+
+SECONDS = 12
+"""``timeout`` and ``execution_timeout`` of the DAGs that have one."""
+
+
+class _Mortal:
+    """Mixed into an operator: kills or delays itself at the phases that the run's conf names."""
+
+    _plan: dict[str, Any]
+
+    def _prepare(self, context: Any) -> None:
+        self._plan = context["dag_run"].conf or {}
+
+    def _phase(self, name: str) -> None:
+        if (seconds := self._plan.get("linger", {}).get(name)) and _first(
+            self._plan["round"], f"linger-{name}"
+        ):
+            time.sleep(seconds)
+        how = self._plan.get("die", {}).get(name)
+        if how and _first(self._plan["round"], f"die-{name}"):
+            _die(how)
+
+    def _phase_in(self, name: str, seconds: float) -> None:
+        """Reach a phase after a while, whatever the main thread waits for then."""
+        if name in self._plan.get("die", {}):
+            timer = Timer(seconds, self._phase, (name,))
+            timer.daemon = True
+            timer.start()
+
+
+def _first(round_id: str, what: str) -> bool:
+    """Tell whether this is the first time, over all processes."""
+    marker = Path(os.environ["CHAOS_MARKERS"]) / f"{round_id}.{what}"
+    with suppress(FileExistsError):
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        return True
+    return False
+
+
+def _die(how: str) -> None:
+    """
+    Kill this task.
+
+    :param how: ``task``: the task's process; ``worker``: its supervisor too, so that nobody reports the death;
+        ``evict``: SIGTERM to the supervisor, as when a pod is evicted.
+    """
+    if how == "evict":
+        os.kill(os.getppid(), signal.SIGTERM)
+        return
+    if how == "worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ChaosOperation(_Mortal, RunOperationOperator):
+    """``RunOperationOperator`` that dies on demand."""
+
+    def execute(self, context: Any) -> Any:
+        self._prepare(context)
+        result = super().execute(context)
+        self._phase("delivered")
+        return result
+
+    def execute_complete(self, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        self._prepare(context)
+        self._phase("resuming")
+        result = super().execute_complete(context, **kwargs)
+        self._phase("delivered")
+        return result
+
+    @property
+    def hook(self) -> OperationsHook:
+        hook = super().hook
+        if "chaos" not in vars(hook):
+            vars(hook)["chaos"] = True
+            start, watch = hook.start_operation, hook.watch
+
+            def mortal_start(*args: Any, **kwargs: Any) -> Any:
+                self._phase("before_request")
+                self._phase_in("unanswered", 2.0)
+                operation = start(*args, **kwargs)
+                self._phase("answered")
+                return operation
+
+            def mortal_watch(*args: Any, **kwargs: Any) -> Any:
+                self._phase("stored")
+                self._phase_in("waiting", 3.0)
+                return watch(*args, **kwargs)
+
+            hook.start_operation = mortal_start  # type: ignore[method-assign]
+            hook.watch = mortal_watch  # type: ignore[method-assign]
+        return hook
+
+    def _defer_for(self, watch: Any) -> None:
+        self._phase("stored")
+        super()._defer_for(watch)
+
+
+class ChaosSensor(_Mortal, OperationSensor):
+    """``OperationSensor`` that dies on demand."""
+
+    def execute(self, context: Any) -> Any:
+        self._prepare(context)
+        self._phase_in("waiting", 3.0)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        self._prepare(context)
+        self._phase("resuming")
+        return super().execute_complete(context, **kwargs)
+
+
+LIMITS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "timeout": {"timeout": SECONDS},
+    "execution_timeout": {"execution_timeout": timedelta(seconds=SECONDS)},
+    "dagrun_timeout": {},
+    "noretry": {"retries": 0},
+    "slowretry": {"retry_delay": timedelta(seconds=60)},
+}
+
+COMMON: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=1),
+    "poke_interval": 2,
+    "outage_tolerance": 300,
+}
+
+for mode, ids, limit in itertools.product(("deferred", "running"), ("ids", "noids"), LIMITS):
+    with DAG(
+        dag_id=f"chaos_{mode}_{ids}_{limit}",
+        schedule=None,
+        catchup=False,
+        render_template_as_native_obj=True,
+        dagrun_timeout=timedelta(seconds=45) if limit == "dagrun_timeout" else None,
+    ) as dag:
+        ChaosOperation(
+            task_id="run",
+            path="rounds/{{ dag_run.conf['round'] }}/things:run",
+            json={"operation": "{{ dag_run.conf['script'] }}"},
+            deferrable=mode == "deferred",
+            request_id_field="requestId" if ids == "ids" else None,
+            **COMMON | LIMITS[limit],
+        )
+    globals()[dag.dag_id] = dag
+
+for mode in ("deferred", "running"):
+    for limit in ("plain", "timeout", "execution_timeout"):
+        with DAG(
+            dag_id=f"chaos_{mode}_sensor_{limit}",
+            schedule=None,
+            catchup=False,
+            render_template_as_native_obj=True,
+        ) as dag:
+            ChaosSensor(
+                task_id="run",
+                operation_name="{{ dag_run.conf['operation'] }}",
+                deferrable=mode == "deferred",
+                cancel_on_kill=True,
+                cancel_on_timeout=True,
+                **COMMON | LIMITS[limit],
+            )
+        globals()[dag.dag_id] = dag

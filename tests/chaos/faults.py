@@ -1,0 +1,532 @@
+"""
+Every kind of fault, and what the task under it must come to.
+
+Faults of one task are rounds of their own, side by side in one batch. Faults of a shared part (a triggerer, the
+scheduler, the emulator) hit all rounds of a batch at once.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .cluster import TRIGGERER_THRESHOLD_S, TRIGGERERS
+from .rounds import Expect, Round
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from .rounds import World
+
+    Steps = Callable[[World, Round], Iterator[Callable[[], bool]]]
+    SharedSteps = Callable[[World, list[Round]], Iterator[Callable[[], bool]]]
+
+__all__ = ["Shared", "mixed", "out_of_reach", "shared", "singles"]
+
+HOUR = {"duration": 3600, "cancelDelay": 1}
+"""Goes on until somebody cancels it: an orphan shows."""
+
+LATER = {"duration": 50, "cancelDelay": 1}
+"""Long enough to be cancelled, short enough for the operation that follows to succeed."""
+
+TIMEOUT_S = 12
+"""As in ``dags/chaos.py``."""
+
+
+def dag(mode: str, kind: str = "ids", limit: str = "plain") -> str:
+    """Return the name of a DAG in ``dags/chaos.py``."""
+    return f"chaos_{mode}_{kind}_{limit}"
+
+
+# --- what happens to a task from outside -------------------------------------------------------------------
+
+
+def when(moment: str, action: str) -> Steps:
+    """
+    Act as a user at a moment.
+
+    :param moment: ``running``, ``deferred``, ``unanswered`` or the name of a place where the task lingers.
+    :param action: ``failed``, ``success``, ``clear``, ``delete``, ``failed twice``.
+    """
+
+    def steps(world: World, one: Round) -> Iterator[Callable[[], bool]]:
+        yield lambda: _reached(world, one, moment)
+        ti = world.ti(one)
+        assert ti is not None
+        one.act(f"{action} while {moment} (state {ti.state})")
+        if action == "clear":
+            world.cluster.clear(ti)
+        elif action == "delete":
+            world.cluster.delete_run(ti)
+        else:
+            worker = world.cluster.worker(ti)
+            world.cluster.mark(ti, action.split(maxsplit=1)[0])
+            if action.endswith("twice"):
+                yield after(0.5)
+                with suppress(Exception):  # the worker may be gone by now
+                    if worker is not None:
+                        worker.terminate()
+                    world.cluster.mark(ti, "failed")
+                one.act("killed again")
+
+    return steps
+
+
+def _reached(world: World, one: Round, moment: str) -> bool:
+    if moment == "running":
+        return world.running(one)
+    if moment == "deferred":
+        return world.deferred(one)
+    if moment == "unanswered":
+        return world.unanswered(one)
+    if moment == "up_for_retry":
+        return world.in_state(one, "up_for_retry")
+    return world.marked(one, f"linger-{moment}")
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Return the condition that some time has passed."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def outage(seconds: float, **fault: Any) -> Steps:
+    """Let the server go wrong for this round once the operation is waited for."""
+
+    def steps(world: World, one: Round) -> Iterator[Callable[[], bool]]:
+        yield lambda: world.deferred(one, 1.0) or world.running(one)
+        fault_id = world.cluster.emulator.script_fault(operation=f"rounds/{one.id}/", for_=seconds, **fault)
+        one.server_faults.append(fault_id)
+        one.act(f"server fault {fault_id}: {fault} for {seconds:g} s")
+
+    return steps
+
+
+# --- singles -----------------------------------------------------------------------------------------------
+
+PHASES = ("before_request", "unanswered", "answered", "stored", "resuming", "delivered", "waiting")
+SLOW_START = [{"kind": "start", "delay": 8, "times": 1}]
+
+
+def singles(outage_s: float) -> list[Round]:
+    """Return one round of each fault of a single task, deferrable and not, with request ids and without."""
+    return [
+        *_untouched(),
+        *_deaths(),
+        *_users(),
+        *_limits(),
+        *_outages(outage_s),
+        *_cancels(),
+    ]
+
+
+def _untouched() -> Iterator[Round]:
+    for mode in ("deferred", "running"):
+        yield Round(("none",), dag(mode), Expect())
+        yield Round(("none",), dag(mode, "sensor"), Expect())
+        final = {"duration": 5, "error": {"code": 9, "message": "the disk is full"}}
+        yield Round(
+            ("operation fails for good",),
+            dag(mode),
+            Expect(("failed",), error=("OperationFailedFinal",)),
+            final,
+        )
+        passing = {"duration": 3, "error": {"code": 14, "message": "come again"}}
+        yield Round(
+            ("operation fails each time",),
+            dag(mode),
+            Expect(("failed",), starts=(4, 4), error=("OperationFailed",)),
+            passing,
+        )
+
+
+def _deaths() -> Iterator[Round]:
+    for mode in ("deferred", "running"):
+        for phase in PHASES:
+            if phase == ("waiting" if mode == "deferred" else "resuming"):
+                continue
+            server = list(SLOW_START) if phase == "unanswered" else []
+            yield Round((f"worker killed: {phase}",), dag(mode), Expect(), die={phase: "task"}, server=server)
+            if phase not in {"unanswered", "answered"}:
+                yield Round((f"worker killed: {phase}",), dag(mode, "noids"), Expect(), die={phase: "task"})
+        for phase in ("stored", "answered"):
+            yield Round(
+                (f"worker and supervisor killed: {phase}",), dag(mode), Expect(), die={phase: "worker"}
+            )
+    # Airflow lets on_kill run: the operation is cancelled and the next try starts another.
+    evicted = Expect(starts=(2, 2), touched=True)
+    yield Round(("evicted: waiting",), dag("running"), evicted, dict(LATER), die={"waiting": "evict"})
+    yield Round(("worker killed: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "task"})
+    yield Round(("worker killed: resuming",), dag("deferred", "sensor"), Expect(), die={"resuming": "task"})
+
+
+def _users() -> Iterator[Round]:
+    marked = {"failed": "failed", "success": "success"}
+    for mode in ("deferred", "running"):
+        for action, state in marked.items():
+            expect = Expect((state,), touched=True)
+            yield Round(
+                (f"mark-{action}: {mode}",), dag(mode), expect, dict(HOUR), steps=[when(mode, action)]
+            )
+        cleared = Expect(starts=(2, 2), touched=True)
+        yield Round((f"clear: {mode}",), dag(mode), cleared, dict(LATER), steps=[when(mode, "clear")])
+        yield Round(
+            (f"clear: {mode}",), dag(mode, "noids"), cleared, dict(LATER), steps=[when(mode, "clear")]
+        )
+        gone = Expect(("gone",), touched=True)
+        yield Round((f"run deleted: {mode}",), dag(mode), gone, dict(HOUR), steps=[when(mode, "delete")])
+        twice = Expect(("failed",), touched=True)
+        yield Round(
+            (f"killed twice: {mode}",), dag(mode), twice, dict(HOUR), steps=[when(mode, "failed twice")]
+        )
+        for action, state in marked.items():
+            # The supervisor passes a heartbeat's refusal on within seconds, and the answer comes within 4 s.
+            yield Round(
+                (f"mark-{action}: start unanswered",),
+                dag(mode),
+                Expect((state,), starts=(0, 1), touched=True),
+                dict(HOUR),
+                server=list(SLOW_START),
+                steps=[when("unanswered", action)],
+            )
+        sensed = Expect(("failed",), touched=True)
+        yield Round(
+            (f"mark-failed: {mode}",), dag(mode, "sensor"), sensed, dict(HOUR), steps=[when(mode, "failed")]
+        )
+    short = {"duration": 5}
+    for action, state in marked.items():
+        expect = Expect((state,), touched=True)
+        yield Round(
+            (f"mark-{action}: resuming",),
+            dag("deferred"),
+            expect,
+            dict(short),
+            linger={"resuming": 15},
+            steps=[when("resuming", action)],
+        )
+        yield Round(
+            (f"mark-{action}: operation finished",),
+            dag("running"),
+            expect,
+            dict(short),
+            linger={"delivered": 15},
+            steps=[when("delivered", action)],
+        )
+    yield Round(
+        ("clear: resuming",),
+        dag("deferred"),
+        Expect(starts=(2, 2), touched=True),
+        dict(short),
+        linger={"resuming": 15},
+        steps=[when("resuming", "clear")],
+    )
+
+
+def _limits() -> Iterator[Round]:
+    for mode in ("deferred", "running"):
+        for limit in ("timeout", "execution_timeout"):
+            expect = Expect(
+                ("failed",), starts=(4, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
+            )
+            yield Round((limit,), dag(mode, limit=limit), expect, dict(HOUR))
+            sensed = replace(expect, starts=(1, 1), error=("OperationSensorTimeout",), within_s=None)
+            yield Round((limit,), dag(mode, "sensor", limit), sensed, dict(HOUR))
+        expect = Expect(("skipped", "failed"), touched=True)
+        yield Round(("dagrun_timeout",), dag(mode, limit="dagrun_timeout"), expect, dict(HOUR), first=True)
+        # The deadline counts from the start of the operation, not from the reattaching.
+        killed = Expect(
+            ("failed",), starts=(4, 5), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
+        )
+        yield Round(
+            ("timeout", "worker killed: stored"),
+            dag(mode, limit="timeout"),
+            replace(killed, starts=(3, 4)),
+            dict(HOUR),
+            die={"stored": "task"},
+        )
+
+
+def _outages(seconds: float) -> Iterator[Round]:
+    faults: dict[str, dict[str, Any]] = {
+        "503": {"status": 503},
+        "429 Retry-After": {"status": 429, "headers": {"Retry-After": "3"}},
+        "connections dropped": {"drop": True},
+        "stalling": {"delay": seconds},
+    }
+    for mode in ("deferred", "running"):
+        for name, fault in faults.items():
+            yield Round((f"server {name}",), dag(mode), Expect(), steps=[outage(seconds, **fault)])
+        yield Round(("server 503",), dag(mode, "sensor"), Expect(), steps=[outage(seconds, status=503)])
+        at_start: dict[str, dict[str, Any]] = {
+            "503": {"status": 503, "times": 2},
+            "429 Retry-After": {"status": 429, "headers": {"Retry-After": "2"}, "times": 2},
+            "503 Retry-After": {"status": 503, "headers": {"Retry-After": "2"}, "times": 2},
+            "connection dropped": {"drop": True, "times": 1},
+        }
+        for name, fault in at_start.items():
+            for ids in ("ids", "noids"):
+                kind = f"start answered {name}"
+                yield Round((kind,), dag(mode, ids), Expect(), server=[{"kind": "start", **fault}])
+        lost = {"kind": "start", "dropAfterEffect": True, "times": 1}
+        yield Round(("start's answer lost",), dag(mode), Expect(), server=[lost])
+
+
+def _cancels() -> Iterator[Round]:
+    """A server that doesn't cancel as asked: what it leaves running isn't held against the provider."""
+    answers: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+        "ignored": ({"onCancel": "ignore"}, []),
+        "takes minutes": ({"cancelDelay": 600}, []),
+        "UNIMPLEMENTED": ({"onCancel": "unimplemented"}, []),
+        **{str(status): ({}, [{"kind": "cancel", "status": status}]) for status in (400, 404, 409)},
+        "500 HTML": ({}, [{"kind": "cancel", "status": 500, "body": "<html>oops</html>"}]),
+    }
+    for mode in ("deferred", "running"):
+        for name, (script, server) in answers.items():
+            expect = Expect(("failed",), left=(1, 1), touched=True)
+            yield Round(
+                (f"cancel: {name}",),
+                dag(mode),
+                expect,
+                {**HOUR, **script},
+                server=[dict(fault) for fault in server],
+                steps=[when(mode, "failed")],
+            )
+
+
+# --- out of reach ------------------------------------------------------------------------------------------
+
+
+def out_of_reach() -> list[Round]:
+    """Return the cases that the design names as out of reach, and what exactly they come to."""
+    no_retry = "retries=0 and the worker is killed"
+    retrying = "marked while it waits for its retry"
+    no_ids = "no request ids, and the answer to the start is lost"
+    two = Expect(starts=(2, 2), left=(0, 1), out_of_reach=no_ids)
+    rounds = []
+    for mode in ("deferred", "running"):
+        rounds += [
+            Round(
+                ("worker killed: stored",),
+                dag(mode, limit="noretry"),
+                Expect(("failed",), left=(1, 1), out_of_reach=no_retry),
+                dict(HOUR),
+                die={"stored": "task"},
+            ),
+            Round(
+                ("worker killed: stored", "mark-failed: up_for_retry"),
+                dag(mode, limit="slowretry"),
+                Expect(("failed",), left=(1, 1), touched=True, out_of_reach=retrying),
+                dict(HOUR),
+                die={"stored": "task"},
+                steps=[when("up_for_retry", "failed")],
+            ),
+            Round(("worker killed: answered",), dag(mode, "noids"), two, die={"answered": "task"}),
+            Round(
+                ("worker killed: unanswered",),
+                dag(mode, "noids"),
+                two,
+                die={"unanswered": "task"},
+                server=list(SLOW_START),
+            ),
+            Round(
+                ("start's answer lost",),
+                dag(mode, "noids"),
+                two,
+                server=[{"kind": "start", "dropAfterEffect": True, "times": 1}],
+            ),
+        ]
+    return rounds
+
+
+# --- shared parts ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shared:
+    """
+    A fault of a part that all rounds of a batch share.
+
+    :param rounds: what runs meanwhile.
+    """
+
+    name: str
+    steps: SharedSteps
+    rounds: Callable[[], list[Round]]
+
+
+def _all_waiting(world: World, rounds: list[Round]) -> Callable[[], bool]:
+    """Return the condition that every round has got to its operation, or a minute is over."""
+    end = time.monotonic() + 60
+
+    def ready() -> bool:
+        if time.monotonic() > end:
+            return True
+        return all(world.deferred(one, 2.0) or world.running(one) or world.over(one) for one in rounds)
+
+    return ready
+
+
+def _note(rounds: list[Round], what: str) -> None:
+    for one in rounds:
+        one.act(what)
+
+
+def _one_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    victim = max(TRIGGERERS, key=world.cluster.owned)
+    world.cluster.kill(victim)
+    _note(rounds, f"{victim} killed")
+    yield after(TRIGGERER_THRESHOLD_S + 10)
+    world.cluster.start(victim)
+
+
+def _both_triggerers(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    for victim in TRIGGERERS:
+        world.cluster.kill(victim)
+    _note(rounds, "both triggerers killed")
+    yield after(10)
+    for victim in TRIGGERERS:
+        world.cluster.start(victim)
+
+
+def _stopped_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    victim = max(TRIGGERERS, key=world.cluster.owned)
+    other = next(name for name in TRIGGERERS if name != victim)
+    world.cluster.stop(victim)
+    _note(rounds, f"{victim} stopped")
+    yield after(TRIGGERER_THRESHOLD_S)
+    timeout = after(40)
+    yield lambda: world.cluster.owned(victim) == 0 or timeout()
+    _note(rounds, f"{other} took over: {world.cluster.owned(other)}, left {world.cluster.owned(victim)}")
+    yield after(5)
+    world.cluster.go_on(victim)
+    _note(rounds, f"{victim} continued")
+
+
+def _scheduler(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    world.cluster.kill("scheduler")
+    _note(rounds, "scheduler killed")
+    yield after(5)
+    world.cluster.start("scheduler")
+
+
+def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    world.cluster.emulator.kill()
+    _note(rounds, "emulator killed")
+    yield after(8)
+    world.cluster.emulator.restart()
+
+
+def _marked_while_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    yield _all_waiting(world, rounds)
+    for victim in TRIGGERERS:
+        world.cluster.kill(victim)
+    for one in rounds:
+        ti = world.ti(one)
+        if ti is not None and ti.state == "deferred":
+            world.cluster.mark(ti, "failed")
+            one.act("marked failed while no triggerer lives")
+    yield after(5)
+    for victim in TRIGGERERS:
+        world.cluster.start(victim)
+
+
+def _waiting(seconds: float) -> Callable[[], list[Round]]:
+    def rounds() -> list[Round]:
+        script = {"duration": seconds}
+        return [
+            Round((), dag("deferred"), Expect(), dict(script)),
+            Round((), dag("deferred", "noids"), Expect(), dict(script)),
+            Round((), dag("deferred", "sensor"), Expect(), dict(script)),
+            Round((), dag("running"), Expect(), dict(script)),
+        ]
+
+    return rounds
+
+
+def _rescheduled() -> list[Round]:
+    # A scheduler that comes back takes the local executor's tasks for lost and lets their workers be killed.
+    rounds = _waiting(50)()
+    return [
+        replace(one, expect=Expect(starts=(1, 3), touched=True)) if one.dag_id == dag("running") else one
+        for one in rounds
+    ]
+
+
+def _doomed() -> list[Round]:
+    reason = "marked while the triggerer that owns the task is dead"
+    expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
+    return [Round((), dag("deferred", ids), expect, dict(HOUR)) for ids in ("ids", "noids")]
+
+
+def shared() -> list[Shared]:
+    """Return the faults of shared parts."""
+    return [
+        Shared("triggerer killed", _one_triggerer, _waiting(45)),
+        Shared("both triggerers killed", _both_triggerers, _waiting(40)),
+        Shared("triggerer stopped, continued after the takeover", _stopped_triggerer, _waiting(60)),
+        Shared("emulator killed and restarted", _emulator, _waiting(30)),
+        Shared("scheduler killed", _scheduler, _rescheduled),
+        Shared("marked while no triggerer lives", _marked_while_dead, _doomed),
+    ]
+
+
+MIXED_OUTAGES: list[tuple[str, dict[str, Any]]] = [
+    ("503", {"status": 503}),
+    ("connections dropped", {"drop": True}),
+    ("429 Retry-After", {"status": 429, "headers": {"Retry-After": "3"}}),
+]
+
+
+# --- mixes -------------------------------------------------------------------------------------------------
+
+
+def mixed(random: Random, outage_s: float, count: int) -> tuple[Shared, list[Round]]:
+    """
+    Return a fault of a shared part, and rounds with random faults of their own to go with it.
+
+    Each round has one base (undisturbed, a user's act, a deadline), and up to two disturbances that must not
+    change how it ends.
+    """
+    fault = random.choice([one for one in shared() if one.name != "marked while no triggerer lives"])
+    return fault, [_mix(random, outage_s, fault.name) for _ in range(count)]
+
+
+def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
+    mode = random.choice(("deferred", "running"))
+    base = random.choice(("wait", "wait", "mark", "clear", "timeout"))
+    if "triggerer" in shared_fault and base == "mark" and mode == "deferred":
+        base = "wait"  # out of reach, if the mark falls into the time when nobody owns the trigger
+    if "scheduler" in shared_fault and mode == "running":
+        mode = "deferred"  # its worker would be taken for lost, and every count be right
+    one = Round((), dag(mode), Expect(), {"duration": random.randint(5, 45)})
+    if base == "mark":
+        action = random.choice(("failed", "success"))
+        one = Round((f"mark-{action}",), dag(mode), Expect((action,), touched=True), dict(HOUR))
+        one.steps.append(when(mode, action))
+    elif base == "clear":
+        one = Round(("clear",), dag(mode), Expect(starts=(2, 2), touched=True), dict(LATER))
+        one.steps.append(when(mode, "clear"))
+    elif base == "timeout":
+        expect = Expect(("failed",), starts=(2, 4), error=("OperationTimeout",), touched=True)
+        one = Round(("timeout",), dag(mode, limit="timeout"), expect, dict(HOUR))
+    phases = ["before_request", "unanswered", "answered", "stored"]
+    for _ in range(random.randint(0 if one.kinds else 1, 2)):
+        if random.random() < 0.6 and phases:
+            phase = phases.pop(random.randrange(len(phases)))
+            one.die[phase] = random.choice(("task", "task", "worker"))
+            one.kinds = (*one.kinds, f"worker killed: {phase}")
+            if phase == "unanswered":
+                one.server += list(SLOW_START)
+        elif base == "wait":
+            name, fault = random.choice(MIXED_OUTAGES)
+            one.kinds = (*one.kinds, f"server {name}")
+            one.steps.append(outage(outage_s, **fault))
+    return one

@@ -1,0 +1,162 @@
+"""The judge: what the emulator's journal and Airflow's database say, against the invariants."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from .rounds import round_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .cluster import Cluster
+    from .rounds import Round
+
+__all__ = ["Evidence", "Verdict", "gather", "judge"]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation as the emulator has it."""
+
+    name: str
+    started_s: float
+    ended_s: float | None
+    cancelled: bool
+    """It was asked to cancel, with effect."""
+
+    def __str__(self) -> str:
+        end = "goes on" if self.ended_s is None else f"over after {self.ended_s - self.started_s:.1f} s"
+        return f"{self.name[-8:]}: {end}{', cancelled' if self.cancelled else ''}"
+
+
+@dataclass
+class Evidence:
+    """What is known about one round."""
+
+    ops: list[Op] = field(default_factory=list)
+    journal: list[dict[str, Any]] = field(default_factory=list)
+    """Starts and cancels."""
+    state: str | None = None
+    error: tuple[str, str] | None = None
+    spoiled: int = 0
+    """Requests that met a fault of the server."""
+    markers: frozenset[str] = frozenset()
+
+
+@dataclass
+class Verdict:
+    """
+    What the judge says about a round.
+
+    :param missed: faults that did not come about; such a round proves nothing.
+    """
+
+    round: Round
+    evidence: Evidence
+    violations: list[str]
+    missed: list[str]
+
+    def report(self) -> str:
+        """Return the evidence for people."""
+        one, found = self.round, self.evidence
+        lines = [one.name, *(f"  VIOLATION: {text}" for text in self.violations)]
+        lines += [f"  fault did not come about: {text}" for text in self.missed]
+        lines.append(f"  state {found.state}, error {found.error}")
+        lines += [f"  operation {op}" for op in found.ops]
+        events = [(entry["time"], _line(entry)) for entry in found.journal] + one.acts
+        first = min((at for at, _ in events), default=0.0)
+        lines += [f"  {at - first:7.1f} s  {text}" for at, text in sorted(events)]
+        return "\n".join(lines)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    extra = ", deduplicated" if entry["deduplicated"] else ""
+    name = (entry["operation"] or "")[-8:]
+    request_id = str(entry["query"].get("requestId", ""))[-8:]
+    return f"{entry['kind']} {name} → {entry['status']}{extra} {entry['fault'] or ''} {request_id}".rstrip()
+
+
+def gather(cluster: Cluster, rounds: Sequence[Round]) -> dict[str, Evidence]:
+    """Collect what emulator and database know about these rounds."""
+    found: dict[str, Evidence] = defaultdict(Evidence)
+    for resource in cluster.emulator.operations():
+        meta = resource["metadata"]
+        end = _epoch(meta["endTime"]) if "endTime" in meta else None
+        op = Op(resource["name"], _epoch(meta["createTime"]), end, meta["requestedCancellation"])
+        found[round_of(op.name)].ops.append(op)
+    for entry in cluster.emulator.journal():
+        evidence = found[round_of(entry["path"])]
+        if entry["kind"] in {"start", "cancel"}:
+            evidence.journal.append(entry)
+        evidence.spoiled += entry["fault"] is not None
+    tis = cluster.tis()
+    for one in rounds:
+        evidence = found[one.id]
+        ti = tis.get(one.id)
+        evidence.state = "gone" if ti is None else ti.state
+        evidence.error = cluster.failure(one.dag_id, one.id, "run")
+        markers = (cluster.home / "markers").glob(f"{one.id}.*")
+        evidence.markers = frozenset(marker.name.partition(".")[2] for marker in markers)
+    return found
+
+
+def _epoch(text: str) -> float:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+
+
+def judge(one: Round, found: Evidence) -> Verdict:
+    """Say where a round breaks an invariant, and which of its faults did not come about."""
+    expect = one.expect
+    ops = sorted(found.ops, key=lambda op: op.started_s)
+    violations = []
+
+    if not expect.starts[0] <= len(ops) <= expect.starts[1]:
+        violations.append(f"{len(ops)} operations were started, not {_span(expect.starts)}")
+    if not expect.out_of_reach:
+        for before, op in itertools.pairwise(ops):
+            if before.ended_s is None or before.ended_s > op.started_s:
+                violations.append(f"{op.name[-8:]} was started while {before.name[-8:]} was running")
+    left = [op for op in ops if op.ended_s is None]
+    if not expect.left[0] <= len(left) <= expect.left[1]:
+        violations.append(f"{len(left)} operations run on without a task, not {_span(expect.left)}")
+    if not expect.touched:
+        violations += [f"{op.name[-8:]} was cancelled, but nobody asked for it" for op in ops if op.cancelled]
+    if found.state not in expect.states:
+        violations.append(f"the task is {found.state}, not {' or '.join(expect.states)}")
+    error = found.error[0].rpartition(".")[2] if found.error else None
+    if expect.error is not None and error not in expect.error:
+        violations.append(f"the error is {error}, not {' or '.join(expect.error)}")
+    if expect.within_s is not None:
+        for op in ops:
+            if op.ended_s is not None and op.ended_s - op.started_s > expect.within_s:
+                violations.append(
+                    f"{op.name[-8:]} was cancelled {op.ended_s - op.started_s:.0f} s after its start, "
+                    f"not within {expect.within_s:g} s"
+                )
+    if one.over_s is None:
+        violations.append("the run did not end in time")
+    return Verdict(one, found, violations, _missed(one, found))
+
+
+def _missed(one: Round, found: Evidence) -> list[str]:
+    missed = [f"die at {phase}" for phase in one.die if f"die-{phase}" not in found.markers]
+    if (one.server or one.server_faults) and not found.spoiled:
+        missed.append("no request met the server's fault")
+    if one.steps and not one.acts:
+        missed.append("nobody acted")
+    return missed
+
+
+def _span(span: tuple[int, int]) -> str:
+    return str(span[0]) if span[0] == span[1] else f"{span[0]} to {span[1]}"
+
+
+def as_json(verdict: Verdict) -> str:
+    """Return a verdict's journal as JSON lines."""
+    return "\n".join(json.dumps(entry) for entry in verdict.evidence.journal)

@@ -1,0 +1,271 @@
+"""
+Run the chaos suite: ``python -m tests.chaos.run [--short] [--rounds N] [--seed S] [--record]``.
+
+First every fault on its own, side by side; then the faults of shared parts; then random mixes until there are
+enough rounds. The exit code is 0 only if no invariant was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import secrets
+import sys
+import time
+import urllib.request
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import faults
+from .cluster import Cluster
+from .judge import Verdict, gather, judge
+from .rounds import Round, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+BATCH_LIMIT_S = 420.0
+SETTLE_S = 40.0
+"""How long after a task's end its operation may take to be over: a trigger's ``on_kill`` has 20 s."""
+
+STABLE_S = 6.0
+LEFT_S = 25.0
+"""How long an operation that may be left running is watched, in case it is cancelled all the same."""
+
+MIX_SIZE = 30
+
+
+class Suite:
+    """One cluster and all rounds on it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.world = World(cluster)
+        self.rounds: list[Round] = []
+        self.hanging: list[str] = []
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the beginning."""
+        print(f"[{time.monotonic() - self._began:6.0f} s] {text}", flush=True)
+
+    def batch(self, name: str, rounds: list[Round], shared: faults.Shared | None = None) -> list[Verdict]:
+        """Run rounds side by side, and return what the judge says."""
+        self.say(f"{name}: {len(rounds)} rounds")
+        with suppress(OSError):
+            self.cluster.emulator.clear_faults()
+        for one in sorted(rounds, key=lambda each: not each.first):
+            if shared is not None:
+                one.kinds = (*one.kinds, shared.name)
+            self._begin(one)
+        playing: list[tuple[Round | None, Iterator[Callable[[], bool]]]] = [
+            (one, step(self.world, one)) for one in rounds for step in one.steps
+        ]
+        if shared is not None:
+            playing.append((None, shared.steps(self.world, rounds)))
+        self._play(rounds, playing)
+        found = gather(self.cluster, rounds)
+        verdicts = [judge(one, found[one.id]) for one in rounds]
+        broken = [verdict for verdict in verdicts if verdict.violations]
+        missed = [verdict for verdict in verdicts if verdict.missed and not verdict.violations]
+        self.say(f"{name}: {len(rounds)} rounds, {len(broken)} with violations, {len(missed)} missed")
+        for verdict in [*broken, *missed]:
+            print(verdict.report(), flush=True)
+        self._look_for_hanging(name)
+        return verdicts
+
+    def _begin(self, one: Round) -> None:
+        self.rounds.append(one)
+        one.id = f"r{len(self.rounds):03d}"
+        emulator = self.cluster.emulator
+        for fault in one.server:
+            one.server_faults.append(emulator.script_fault(operation=f"rounds/{one.id}/", **fault))
+        conf: dict[str, Any] = {"round": one.id, "script": one.script, "die": one.die, "linger": one.linger}
+        if one.sensor:
+            conf["operation"] = _start_operation(emulator.url, one)
+        self.cluster.trigger(one.dag_id, one.id, conf)
+
+    def _play(
+        self, rounds: list[Round], playing: list[tuple[Round | None, Iterator[Callable[[], bool]]]]
+    ) -> None:
+        waiting = {id(steps): (one, steps, _always) for one, steps in playing}
+        over: dict[str, float] = {}
+        end = time.monotonic() + BATCH_LIMIT_S
+        said = time.monotonic()
+        while time.monotonic() < end:
+            self.world.look()
+            for key, (one, steps, condition) in list(waiting.items()):
+                try:
+                    if condition():
+                        waiting[key] = (one, steps, next(steps))
+                except StopIteration:
+                    del waiting[key]
+                except Exception as error:  # noqa: BLE001  a step that can't be done is told, not fatal
+                    del waiting[key]
+                    self.say(f"step failed for {one.name if one else 'the shared part'}: {error!r}"[:500])
+            now = time.monotonic()
+            for one in rounds:
+                if self.world.over(one):
+                    over.setdefault(one.id, now)
+                else:
+                    over.pop(one.id, None)
+            shared_done = all(one is not None for one, _, _ in waiting.values())
+            if shared_done and len(over) == len(rounds) and self._settled(rounds, over, now):
+                break
+            if now - said > 30:
+                said = now
+                states = Counter(
+                    str(ti.state) if (ti := self.world.ti(one)) else "gone"
+                    for one in rounds
+                    if one.id not in over
+                )
+                self.say(f"  over: {len(over)} of {len(rounds)}; {dict(states)}")
+            time.sleep(0.5)
+        for one in rounds:
+            one.over_s = over.get(one.id)
+            if one.over_s is None:
+                self._abandon(one)
+
+    def _abandon(self, one: Round) -> None:
+        ti = self.world.ti(one)
+        if ti is not None:
+            one.act(f"given up by the suite in state {ti.state} ({ti.run_state})")
+
+    def _settled(self, rounds: list[Round], over: dict[str, float], now: float) -> bool:
+        try:
+            running = {
+                each["name"].split("/")[1]
+                for each in self.cluster.emulator.operations()
+                if not each["done"] and each["name"].startswith("rounds/")
+            }
+        except OSError:
+            return False
+        for one in rounds:
+            since = now - over[one.id]
+            if one.expect.left[1] and since < LEFT_S:
+                return False
+            if since < STABLE_S or (one.id in running and not one.expect.left[1] and since < SETTLE_S):
+                return False
+        return True
+
+    def _look_for_hanging(self, name: str) -> None:
+        for line in [*self.cluster.task_processes(), *(f"{part} died" for part in self.cluster.dead())]:
+            self.hanging.append(f"{name}: {line}")
+            self.say(f"left behind: {line}")
+
+    def final(self) -> list[Verdict]:
+        """Judge every round once more, now that all is over: nothing may have come late."""
+        found = gather(self.cluster, self.rounds)
+        return [judge(one, found[one.id]) for one in self.rounds]
+
+
+def _always() -> bool:
+    return True
+
+
+def _start_operation(url: str, one: Round) -> str:
+    request = urllib.request.Request(
+        f"{url}/v1/rounds/{one.id}/things:run", json.dumps({"operation": one.script}).encode(), method="POST"
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        return str(json.load(answer)["name"])
+
+
+def summary(verdicts: list[Verdict], hanging: list[str], head: str) -> str:
+    """Return the table of results as Markdown."""
+    injected = Counter(
+        kind for verdict in verdicts if not verdict.missed for kind in verdict.round.kinds if kind != "none"
+    )
+    broken = Counter(kind for verdict in verdicts if verdict.violations for kind in verdict.round.kinds)
+    beyond = Counter(
+        verdict.round.expect.out_of_reach for verdict in verdicts if verdict.round.expect.out_of_reach
+    )
+    violations = sum(bool(verdict.violations) for verdict in verdicts)
+    missed = sum(bool(verdict.missed) for verdict in verdicts)
+    figures = (
+        f"Rounds: {len(verdicts)}; faults injected: {sum(injected.values())}; rounds whose fault did not come "
+        f"about: {missed}; out of reach, as the README says: {sum(beyond.values())}; "
+        f"violations: {violations + len(hanging)}."
+    )
+    lines = [
+        head,
+        "",
+        figures,
+        "",
+        "| fault | injected | violations |",
+        "|---|---|---|",
+        *(f"| {kind} | {count} | {broken[kind]} |" for kind, count in sorted(injected.items())),
+        "",
+        "| out of reach | rounds |",
+        "|---|---|",
+        *(f"| {reason} | {count} |" for reason, count in sorted(beyond.items())),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the suite."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--short", action="store_true", help="outages of 15 s and one small random batch")
+    parser.add_argument("--only", default="", help="only rounds with a fault of this name (a part is enough)")
+    parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--keep", action="store_true", help="leave Airflow's folder behind")
+    arguments = parser.parse_args()
+    seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
+    chance = random.Random(seed)
+    outage_s = 15.0 if arguments.short else 60.0
+    began = datetime.now(timezone.utc)
+    print(f"seed {seed}", flush=True)
+    with Cluster(keep=arguments.keep) as cluster:
+        suite = Suite(cluster)
+        suite.say(f"Airflow is up ({cluster.home})" if arguments.keep else "Airflow is up")
+        _play_all(suite, arguments, chance, outage_s)
+        verdicts = suite.final()
+    minutes = (datetime.now(timezone.utc) - began).total_seconds() / 60
+    head = f"{began:%Y-%m-%d %H:%M} UTC, seed {seed}, outages of {outage_s:g} s, {minutes:.0f} min."
+    text = summary(verdicts, suite.hanging, head)
+    print(text)
+    bad = [verdict for verdict in verdicts if verdict.violations]
+    for verdict in bad:
+        print(verdict.report())
+    for line in suite.hanging:
+        print(f"left behind: {line}")
+    if arguments.record:
+        RESULTS.write_text(f"# Results of `make chaos`\n\n{text}\n")
+    return 1 if bad or suite.hanging or not verdicts else 0
+
+
+def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random, outage_s: float) -> None:
+    wanted = arguments.only
+
+    def chosen(rounds: list[Round]) -> list[Round]:
+        return [
+            one
+            for one in rounds
+            if not wanted or any(wanted in f"{kind} ({one.dag_id})" for kind in one.kinds)
+        ]
+
+    alone = chosen([*faults.singles(outage_s), *faults.out_of_reach()])
+    if alone:
+        suite.batch("single faults", alone)
+    for fault in faults.shared():
+        if wanted in fault.name:
+            suite.batch(fault.name, fault.rounds(), fault)
+    if wanted:
+        return
+    total = len(suite.rounds) + 12 if arguments.short else arguments.rounds
+    while (left := total - len(suite.rounds)) > 0:
+        fault, rounds = faults.mixed(chance, outage_s, min(left, MIX_SIZE))
+        suite.batch(f"random mix with {fault.name}", rounds, fault)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
