@@ -13,11 +13,11 @@ with DAG(dag_id="operations_success", schedule=None, catchup=False, tags=["opera
         # The emulator takes from the body what the operation shall do; a real service takes its request.
         json={
             "operation": {
-                "duration": 8,
+                "duration": 20,
                 "steps": [
                     {"at": 1, "metadata": {"progressPercent": 10, "statusMessage": "fetching sources"}},
-                    {"at": 3, "metadata": {"progressPercent": 40, "statusMessage": "compiling"}},
-                    {"at": 6, "metadata": {"progressPercent": 85, "statusMessage": "pushing the image"}},
+                    {"at": 6, "metadata": {"progressPercent": 40, "statusMessage": "compiling"}},
+                    {"at": 13, "metadata": {"progressPercent": 85, "statusMessage": "pushing the image"}},
                 ],
                 "response": {"image": "registry.example.com/app@sha256:5e1f", "layers": 7},
             }
