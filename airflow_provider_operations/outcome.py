@@ -154,7 +154,7 @@ class Watch:
             failure, hint = seen, seen.retry_after
             self._note_failure(seen)
             exceeded = self.outage.exceeded(now)
-            if not (seen.may_pass or self._in_grace(seen, now)) or exceeded:
+            if not self._in_grace(seen, now) and (exceeded or not seen.may_pass):
                 return self._end(Kind.UNREACHABLE, now, failure)
         left = None if self.deadline_epoch_s is None else self.deadline_epoch_s - now
         if left is not None and left <= 0:

@@ -21,6 +21,7 @@ from airflow_provider_operations import clock
 from airflow_provider_operations.compat import TaskDeferralTimeout
 from airflow_provider_operations.exceptions import (
     OperationEventError,
+    OperationsError,
     OperationTimeout,
     error_of,
     error_of_call,
@@ -137,7 +138,13 @@ class WaitsForOperation:
         )
 
     def _defer_for(self, watch: Watch) -> None:
-        """Hand the watch over to a trigger; doesn't return."""
+        """
+        Hand the watch over to a trigger; doesn't return.
+
+        :raises OperationsError: this worker was told to end and has cancelled the operation; to be retried.
+        """
+        if self._killed and self.cancel_on_kill:
+            raise OperationsError(f"operation {watch.name} was cancelled, as its worker was told to end")
         assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout
         trigger = OperationTrigger(
             watch.name,
@@ -222,7 +229,10 @@ class WaitsForOperation:
         name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
         if not name:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
-        return Outcome(Kind.TIMED_OUT, name, waited_s=self._deadline_s(0.0))
+        seen = self.hook.poll(name)
+        last_seen = seen if isinstance(seen, Operation) else None
+        kind = Kind.DONE if last_seen is not None and last_seen.done else Kind.TIMED_OUT
+        return Outcome(kind, name, last_seen, waited_s=self._deadline_s(0.0))
 
     def _hold(self, name: str) -> None:
         """Remember an operation that isn't over, for a kill."""

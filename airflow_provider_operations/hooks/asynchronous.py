@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -24,8 +23,10 @@ from airflow_provider_operations.hooks.calls import (
     TooLargeError,
     as_timedelta,
     cause_of,
+    counted,
     finished,
     secrets_of,
+    tls_of,
     wanted,
     watch_of,
 )
@@ -33,6 +34,7 @@ from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
     from datetime import timedelta
     from types import TracebackType
@@ -83,7 +85,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             for secret in secrets_of(settings):
                 # It tells the supervisor by a synchronous call, which would block the loop.
                 await asyncio.to_thread(mask_secret, secret)
-            self._tls = await asyncio.to_thread(_tls, settings.verify)
+            self._tls = await asyncio.to_thread(tls_of, settings.verify)
             self._settings = settings
             self.base_url = settings.service.base_url
         return self._settings
@@ -223,14 +225,20 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         async def attempt() -> T | CallFailure:
             return read(request, settings, await self._exchange(request, settings))
 
-        return await tenacity.AsyncRetrying(**(retries or self.retries).options(request))(attempt)
+        retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request))
+        return counted(await retrying(attempt), retrying.statistics)
 
     async def _exchange(self, request: Request, settings: Settings) -> Answer | CallFailure:
         """Send a request once."""
         base_url = settings.service.base_url
         if self._session is None:
             # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Content-Type",)
+            )
+            # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
+            # decided in ``Retries``. It has no public setting for this; its own test client does the same.
+            self._session._retry_connection = False
         timeout_s = request.timeout_s or settings.timeout_s
 
         def no_answer(error: BaseException, *, sent: bool, may_pass: bool = True) -> CallFailure:
@@ -267,11 +275,6 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         except (OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
         return Answer(response.status, response.headers, bytes(body))
-
-
-def _tls(verify: bool | str) -> ssl.SSLContext | bool:
-    """Return what aiohttp takes; reads a CA bundle from disk, so not for the event loop."""
-    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
 
 
 def _proxy(settings: Settings, base_url: str) -> str | None:

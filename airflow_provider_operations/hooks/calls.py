@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+import ssl
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_operations import __version__, clock
+from airflow_provider_operations.connection import InvalidConnection
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
+from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.wire import Answer, CallFailure, Request, read_json, read_operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from airflow_provider_operations.connection import Settings
 
@@ -142,9 +147,36 @@ def cause_of(error: BaseException) -> str:
         if inner is None:
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         if not isinstance(inner, BaseException) or id(inner) in seen:
-            return f"{type(error).__name__}: {error}"[:300] if str(error) else type(error).__name__
+            # One line of text, whatever bytes of the server's are in it.
+            text = printable(" ".join(str(error).split()))[:300]
+            return f"{type(error).__name__}: {text}" if text else type(error).__name__
         seen.add(id(inner))
         error = inner
+
+
+def tls_of(verify: bool | str) -> ssl.SSLContext | bool:
+    """
+    Return ``verify`` with a CA bundle (a file, or a directory of certificates) loaded; reads it from disk.
+
+    :raises InvalidConnection: there is no readable bundle.
+    """
+    if isinstance(verify, bool):
+        return verify
+    try:
+        if os.path.isdir(verify):
+            return ssl.create_default_context(capath=verify)
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        raise InvalidConnection(
+            f"'verify' names a CA bundle that can't be read, {verify!r}: {error}"
+        ) from error
+
+
+def counted(result: T | CallFailure, statistics: Mapping[str, Any]) -> T | CallFailure:
+    """Return the result of tenacity's work; a failure says how often it was sent, whatever ended it."""
+    if isinstance(result, CallFailure):
+        return replace(result, attempts=statistics["attempt_number"])
+    return result
 
 
 def wanted(result: T | CallFailure, name: str | None = None) -> T:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import tenacity
 from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpHook
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
@@ -21,8 +22,10 @@ from airflow_provider_operations.hooks.calls import (
     TooLargeError,
     as_timedelta,
     cause_of,
+    counted,
     finished,
     secrets_of,
+    tls_of,
     wanted,
     watch_of,
 )
@@ -92,6 +95,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             )
             for secret in secrets_of(settings):
                 mask_secret(secret)
+            tls_of(settings.verify)
             self._settings = settings
             self.base_url = settings.service.base_url
             self._base_url_initialized = True
@@ -108,6 +112,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         session.proxies.update(settings.proxies)
         # Without an auth of its own, requests would look for one in ~/.netrc.
         session.auth = _leave_as_is
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.mount("http://", self.keep_alive_adapter)
         session.mount("https://", self.keep_alive_adapter)
         # HttpHook.run takes from here what it passes on.
@@ -274,7 +279,8 @@ class OperationsHook(OperationsCalls, HttpHook):
         def attempt() -> T | CallFailure:
             return read(request, self.settings, self._exchange(request))
 
-        return tenacity.Retrying(**(retries or self.retries).options(request))(attempt)
+        retrying = tenacity.Retrying(**(retries or self.retries).options(request))
+        return counted(retrying(attempt), retrying.statistics)
 
     def _exchange(self, request: Request) -> Answer | CallFailure:
         """Send a request once."""
@@ -295,12 +301,19 @@ class OperationsHook(OperationsCalls, HttpHook):
                 data=self._payload(request),
                 headers=self._headers(settings, request),
                 timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
+                verify=settings.verify,
+                proxies=dict(settings.proxies),
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 body = self._body(response, timeout_s)
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
+        except requests.exceptions.InvalidHeader:
+            # Its text repeats the value, which may be a credential.
+            problem = "InvalidHeader: a header's value is not what HTTP can carry"
+            return CallFailure.no_answer(request, base_url, problem, sent=False, may_pass=False)
         except requests.exceptions.SSLError as error:
             return no_answer(error, sent=False, may_pass="CERTIFICATE_VERIFY_FAILED" not in str(error))
         except requests.exceptions.ConnectTimeout as error:
@@ -322,13 +335,26 @@ class OperationsHook(OperationsCalls, HttpHook):
         """Read the body within the size limit and, as requests counts each read alone, the time limit."""
         deadline = time.monotonic() + timeout_s
         body = bytearray()
-        for chunk in response.iter_content(CHUNK_BYTES):
+        for chunk in _chunks(response):
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
             if time.monotonic() > deadline:
                 raise requests.exceptions.ReadTimeout(f"the answer was not complete after {timeout_s:g} s")
         return bytes(body)
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the unpacked body as it arrives; ``iter_content`` would wait until a chunk is full."""
+    read1 = getattr(response.raw, "read1", None)
+    if read1 is None:  # urllib3 1
+        yield from response.iter_content(CHUNK_BYTES)
+        return
+    try:
+        while chunk := read1(CHUNK_BYTES, decode_content=True):
+            yield chunk
+    except HTTPError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
 
 
 def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

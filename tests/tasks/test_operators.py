@@ -489,3 +489,38 @@ def test_trigger_without_connection(driver: Driver) -> None:
     task = RunOperationOperator(task_id="run", path="things:run")
     with pytest.raises(OperationsCallErrorFinal, match="no_such_connection"):
         task.execute_complete(context(task), event, "operations/x", 0.0)
+
+
+def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
+    """Where the trigger was dead and the operation has succeeded meanwhile, its response counts."""
+    task = RunOperationOperator(
+        task_id="run",
+        path="things:run",
+        json={"duration": 30, "response": {"a": 1}},
+        deferrable=True,
+        timeout=60,
+    )
+    where = context(task)
+    with pytest.raises(TaskDeferred):
+        task.execute(where)
+    moved.sleep(300)
+
+    assert task.resume_execution("__fail__", {"error": "Trigger timeout"}, where) == {"a": 1}
+    assert kinds(emulator) == ["start"]
+
+
+def test_told_to_end_before_deferring(emulator: Emulator) -> None:
+    """A worker that has cancelled on SIGTERM doesn't defer for what it has cancelled; Airflow may retry."""
+    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 300}, deferrable=True)
+    where = context(task)
+    push = where["ti"].xcom_push
+
+    def killed(key: str, value: Any) -> None:
+        push(key, value)
+        task.on_kill()
+
+    where["ti"].xcom_push = killed
+    with pytest.raises(OperationsError, match="as its worker was told to end") as error:
+        task.execute(where)
+    assert not isinstance(error.value, AirflowFailException)
+    assert kinds(emulator) == ["start", "cancel"]
