@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -372,7 +372,10 @@ def _show(console: Console, interrupts: Interrupts, *, once: bool) -> int:
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    starting = console.status("Airflow starts, in half a minute or so")
+
     def goodbye() -> None:
+        starting.stop()
         with suppress(OSError):  # the terminal may be gone
             say("Ending Airflow and the operations server ...")
 
@@ -384,12 +387,12 @@ def _show(console: Console, interrupts: Interrupts, *, once: bool) -> int:
     with ExitStack() as stack:
         emulator = stack.enter_context(EmulatorProcess())
         say(f"Operations server: {emulator.url}")
-        with (
-            console.status("Airflow starts, in half a minute or so") if console.is_terminal else nullcontext()
-        ):
-            if not console.is_terminal:
-                say("Airflow starts, in half a minute or so ...")
-            airflow = stack.enter_context(Standalone(DAGS, check=check))
+        if console.is_terminal:
+            stack.enter_context(starting)
+        else:
+            say("Airflow starts, in half a minute or so ...")
+        airflow = stack.enter_context(Standalone(DAGS, check=check))
+        starting.stop()
         stack.callback(goodbye)
         say(f"Airflow {airflow.api('GET', '/version')['version']}: {airflow.url}, no login needed")
         as_meant = Demo(console, interrupts, airflow, emulator).run()
