@@ -180,7 +180,9 @@ class Cluster:
 
     keep: bool = False
     home: Path = field(default_factory=Path)
+    triggerer_jobs: dict[str, int] = field(default_factory=dict)
     _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _jobs_before: set[int] = field(default_factory=set)
 
     def __enter__(self) -> Cluster:
         """Start everything; return once Airflow is healthy and the DAGs are known."""
@@ -215,9 +217,9 @@ class Cluster:
         self.start("api-server")
         self.start("dag-processor")
         self.start("scheduler")
-        self.triggerer_jobs: dict[str, int] = {}
         for name in TRIGGERERS:
             self.start(name)
+            self.until(lambda name=name: self.is_up(name), f"{name} has a job", START_TIMEOUT_S)  # type: ignore[misc]  # mypy can't infer the default's type
         self._session = requests.Session()
         self._session.trust_env = False
         self.until(self._healthy, "Airflow is healthy", START_TIMEOUT_S)
@@ -301,7 +303,11 @@ class Cluster:
     # --- parts ---------------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        """Start a part: ``api-server``, ``scheduler``, ``dag-processor``, or one of ``TRIGGERERS``."""
+        """
+        Start a part: ``api-server``, ``scheduler``, ``dag-processor``, or one of ``TRIGGERERS``.
+
+        A triggerer is known by its job, so the next one waits until ``is_up``.
+        """
         command = name.partition("-")[0] if name in TRIGGERERS else name
         arguments = ["--skip-serve-logs"] if command in {"triggerer", "scheduler"} else []
         before = self._jobs("TriggererJob") if name in TRIGGERERS else set()
@@ -315,11 +321,14 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if name in TRIGGERERS:
-            new = self.until(
-                lambda: self._jobs("TriggererJob") - before, f"{name} has a job", START_TIMEOUT_S
-            )
+        self._jobs_before = before
+
+    def is_up(self, name: str) -> bool:
+        """Tell whether the triggerer that was started last has begun to work."""
+        new = self._jobs("TriggererJob") - self._jobs_before
+        if new:
             self.triggerer_jobs[name] = max(new)
+        return bool(new)
 
     def kill(self, name: str) -> None:
         """SIGKILL a part. A triggerer's runner goes with it; a scheduler's workers stay, as they would."""
@@ -427,7 +436,10 @@ class Cluster:
     def failure(self, dag_id: str, run_id: str, task_id: str) -> tuple[str, str] | None:
         """Return class and text of the last exception in Airflow's log of a task, over all its tries."""
         folder = self.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
-        attempts = sorted(folder.glob("attempt=*.log"), key=lambda one: int(one.stem.partition("=")[2]))
+        attempts = sorted(
+            (one for one in folder.glob("attempt=*.log") if ".trigger." not in one.name),
+            key=lambda one: int(one.stem.partition("=")[2]),
+        )
         for log in reversed(attempts):
             for line in reversed(log.read_text(errors="replace").splitlines()):
                 with suppress(ValueError):

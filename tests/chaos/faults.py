@@ -57,6 +57,7 @@ def when(moment: str, action: str) -> Steps:
         ti = world.ti(one)
         assert ti is not None
         one.act(f"{action} while {moment} (state {ti.state})")
+        one.acted += 1
         if action == "clear":
             world.cluster.clear(ti)
         elif action == "delete":
@@ -76,6 +77,8 @@ def when(moment: str, action: str) -> Steps:
 
 
 def _reached(world: World, one: Round, moment: str) -> bool:
+    if not all(world.marked(one, f"die-{phase}") for phase in one.die):
+        return False
     if moment == "running":
         return world.running(one)
     if moment == "deferred":
@@ -100,6 +103,7 @@ def outage(seconds: float, **fault: Any) -> Steps:
         yield lambda: world.deferred(one, 1.0) or world.running(one)
         fault_id = world.cluster.emulator.script_fault(operation=f"rounds/{one.id}/", for_=seconds, **fault)
         one.server_faults.append(fault_id)
+        one.acted += 1
         one.act(f"server fault {fault_id}: {fault} for {seconds:g} s")
 
     return steps
@@ -214,6 +218,16 @@ def _users() -> Iterator[Round]:
             dict(short),
             linger={"delivered": 15},
             steps=[when("delivered", action)],
+        )
+    for mode in ("deferred", "running"):
+        yield Round(
+            ("worker killed: stored", "mark-failed: retry begins"),
+            dag(mode),
+            Expect(("failed",), touched=True),
+            dict(HOUR),
+            die={"stored": "task"},
+            linger={"retrying": 10},
+            steps=[when("retrying", "failed")],
         )
     yield Round(
         ("clear: resuming",),
@@ -347,14 +361,25 @@ def out_of_reach() -> list[Round]:
 @dataclass(frozen=True)
 class Shared:
     """
-    A fault of a part that all rounds of a batch share.
+    Faults of parts that all rounds of a batch share, one after the other.
 
     :param rounds: what runs meanwhile.
     """
 
-    name: str
-    steps: SharedSteps
+    names: tuple[str, ...]
+    steps: tuple[SharedSteps, ...]
     rounds: Callable[[], list[Round]]
+
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
+        return ", ".join(self.names)
+
+    def play(self, world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+        """Inject them."""
+        for step in self.steps:
+            yield _all_waiting(world, rounds)
+            yield from step(world, rounds)
 
 
 def _all_waiting(world: World, rounds: list[Round]) -> Callable[[], bool]:
@@ -374,27 +399,29 @@ def _note(rounds: list[Round], what: str) -> None:
         one.act(what)
 
 
+def _started(world: World, *triggerers: str) -> Iterator[Callable[[], bool]]:
+    for name in triggerers:
+        world.cluster.start(name)
+        yield lambda name=name: world.cluster.is_up(name)  # type: ignore[misc]  # mypy can't infer the default's type
+
+
 def _one_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     victim = max(TRIGGERERS, key=world.cluster.owned)
     world.cluster.kill(victim)
     _note(rounds, f"{victim} killed")
     yield after(TRIGGERER_THRESHOLD_S + 10)
-    world.cluster.start(victim)
+    yield from _started(world, victim)
 
 
 def _both_triggerers(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     for victim in TRIGGERERS:
         world.cluster.kill(victim)
     _note(rounds, "both triggerers killed")
     yield after(10)
-    for victim in TRIGGERERS:
-        world.cluster.start(victim)
+    yield from _started(world, *TRIGGERERS)
 
 
 def _stopped_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     victim = max(TRIGGERERS, key=world.cluster.owned)
     other = next(name for name in TRIGGERERS if name != victim)
     world.cluster.stop(victim)
@@ -409,7 +436,6 @@ def _stopped_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[
 
 
 def _scheduler(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     world.cluster.kill("scheduler")
     _note(rounds, "scheduler killed")
     yield after(5)
@@ -417,7 +443,6 @@ def _scheduler(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]
 
 
 def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     world.cluster.emulator.kill()
     _note(rounds, "emulator killed")
     yield after(8)
@@ -425,17 +450,16 @@ def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]
 
 
 def _marked_while_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    yield _all_waiting(world, rounds)
     for victim in TRIGGERERS:
         world.cluster.kill(victim)
     for one in rounds:
         ti = world.ti(one)
         if ti is not None and ti.state == "deferred":
             world.cluster.mark(ti, "failed")
+            one.acted += 1
             one.act("marked failed while no triggerer lives")
     yield after(5)
-    for victim in TRIGGERERS:
-        world.cluster.start(victim)
+    yield from _started(world, *TRIGGERERS)
 
 
 def _waiting(seconds: float) -> Callable[[], list[Round]]:
@@ -451,13 +475,15 @@ def _waiting(seconds: float) -> Callable[[], list[Round]]:
     return rounds
 
 
-def _rescheduled() -> list[Round]:
+def _rescheduled(seconds: float) -> Callable[[], list[Round]]:
     # A scheduler that comes back takes the local executor's tasks for lost and lets their workers be killed.
-    rounds = _waiting(50)()
-    return [
-        replace(one, expect=Expect(starts=(1, 3), touched=True)) if one.dag_id == dag("running") else one
-        for one in rounds
-    ]
+    killed = Expect(starts=(1, 3), touched=True)
+
+    def rounds() -> list[Round]:
+        waiting = _waiting(seconds)()
+        return [replace(one, expect=killed) if one.dag_id == dag("running") else one for one in waiting]
+
+    return rounds
 
 
 def _doomed() -> list[Round]:
@@ -466,16 +492,27 @@ def _doomed() -> list[Round]:
     return [Round((), dag("deferred", ids), expect, dict(HOUR)) for ids in ("ids", "noids")]
 
 
-def shared() -> list[Shared]:
-    """Return the faults of shared parts."""
-    return [
-        Shared("triggerer killed", _one_triggerer, _waiting(45)),
-        Shared("both triggerers killed", _both_triggerers, _waiting(40)),
-        Shared("triggerer stopped, continued after the takeover", _stopped_triggerer, _waiting(60)),
-        Shared("emulator killed and restarted", _emulator, _waiting(30)),
-        Shared("scheduler killed", _scheduler, _rescheduled),
-        Shared("marked while no triggerer lives", _marked_while_dead, _doomed),
-    ]
+KINDS: dict[str, SharedSteps] = {
+    "triggerer killed": _one_triggerer,
+    "triggerer stopped, continued after the takeover": _stopped_triggerer,
+    "both triggerers killed": _both_triggerers,
+    "emulator killed and restarted": _emulator,
+    "scheduler killed": _scheduler,
+}
+
+
+def shared(*, short: bool) -> list[Shared]:
+    """Return the faults of shared parts: each on its own, or in short several after each other."""
+    doomed = Shared(("marked while no triggerer lives",), (_marked_while_dead,), _doomed)
+    if not short:
+        return [*(_of((name,), 60) for name in KINDS), doomed]
+    triggerers = tuple(name for name in KINDS if "triggerer" in name)
+    return [_of(triggerers, 110), _of(tuple(name for name in KINDS if name not in triggerers), 80), doomed]
+
+
+def _of(names: tuple[str, ...], seconds: float) -> Shared:
+    rounds = _rescheduled if "scheduler killed" in names else _waiting
+    return Shared(names, tuple(KINDS[name] for name in names), rounds(seconds))
 
 
 MIXED_OUTAGES: list[tuple[str, dict[str, Any]]] = [
@@ -495,7 +532,7 @@ def mixed(random: Random, outage_s: float, count: int) -> tuple[Shared, list[Rou
     Each round has one base (undisturbed, a user's act, a deadline), and up to two disturbances that must not
     change how it ends.
     """
-    fault = random.choice([one for one in shared() if one.name != "marked while no triggerer lives"])
+    fault = _of((random.choice(list(KINDS)),), 60)
     return fault, [_mix(random, outage_s, fault.name) for _ in range(count)]
 
 

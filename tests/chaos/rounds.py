@@ -64,6 +64,8 @@ class Round:
     """Its task should run before those of the other rounds."""
     id: str = ""
     acts: list[tuple[float, str]] = field(default_factory=list)
+    acted: int = 0
+    """How many of its steps came about."""
     last_ti: Ti | None = None
     over_s: float | None = None
     server_faults: list[str] = field(default_factory=list)
@@ -124,9 +126,9 @@ class World:
         return since is not None and time.monotonic() - since > since_s
 
     def running(self, one: Round) -> bool:
-        """Tell whether the task holds a worker and its operation has been started."""
-        answered = any(entry["status"] for entry in self.starts.get(one.id, ()))
-        return self.in_state(one, "running") and (answered or one.sensor)
+        """Tell whether the task holds a worker, and this try has an operation in its hands."""
+        ti = self.ti(one)
+        return ti is not None and ti.state == "running" and self.marked(one, f"waits-{ti.try_number}")
 
     def unanswered(self, one: Round) -> bool:
         """Tell whether a start has reached the server and isn't answered."""

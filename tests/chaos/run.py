@@ -28,8 +28,11 @@ from .rounds import Round, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Playing = dict[int, tuple[Round | None, Iterator[Callable[[], bool]], Callable[[], bool]]]
+    """What happens from outside: to which round, the steps, and what the next one waits for."""
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
-BATCH_LIMIT_S = 420.0
+BATCH_LIMIT_S = 600.0
 SETTLE_S = 40.0
 """How long after a task's end its operation may take to be over: a trigger's ``on_kill`` has 20 s."""
 
@@ -38,6 +41,9 @@ LEFT_S = 25.0
 """How long an operation that may be left running is watched, in case it is cancelled all the same."""
 
 MIX_SIZE = 30
+
+MAX_AT_ONCE = 36
+"""More tasks at once, and on two cores Airflow itself begins to time out."""
 
 
 class Suite:
@@ -59,18 +65,13 @@ class Suite:
         self.say(f"{name}: {len(rounds)} rounds")
         with suppress(OSError):
             self.cluster.emulator.clear_faults()
-        for one in sorted(rounds, key=lambda each: not each.first):
-            if shared is not None:
-                one.kinds = (*one.kinds, shared.name)
-            self._begin(one)
-        playing: list[tuple[Round | None, Iterator[Callable[[], bool]]]] = [
-            (one, step(self.world, one)) for one in rounds for step in one.steps
-        ]
         if shared is not None:
-            playing.append((None, shared.steps(self.world, rounds)))
-        self._play(rounds, playing)
-        found = gather(self.cluster, rounds)
-        verdicts = [judge(one, found[one.id]) for one in rounds]
+            for one in rounds:
+                one.kinds = (*one.kinds, *shared.names)
+        self._play(rounds, shared)
+        begun = [one for one in rounds if one.id]
+        found = gather(self.cluster, begun)
+        verdicts = [judge(one, found[one.id]) for one in begun]
         broken = [verdict for verdict in verdicts if verdict.violations]
         missed = [verdict for verdict in verdicts if verdict.missed and not verdict.violations]
         self.say(f"{name}: {len(rounds)} rounds, {len(broken)} with violations, {len(missed)} missed")
@@ -90,32 +91,31 @@ class Suite:
             conf["operation"] = _start_operation(emulator.url, one)
         self.cluster.trigger(one.dag_id, one.id, conf)
 
-    def _play(
-        self, rounds: list[Round], playing: list[tuple[Round | None, Iterator[Callable[[], bool]]]]
-    ) -> None:
-        waiting = {id(steps): (one, steps, _always) for one, steps in playing}
+    def _play(self, rounds: list[Round], shared: faults.Shared | None) -> None:
+        pending = sorted(rounds, key=lambda each: each.first)  # taken from the end
+        waiting: Playing = {}
+        if shared is not None:
+            steps = shared.play(self.world, rounds)
+            waiting[id(steps)] = (None, steps, lambda: not pending)
         over: dict[str, float] = {}
         end = time.monotonic() + BATCH_LIMIT_S
         said = time.monotonic()
         while time.monotonic() < end:
+            while pending and len(rounds) - len(pending) - len(over) < MAX_AT_ONCE:
+                self._begin(one := pending.pop())
+                for step in one.steps:
+                    steps = step(self.world, one)
+                    waiting[id(steps)] = (one, steps, _always)
             self.world.look()
-            for key, (one, steps, condition) in list(waiting.items()):
-                try:
-                    if condition():
-                        waiting[key] = (one, steps, next(steps))
-                except StopIteration:
-                    del waiting[key]
-                except Exception as error:  # noqa: BLE001  a step that can't be done is told, not fatal
-                    del waiting[key]
-                    self.say(f"step failed for {one.name if one else 'the shared part'}: {error!r}"[:500])
+            self._advance(waiting)
             now = time.monotonic()
             for one in rounds:
                 if self.world.over(one):
                     over.setdefault(one.id, now)
                 else:
                     over.pop(one.id, None)
-            shared_done = all(one is not None for one, _, _ in waiting.values())
-            if shared_done and len(over) == len(rounds) and self._settled(rounds, over, now):
+            idle = not pending and all(one is not None for one, _, _ in waiting.values())
+            if idle and len(over) == len(rounds) and self._settled(rounds, over, now):
                 break
             if now - said > 30:
                 said = now
@@ -128,13 +128,20 @@ class Suite:
             time.sleep(0.5)
         for one in rounds:
             one.over_s = over.get(one.id)
-            if one.over_s is None:
-                self._abandon(one)
+            if one.over_s is None and (ti := self.world.ti(one)) is not None:
+                one.act(f"given up by the suite in state {ti.state} ({ti.run_state})")
 
-    def _abandon(self, one: Round) -> None:
-        ti = self.world.ti(one)
-        if ti is not None:
-            one.act(f"given up by the suite in state {ti.state} ({ti.run_state})")
+    def _advance(self, waiting: Playing) -> None:
+        """Let everything that happens from outside go on where its moment has come."""
+        for key, (one, steps, condition) in list(waiting.items()):
+            try:
+                if condition():
+                    waiting[key] = (one, steps, next(steps))
+            except StopIteration:
+                del waiting[key]
+            except Exception as error:  # noqa: BLE001  a step that can't be done is told, not fatal
+                del waiting[key]
+                self.say(f"step failed for {one.name if one else 'the shared part'}: {error!r}"[:500])
 
     def _settled(self, rounds: list[Round], over: dict[str, float], now: float) -> bool:
         try:
@@ -256,7 +263,7 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
     alone = chosen([*faults.singles(outage_s), *faults.out_of_reach()])
     if alone:
         suite.batch("single faults", alone)
-    for fault in faults.shared():
+    for fault in faults.shared(short=arguments.short):
         if wanted in fault.name:
             suite.batch(fault.name, fault.rounds(), fault)
     if wanted:

@@ -33,9 +33,11 @@ class _Mortal:
     """Mixed into an operator: kills or delays itself at the phases that the run's conf names."""
 
     _plan: dict[str, Any]
+    _try: int
 
     def _prepare(self, context: Any) -> None:
         self._plan = context["dag_run"].conf or {}
+        self._try = context["ti"].try_number
 
     def _phase(self, name: str) -> None:
         if (seconds := self._plan.get("linger", {}).get(name)) and _first(
@@ -45,6 +47,10 @@ class _Mortal:
         how = self._plan.get("die", {}).get(name)
         if how and _first(self._plan["round"], f"die-{name}"):
             _die(how)
+
+    def _waits(self) -> None:
+        """Tell that this try has an operation in its hands."""
+        _first(self._plan["round"], f"waits-{self._try}")
 
     def _phase_in(self, name: str, seconds: float) -> None:
         """Reach a phase after a while, whatever the main thread waits for then."""
@@ -83,6 +89,8 @@ class ChaosOperation(_Mortal, RunOperationOperator):
 
     def execute(self, context: Any) -> Any:
         self._prepare(context)
+        if self._try > 1:
+            self._phase("retrying")
         result = super().execute(context)
         self._phase("delivered")
         return result
@@ -110,6 +118,7 @@ class ChaosOperation(_Mortal, RunOperationOperator):
 
             def mortal_watch(*args: Any, **kwargs: Any) -> Any:
                 self._phase("stored")
+                self._waits()
                 self._phase_in("waiting", 3.0)
                 return watch(*args, **kwargs)
 
@@ -134,6 +143,10 @@ class ChaosSensor(_Mortal, OperationSensor):
         self._prepare(context)
         self._phase("resuming")
         return super().execute_complete(context, **kwargs)
+
+    def _push(self, context: Any, key: str, value: Any) -> None:
+        self._waits()
+        super()._push(context, key, value)
 
 
 LIMITS: dict[str, dict[str, Any]] = {
