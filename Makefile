@@ -1,5 +1,6 @@
 # make test    what runs in seconds: lint, types, imports, unit and integration tests
 # make e2e     the tests against a real Airflow
+# make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ AIRFLOW ?= 3.3.2
 E2E ?= airflow
 BIN := .venv/bin
 
-.PHONY: .venv test lint types imports unit e2e demo lock clean
+.PHONY: .venv test lint types imports unit e2e chaos demo lock clean
 
 test: lint types imports unit
 
@@ -38,6 +39,9 @@ unit: .venv/ready
 
 e2e: .venv/ready
 	$(BIN)/python -m pytest -m "$(E2E)"
+
+chaos: .venv/ready
+	@$(BIN)/python -m tests.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
 
 demo: .venv/ready
 	@$(BIN)/python -m tests.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
