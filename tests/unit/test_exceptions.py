@@ -165,7 +165,7 @@ def test_an_unknown_code_stays_a_number() -> None:
     """A code that the standard doesn't know is kept as it came."""
     error = OperationFailed(replace(FAILED, error=Status(99, "m")))
     assert error.code == 99
-    assert str(error) == "Operation operations/x failed: code 99: m"
+    assert str(error) == "Operation ended with code 99: m\n  operation: operations/x"
 
 
 @pytest.mark.parametrize(
@@ -173,19 +173,20 @@ def test_an_unknown_code_stays_a_number() -> None:
     [
         pytest.param(
             OperationFailed(FAILED),
-            "Operation operations/x failed: RESOURCE_EXHAUSTED (8): quota used up\n"
+            "Operation ended with RESOURCE_EXHAUSTED (8): quota used up\n"
+            "  operation: operations/x\n"
             "  ErrorInfo: NO_CPU (d)\n"
             "  RetryInfo: try again after 30s",
             id="failed",
         ),
         pytest.param(
             OperationCancelledFinal(CANCELLED),
-            "Operation operations/x was cancelled: CANCELLED (1): stopped",
+            "Operation ended with CANCELLED (1): stopped\n  operation: operations/x",
             id="cancelled",
         ),
         pytest.param(
             OperationFailed(Operation("", done=True)),
-            "Operation (without a name) failed: UNKNOWN (2): (no message)",
+            "Operation ended with UNKNOWN (2): (no message)\n  operation: (without a name)",
             id="without-name-or-error",
         ),
         pytest.param(
