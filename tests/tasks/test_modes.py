@@ -229,3 +229,59 @@ def test_backoff_is_refused_when_deferrable() -> None:
     """Airflow's backoff arguments would be ignored in the trigger, so they are refused with the reason."""
     with pytest.raises(ValueError, match="have no effect when deferrable"):
         OperationSensor(task_id="t", operation_name="operations/x", deferrable=True, exponential_backoff=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "None",
+        "https://example.com/v1/operations/x",
+        "/operations/x",
+        "operations/../x",
+        "a\x00b",
+        "x?y=1",
+        "x#y",
+    ],
+)
+def test_bad_names(emulator: Emulator, driver: Driver, mode: str, name: str) -> None:
+    """A name that isn't one is refused with the reason before a request is made."""
+    verdict = verdict_of(driver, name, **MODES[mode])
+
+    assert type(verdict.error).__name__ == "InvalidName"
+    assert str(verdict.error).startswith("the operation name ")
+    assert emulator.journal() == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_connection_without_host(monkeypatch: pytest.MonkeyPatch, driver: Driver, mode: str) -> None:
+    """A connection that says no host is named, and what is missing."""
+    monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", '{"conn_type": "operations"}')
+    verdict = verdict_of(driver, "operations/x", **MODES[mode])
+
+    assert str(verdict.error) == (
+        "connection 'operations_default' has no host, and no base_url is given: nothing to send to"
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("raw", "essence"),
+    [
+        pytest.param({"response": None, "error": None}, ("success", "NoneType", None), id="neither"),
+        pytest.param(
+            {"response": {"a": 1}, "error": {"code": 99, "message": "m"}}, ("failed", FAILED, None), id="both"
+        ),
+        pytest.param({"error": "disk full"}, ("failed", FAILED, None), id="error is text"),
+        pytest.param({"done": "yes"}, ("failed", "OperationsCallErrorFinal", None), id="done is text"),
+        pytest.param({"metadata": None, "response": [1]}, ("success", "NoneType", [1]), id="metadata null"),
+    ],
+)
+def test_odd_operations(
+    emulator: Emulator, driver: Driver, mode: str, raw: dict[str, Any], essence: tuple[str, str, Any]
+) -> None:
+    """What can be understood is; what can't be is never taken for "not done"."""
+    verdict = verdict_of(driver, start(duration=10, raw=raw), **MODES[mode])
+
+    assert verdict.essence == essence
