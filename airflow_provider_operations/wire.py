@@ -24,7 +24,16 @@ from airflow_provider_operations.rendering import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Answer", "CallFailure", "InvalidName", "Request", "Service", "read_json", "read_operation"]
+__all__ = [
+    "Answer",
+    "CallFailure",
+    "InvalidName",
+    "Request",
+    "Service",
+    "read_json",
+    "read_operation",
+    "unreadable",
+]
 
 MAX_EXCERPT_CHARS = 500
 """How much of an unreadable body is kept."""
@@ -255,7 +264,7 @@ def read_operation(request: Request, base_url: str, answer: Answer, now: datetim
     try:
         return Operation.from_json(value)
     except MalformedOperation as error:
-        return _unreadable(request, base_url, answer, f"the answer is no operation: {error}")
+        return unreadable(request, base_url, answer, f"the answer is no operation: {error}")
 
 
 def read_json(request: Request, base_url: str, answer: Answer, now: datetime) -> Any:
@@ -273,7 +282,7 @@ def read_json(request: Request, base_url: str, answer: Answer, now: datetime) ->
         return _parse(answer.body)
     except ValueError as error:
         content_type = answer.header("content-type") or "no content type"
-        return _unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
+        return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
 
 
 def _parse(body: bytes) -> Any:
@@ -302,7 +311,8 @@ def _deeper_than(limit: int, value: Any) -> bool:
     return True
 
 
-def _unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
+def unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
+    """Describe a successful answer that says nothing one can go on with; it won't pass."""
     return CallFailure(
         request.method,
         request.url(base_url),
@@ -320,12 +330,12 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
     except ValueError:
         status = None
     kept = {name: value for name in _KEPT_HEADERS if (value := answer.header(name))}
+    if "location" in kept:  # without its query, which may repeat a key of ours
+        kept["location"] = re.split("[?#]", kept["location"])[0]
     problem = f"HTTP {http_status}"
     if 300 <= http_status < 400:
         problem += (
-            # Without its query, which may repeat a key of ours.
-            f", a redirect to {printable(re.split('[?#]', kept.get('location', 'nowhere'))[0])[:300]}, "
-            "which is not followed"
+            f", a redirect to {printable(kept.get('location', 'nowhere'))[:300]}, which is not followed"
         )
     delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
     return CallFailure(

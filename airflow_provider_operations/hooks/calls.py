@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import re
 import ssl
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from airflow_provider_operations import __version__, clock
 from airflow_provider_operations.connection import InvalidConnection
 from airflow_provider_operations.exceptions import error_of, error_of_call
-from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
+from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.retries import Retries
-from airflow_provider_operations.wire import Answer, CallFailure, Request, read_json, read_operation
+from airflow_provider_operations.wire import (
+    Answer,
+    CallFailure,
+    Request,
+    read_json,
+    read_operation,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,8 +103,7 @@ class OperationsCalls:
         started = OperationsCalls._read_operation(request, settings, answer)
         if isinstance(started, Operation) and not started.name and not started.done:
             problem = "the answer is an operation without a name that isn't done; it can't be asked for"
-            url = request.url(settings.service.base_url)
-            return CallFailure(request.method, url, 200, Status(Code.UNKNOWN, problem), problem)
+            return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         return started
 
     @staticmethod
@@ -112,8 +120,7 @@ class OperationsCalls:
                 raise MalformedOperation("its nextPageToken is not text")  # noqa: TRY301  as the others
         except (AttributeError, TypeError, MalformedOperation) as error:
             problem = f"the answer is no list of operations: {error}"
-            url = request.url(settings.service.base_url)
-            return CallFailure(request.method, url, 200, Status(Code.UNKNOWN, problem), problem)
+            return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         return operations, token
 
     @staticmethod
@@ -160,6 +167,8 @@ def tls_of(verify: bool | str) -> ssl.SSLContext | bool:
 
     :raises InvalidConnection: there is no readable bundle.
     """
+    if verify is True:  # as requests does
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
     if isinstance(verify, bool):
         return verify
     try:
@@ -218,10 +227,18 @@ def as_timedelta(value: timedelta | float) -> timedelta:
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:
-    """Yield what must not be logged: the credentials in the headers that are sent."""
+    """Yield what must not be logged: credentials in headers, and passwords in proxy URLs."""
     for name, value in settings.headers.items():
         if name.lower() == "authorization":
             yield value.partition(" ")[2] or value
+        elif _SECRET_NAME.search(name):
+            yield value
+    for url in settings.proxies.values():
+        if password := urlsplit(url).password:
+            yield password
+
+
+_SECRET_NAME = re.compile("auth|key|token|secret|password|cookie|credential", re.IGNORECASE)
 
 
 class TooLargeError(Exception):
