@@ -127,6 +127,8 @@ def judge(one: Round, found: Evidence) -> Verdict:
         violations.append(f"{len(left)} operations run on without a task, not {_span(expect.left)}")
     if not expect.touched:
         violations += [f"{op.name[-8:]} was cancelled, but nobody asked for it" for op in ops if op.cancelled]
+    if expect.asked and not any(entry["kind"] == "cancel" for entry in found.journal):
+        violations.append("no cancel call was sent")
     if found.state not in expect.states:
         violations.append(f"the task is {found.state}, not {' or '.join(expect.states)}")
     error = found.error[0].rpartition(".")[2] if found.error else None

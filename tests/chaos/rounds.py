@@ -27,6 +27,7 @@ class Expect:
     :param left: how many operations may go on although their task is over, least and most.
     :param touched: somebody acted on the task, or its time was up: its operation may be cancelled.
     :param out_of_reach: the README's reason, where the promise can't hold.
+    :param asked: a cancel call must have been sent, whatever the server made of it.
     :param within_s: an operation must be over so long after its start.
     """
 
@@ -36,6 +37,7 @@ class Expect:
     left: tuple[int, int] = (0, 0)
     touched: bool = False
     out_of_reach: str = ""
+    asked: bool = False
     within_s: float | None = None
 
 

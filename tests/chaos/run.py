@@ -42,7 +42,7 @@ LEFT_S = 25.0
 
 MIX_SIZE = 30
 
-MAX_AT_ONCE = 36
+MAX_AT_ONCE = 28
 """More tasks at once, and on two cores Airflow itself begins to time out."""
 
 
@@ -260,7 +260,7 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
             if not wanted or any(wanted in f"{kind} ({one.dag_id})" for kind in one.kinds)
         ]
 
-    alone = chosen([*faults.singles(outage_s), *faults.out_of_reach()])
+    alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach()])
     if alone:
         suite.batch("single faults", alone)
     for fault in faults.shared(short=arguments.short):
