@@ -1,4 +1,4 @@
-# make test    what runs in seconds: lint, types, imports, unit and integration tests
+# make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
