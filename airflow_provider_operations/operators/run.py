@@ -237,11 +237,19 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             if asked is None:
                 return None
             record = asked
-        if not cleared:
-            return record
-        if record.name and record.state is State.STARTED:
-            self._end_predecessor(record.name)
-        return None
+        nameless = record.state is State.STARTED and not record.name
+        if cleared:
+            if record.state is State.STARTED and not nameless:
+                self._end_predecessor(record.name)
+            return None
+        if nameless:
+            self.log.warning(
+                "try %d started an operation without a name, which was over at once, and its result is lost; "
+                "starting afresh",
+                record.try_number,
+            )
+            return None
+        return record
 
     def _ask_for_the_answer(self, record: Record, records: Records) -> Record | None:
         """Repeat a start whose answer an earlier try has lost, where the service recognises it."""
@@ -311,6 +319,9 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         seen = self.hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             self.log.info("cleared: %s is over (%s); starting afresh", name, ending(seen))
+            return
+        if not self.cancel_on_kill:
+            self.log.warning("cleared: %s goes on running, as cancel_on_kill is off; starting afresh", name)
             return
         self.log.info("cleared: cancelling %s before starting afresh", name)
         end = cancel(self.hook, name, PREDECESSOR_LIMIT_S)
@@ -397,10 +408,9 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         try:
             result = super()._deliver(context, outcome)
         except OperationsError as error:
-            final = isinstance(error, AirflowFailException) or records.last_try
             if outcome.kind is not Kind.UNREACHABLE:
                 records.close(State.FAILED)
-            elif final:
+            elif isinstance(error, AirflowFailException) or records.last_try:
                 # No retry will look after it.
                 self._give_up(outcome.name)
             raise

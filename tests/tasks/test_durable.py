@@ -341,6 +341,26 @@ def test_cleared_and_not_cancellable(
     assert 290 <= moved.now - began < 360
 
 
+def test_cleared_and_left_alone(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """With ``cancel_on_kill=False`` a clear leaves the old operation running too."""
+    task = Task(driver, cancel_on_kill=False)
+    die(task, dies("stored, not waiting"))
+
+    assert task.cleared().state == "success"
+    assert kinds(emulator) == ["start", "start"]
+
+
+def test_without_a_name(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """An operation that was over at once and has no name can't be looked for: the retry starts afresh."""
+    script = {"duration": 0, "omitName": True, "response": {"a": 1}}
+    task = Task(driver, json={"operation": script})
+    die(task, dies("stored, not waiting"))
+
+    assert task.retry().value == {"a": 1}
+    assert task.attempt(try_number=3).value == {"a": 1}
+    assert kinds(emulator) == ["start", "start"]
+
+
 def test_delivered_again(emulator: Emulator, driver: Driver, dies: Any) -> None:
     """A result that was handed over without Airflow's taking note is handed over again, the server not asked."""
     task = Task(driver)
