@@ -48,7 +48,7 @@ def when(moment: str, action: str) -> Steps:
     """
     Act as a user at a moment.
 
-    :param moment: ``running``, ``deferred``, ``unanswered`` or the name of a place where the task lingers.
+    :param moment: ``running``, ``deferred``, ``just deferred``, ``unanswered``, ``up_for_retry`` or the name of a place where the task lingers.
     :param action: ``failed``, ``success``, ``clear``, ``delete``, ``failed twice``.
     """
 
@@ -83,6 +83,8 @@ def _reached(world: World, one: Round, moment: str) -> bool:
         return world.running(one)
     if moment == "deferred":
         return world.deferred(one)
+    if moment == "just deferred":
+        return world.in_state(one, "deferred")
     if moment == "unanswered":
         return world.unanswered(one)
     if moment == "up_for_retry":
@@ -164,13 +166,17 @@ def _deaths() -> Iterator[Round]:
             yield Round((f"worker killed: {phase}",), dag(mode), Expect(), die={phase: "task"}, server=server)
             if phase not in {"unanswered", "answered"}:
                 yield Round((f"worker killed: {phase}",), dag(mode, "noids"), Expect(), die={phase: "task"})
-        for phase in ("stored", "answered"):
+        for phase in ("stored", "answered", "resuming" if mode == "deferred" else "waiting"):
             yield Round(
                 (f"worker and supervisor killed: {phase}",), dag(mode), Expect(), die={phase: "worker"}
             )
-    # Airflow lets on_kill run: the operation is cancelled and the next try starts another.
-    evicted = Expect(starts=(2, 2), touched=True)
-    yield Round(("evicted: waiting",), dag("running"), evicted, dict(LATER), die={"waiting": "evict"})
+        # Airflow lets on_kill run: what runs is cancelled, and the next try starts another.
+        evicted = Expect(starts=(1, 2), touched=True)
+        for phase in PHASES:
+            if phase == ("waiting" if mode == "deferred" else "resuming"):
+                continue
+            server = [{"kind": "start", "delay": 5, "times": 1}] if phase == "unanswered" else []
+            yield Round((f"evicted: {phase}",), dag(mode), evicted, die={phase: "evict"}, server=server)
     yield Round(("worker killed: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "task"})
     yield Round(("worker killed: resuming",), dag("deferred", "sensor"), Expect(), die={"resuming": "task"})
 
@@ -187,6 +193,22 @@ def _users() -> Iterator[Round]:
         yield Round((f"clear: {mode}",), dag(mode), cleared, dict(LATER), steps=[when(mode, "clear")])
         yield Round(
             (f"clear: {mode}",), dag(mode, "noids"), cleared, dict(LATER), steps=[when(mode, "clear")]
+        )
+        yield Round(
+            ("clear: start unanswered",),
+            dag(mode),
+            cleared,
+            dict(LATER),
+            server=[{"kind": "start", "delay": 4, "times": 1}],
+            steps=[when("unanswered", "clear")],
+        )
+        yield Round(
+            ("worker killed: stored", "clear: up_for_retry"),
+            dag(mode, limit="slowretry"),
+            cleared,
+            dict(LATER),
+            die={"stored": "task"},
+            steps=[when("up_for_retry", "clear")],
         )
         gone = Expect(("gone",), touched=True)
         yield Round((f"run deleted: {mode}",), dag(mode), gone, dict(HOUR), steps=[when(mode, "delete")])
@@ -207,6 +229,13 @@ def _users() -> Iterator[Round]:
         yield Round(
             (f"mark-failed: {mode}",), dag(mode, "sensor"), sensed, dict(HOUR), steps=[when(mode, "failed")]
         )
+    yield Round(
+        ("mark-failed: just deferred",),
+        dag("deferred"),
+        Expect(("failed",), touched=True),
+        dict(HOUR),
+        steps=[when("just deferred", "failed")],
+    )
     short = {"duration": 5}
     for action, state in marked.items():
         expect = Expect((state,), touched=True)
@@ -249,12 +278,12 @@ def _limits() -> Iterator[Round]:
         yield Round(("dagrun_timeout",), dag(mode, limit="dagrun_timeout"), expect, dict(HOUR), first=True)
         # The deadline counts from the start of the operation, not from the reattaching.
         killed = Expect(
-            ("failed",), starts=(4, 5), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
+            ("failed",), starts=(3, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
         )
         yield Round(
             ("timeout", "worker killed: stored"),
             dag(mode, limit="timeout"),
-            replace(killed, starts=(3, 4)),
+            killed,
             dict(HOUR),
             die={"stored": "task"},
         )

@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import secrets
+import signal
 import sys
 import time
 import urllib.request
@@ -231,6 +232,7 @@ def main() -> int:
     outage_s = 15.0 if arguments.short else 60.0
     began = datetime.now(timezone.utc)
     print(f"seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleaned up
     with Cluster(keep=arguments.keep) as cluster:
         suite = Suite(cluster)
         suite.say(f"Airflow is up ({cluster.home})" if arguments.keep else "Airflow is up")
