@@ -56,7 +56,6 @@ FAST = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT_S),
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",  # triggers without a task are dropped then
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "20",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
@@ -427,12 +426,6 @@ class Cluster:
             query = text("SELECT triggerer_id FROM trigger WHERE id = :id")
             job = connection.execute(query, {"id": ti.trigger_id}).scalar()
         return next((name for name, one in self.triggerer_jobs.items() if one == job), None)
-
-    def has_trigger(self, ti: Ti) -> bool:
-        """Tell whether a task's trigger is still in the database."""
-        with self.engine.connect() as connection:
-            query = text("SELECT count(*) FROM trigger WHERE id = :id")
-            return bool(connection.execute(query, {"id": ti.trigger_id}).scalar())
 
     def owned(self, name: str) -> int:
         """Return how many triggers a triggerer has."""

@@ -500,21 +500,35 @@ def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]
     world.cluster.emulator.restart()
 
 
-def _marked_while_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    for victim in TRIGGERERS:
-        world.cluster.kill(victim)
-    marked = []
+def _mark(world: World, rounds: list[Round], what: str) -> None:
     for one in rounds:
         ti = world.ti(one)
         if ti is not None and ti.state == "deferred":
             world.cluster.mark(ti, "failed")
             one.acted += 1
-            one.act("marked failed while no triggerer lives")
-            marked.append(ti)
-    # Until the scheduler has dropped it, a triggerer that comes back would still run it, and cancel.
-    yield lambda: not any(world.cluster.has_trigger(ti) for ti in marked)
-    _note(rounds, "the scheduler has dropped the trigger")
+            one.act(what)
+
+
+def _marked_while_both_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    for victim in TRIGGERERS:
+        world.cluster.kill(victim)
+    _mark(world, rounds, "marked failed while no triggerer lives")
+    # The first one that comes back runs the trigger once more, and so hears that it is cancelled.
+    yield after(TRIGGERER_THRESHOLD_S + 2)
     yield from _started(world, *TRIGGERERS)
+
+
+def _marked_while_owner_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
+    first, second = TRIGGERERS
+    world.cluster.kill(first)
+    yield lambda: world.cluster.owned(first) == 0
+    yield from _started(world, first)
+    yield after(5)
+    world.cluster.kill(second)
+    # The other one is alive and deletes the trigger, which it doesn't run.
+    _mark(world, rounds, f"marked failed just after its owner {second} was killed")
+    yield after(TRIGGERER_THRESHOLD_S + 2)
+    yield from _started(world, second)
 
 
 def _waiting(seconds: float) -> Callable[[], list[Round]]:
@@ -541,10 +555,8 @@ def _rescheduled(seconds: float) -> Callable[[], list[Round]]:
     return rounds
 
 
-def _doomed() -> list[Round]:
-    reason = "marked while the triggerer that owns the task is dead"
-    expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
-    return [Round((), dag("deferred", ids), expect, dict(HOUR)) for ids in ("ids", "noids")]
+def _marked(expect: Expect) -> Callable[[], list[Round]]:
+    return lambda: [Round((), dag("deferred", ids), expect, dict(HOUR)) for ids in ("ids", "noids")]
 
 
 KINDS: dict[str, SharedSteps] = {
@@ -558,11 +570,20 @@ KINDS: dict[str, SharedSteps] = {
 
 def shared(*, short: bool) -> list[Shared]:
     """Return the faults of shared parts: each on its own, or in short several after each other."""
-    doomed = Shared(("marked while no triggerer lives",), (_marked_while_dead,), _doomed)
+    reason = "marked while the triggerer that owns the task is dead"
+    orphaned = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
+    marked = [
+        Shared(
+            ("mark-failed: no triggerer lives",),
+            (_marked_while_both_dead,),
+            _marked(Expect(("failed",), touched=True)),
+        ),
+        Shared(("mark-failed: its triggerer is dead",), (_marked_while_owner_dead,), _marked(orphaned)),
+    ]
     if not short:
-        return [*(_of((name,), 60) for name in KINDS), doomed]
+        return [*(_of((name,), 60) for name in KINDS), *marked]
     triggerers = tuple(name for name in KINDS if "triggerer" in name)
-    return [_of(triggerers, 110), _of(tuple(name for name in KINDS if name not in triggerers), 80), doomed]
+    return [_of(triggerers, 110), _of(tuple(name for name in KINDS if name not in triggerers), 80), *marked]
 
 
 def _of(names: tuple[str, ...], seconds: float) -> Shared:
