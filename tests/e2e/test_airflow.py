@@ -52,7 +52,17 @@ def test_examples_parse(airflow: Standalone) -> None:
 def test_provider_is_known(airflow: Standalone) -> None:
     """``airflow providers get`` shows the provider."""
     output = subprocess.run(
-        [sys.executable, "-m", "airflow", "providers", "get", "airflow-provider-operations", "--full", "--output", "json"],
+        [
+            sys.executable,
+            "-m",
+            "airflow",
+            "providers",
+            "get",
+            "airflow-provider-operations",
+            "--full",
+            "--output",
+            "json",
+        ],
         env=airflow.environment,
         capture_output=True,
         text=True,
