@@ -353,6 +353,10 @@ class Cluster:
             with suppress(psutil.NoSuchProcess):
                 one.send_signal(number)
 
+    def living(self) -> list[str]:
+        """Return the triggerers that run."""
+        return [name for name in TRIGGERERS if self._parts[name].poll() is None]
+
     def dead(self) -> list[str]:
         """Return the parts that ended although nobody killed them."""
         return [name for name, part in self._parts.items() if part.poll() not in (None, -signal.SIGKILL)]

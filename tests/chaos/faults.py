@@ -48,7 +48,8 @@ def when(moment: str, action: str) -> Steps:
     """
     Act as a user at a moment.
 
-    :param moment: ``running``, ``deferred``, ``just deferred``, ``unanswered``, ``up_for_retry`` or the name of a place where the task lingers.
+    :param moment: ``running``, ``deferred``, ``just deferred``, ``unanswered``, ``up_for_retry``,
+        ``its triggerer is dead``, ``no triggerer lives`` or the name of a place where the task lingers.
     :param action: ``failed``, ``success``, ``clear``, ``delete``, ``failed twice``.
     """
 
@@ -85,6 +86,12 @@ def _reached(world: World, one: Round, moment: str) -> bool:
         return world.deferred(one)
     if moment == "just deferred":
         return world.in_state(one, "deferred")
+    if moment == "its triggerer is dead":
+        ti = world.ti(one)
+        owner = world.cluster.owner(ti) if ti is not None and ti.state == "deferred" else None
+        return owner is not None and set(world.cluster.living()) == set(TRIGGERERS) - {owner}
+    if moment == "no triggerer lives":
+        return world.in_state(one, "deferred") and not world.cluster.living()
     if moment == "unanswered":
         return world.unanswered(one)
     if moment == "up_for_retry":
@@ -428,9 +435,12 @@ class Shared:
 
     def play(self, world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
         """Inject them."""
-        for step in self.steps:
+        for name, step in zip(self.names, self.steps, strict=True):
             yield _all_waiting(world, rounds)
-            yield from step(world, rounds)
+            meant = [one for one in rounds if not world.over(one)]
+            for one in meant:
+                one.kinds = (*one.kinds, name)
+            yield from step(world, meant)
 
 
 def _all_waiting(world: World, rounds: list[Round]) -> Callable[[], bool]:
@@ -457,7 +467,9 @@ def _started(world: World, *triggerers: str) -> Iterator[Callable[[], bool]]:
 
 
 def _one_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    victim = max(TRIGGERERS, key=world.cluster.owned)
+    doomed = [one for one in rounds if "mark-failed: its triggerer is dead" in one.kinds]
+    owners = [world.cluster.owner(ti) for one in doomed if (ti := world.ti(one)) is not None]
+    victim = next(filter(None, owners), None) or max(TRIGGERERS, key=world.cluster.owned)
     world.cluster.kill(victim)
     _note(rounds, f"{victim} killed")
     yield after(TRIGGERER_THRESHOLD_S + 10)
@@ -468,7 +480,7 @@ def _both_triggerers(world: World, rounds: list[Round]) -> Iterator[Callable[[],
     for victim in TRIGGERERS:
         world.cluster.kill(victim)
     _note(rounds, "both triggerers killed")
-    yield after(10)
+    yield after(TRIGGERER_THRESHOLD_S + 2)
     yield from _started(world, *TRIGGERERS)
 
 
@@ -500,63 +512,33 @@ def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]
     world.cluster.emulator.restart()
 
 
-def _mark(world: World, rounds: list[Round], what: str) -> None:
-    for one in rounds:
-        ti = world.ti(one)
-        if ti is not None and ti.state == "deferred":
-            world.cluster.mark(ti, "failed")
-            one.acted += 1
-            one.act(what)
-
-
-def _marked_while_both_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    for victim in TRIGGERERS:
-        world.cluster.kill(victim)
-    _mark(world, rounds, "marked failed while no triggerer lives")
-    # The first one that comes back runs the trigger once more, and so hears that it is cancelled.
-    yield after(TRIGGERER_THRESHOLD_S + 2)
-    yield from _started(world, *TRIGGERERS)
-
-
-def _marked_while_owner_dead(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
-    first, second = TRIGGERERS
-    world.cluster.kill(first)
-    yield lambda: world.cluster.owned(first) == 0
-    yield from _started(world, first)
-    yield after(5)
-    world.cluster.kill(second)
-    # The other one is alive and deletes the trigger, which it doesn't run.
-    _mark(world, rounds, f"marked failed just after its owner {second} was killed")
-    yield after(TRIGGERER_THRESHOLD_S + 2)
-    yield from _started(world, second)
-
-
-def _waiting(seconds: float) -> Callable[[], list[Round]]:
-    def rounds() -> list[Round]:
-        script = {"duration": seconds}
-        return [
-            Round((), dag("deferred"), Expect(), dict(script)),
-            Round((), dag("deferred", "noids"), Expect(), dict(script)),
-            Round((), dag("deferred", "sensor"), Expect(), dict(script)),
-            Round((), dag("running"), Expect(), dict(script)),
-        ]
-
-    return rounds
-
-
-def _rescheduled(seconds: float) -> Callable[[], list[Round]]:
+def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
+    """Return the rounds that run meanwhile."""
+    script = {"duration": seconds}
     # A scheduler that comes back takes the local executor's tasks for lost and lets their workers be killed.
-    killed = Expect(starts=(1, 3), touched=True)
-
-    def rounds() -> list[Round]:
-        waiting = _waiting(seconds)()
-        return [replace(one, expect=killed) if one.dag_id == dag("running") else one for one in waiting]
-
+    evicted = Expect(starts=(1, 3), touched=True)
+    rounds = [
+        Round((), dag("deferred"), Expect(), dict(script)),
+        Round((), dag("deferred", "noids"), Expect(), dict(script)),
+        Round((), dag("deferred", "sensor"), Expect(), dict(script)),
+        Round((), dag("running"), evicted if "scheduler killed" in names else Expect(), dict(script)),
+    ]
+    if "triggerer killed" in names:
+        # The other one is alive and deletes the trigger, which it doesn't run.
+        reason = "marked while the triggerer that owns the task is dead"
+        expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
+        step = when("its triggerer is dead", "failed")
+        rounds.append(
+            Round(("mark-failed: its triggerer is dead",), dag("deferred"), expect, dict(HOUR), steps=[step])
+        )
+    if "both triggerers killed" in names:
+        # The first one that comes back runs the trigger once more, and so hears that it is cancelled.
+        expect = Expect(("failed",), touched=True)
+        step = when("no triggerer lives", "failed")
+        rounds.append(
+            Round(("mark-failed: no triggerer lives",), dag("deferred"), expect, dict(HOUR), steps=[step])
+        )
     return rounds
-
-
-def _marked(expect: Expect) -> Callable[[], list[Round]]:
-    return lambda: [Round((), dag("deferred", ids), expect, dict(HOUR)) for ids in ("ids", "noids")]
 
 
 KINDS: dict[str, SharedSteps] = {
@@ -570,25 +552,14 @@ KINDS: dict[str, SharedSteps] = {
 
 def shared(*, short: bool) -> list[Shared]:
     """Return the faults of shared parts: each on its own, or in short several after each other."""
-    reason = "marked while the triggerer that owns the task is dead"
-    orphaned = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
-    marked = [
-        Shared(
-            ("mark-failed: no triggerer lives",),
-            (_marked_while_both_dead,),
-            _marked(Expect(("failed",), touched=True)),
-        ),
-        Shared(("mark-failed: its triggerer is dead",), (_marked_while_owner_dead,), _marked(orphaned)),
-    ]
     if not short:
-        return [*(_of((name,), 60) for name in KINDS), *marked]
+        return [_of((name,), 60) for name in KINDS]
     triggerers = tuple(name for name in KINDS if "triggerer" in name)
-    return [_of(triggerers, 110), _of(tuple(name for name in KINDS if name not in triggerers), 80), *marked]
+    return [_of(triggerers, 110), _of(tuple(name for name in KINDS if name not in triggerers), 80)]
 
 
 def _of(names: tuple[str, ...], seconds: float) -> Shared:
-    rounds = _rescheduled if "scheduler killed" in names else _waiting
-    return Shared(names, tuple(KINDS[name] for name in names), rounds(seconds))
+    return Shared(names, tuple(KINDS[name] for name in names), lambda: _company(names, seconds))
 
 
 MIXED_OUTAGES: list[tuple[str, dict[str, Any]]] = [

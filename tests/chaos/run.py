@@ -66,9 +66,6 @@ class Suite:
         self.say(f"{name}: {len(rounds)} rounds")
         with suppress(OSError):
             self.cluster.emulator.clear_faults()
-        if shared is not None:
-            for one in rounds:
-                one.kinds = (*one.kinds, *shared.names)
         self._play(rounds, shared)
         begun = [one for one in rounds if one.id]
         found = gather(self.cluster, begun)
