@@ -47,6 +47,8 @@ class Record:
     :param request_id: UUID4, sent where the service takes request ids.
     :param digest: of the rendered start call without its request id.
     :param started_epoch_s: when the intent began; its deadline counts from here.
+    :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
+        Airflow, may still come to cancel it.
     :param result: what was delivered, where it is small.
     """
 
@@ -58,6 +60,7 @@ class Record:
     started_epoch_s: float
     deadline_epoch_s: float
     name: str = ""
+    reattached: bool = False
     result: Any = None
     has_result: bool = False
 

@@ -157,7 +157,15 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     def execute_complete(
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
     ) -> Any:
-        """Resume with the trigger's event."""
+        """
+        Resume with the trigger's event.
+
+        Airflow resumes a task that was cleared while it resumed with the event of before; where the name is
+        another by now, that event is of no use.
+        """
+        if operation_name and operation_name != self.operation_name:
+            self.log.info("the trigger's event is of %s; looking at %s", operation_name, self.operation_name)
+            return self.execute(context)
         return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

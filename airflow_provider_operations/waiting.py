@@ -88,6 +88,8 @@ class WaitsForOperation:
     _operation: Future[Operation] | None = None
     """The operation to cancel when the worker is killed; not yet known while its start is under way."""
     _killed: bool = False
+    _cancelled: bool = False
+    """Whether the kill knew an operation to cancel."""
 
     # --- before waiting ------------------------------------------------------------------------------------
 
@@ -235,10 +237,17 @@ class WaitsForOperation:
         return Outcome(kind, name, last_seen, waited_s=self._deadline_s(0.0))
 
     def _hold(self, name: str) -> None:
-        """Remember an operation that isn't over, for a kill."""
+        """
+        Remember an operation that isn't over, for a kill.
+
+        :raises OperationsError: the kill has come already; the operation is cancelled now.
+        """
         self.hook  # noqa: B018  looked up now: in a signal handler it could deadlock
-        self._operation = Future()
-        self._operation.set_result(Operation(name))
+        operation: Future[Operation] = Future()
+        operation.set_result(Operation(name))
+        self._operation = operation
+        if self._killed and self.cancel_on_kill and not self._cancelled:
+            raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
 
     # --- cancelling ----------------------------------------------------------------------------------------
 
@@ -261,6 +270,7 @@ class WaitsForOperation:
         self._killed = True
         if not self.cancel_on_kill or self._hook is None or self._operation is None:
             return
+        self._cancelled = True
         thread = Thread(
             target=self._cancel_killed,
             args=(self._hook.detached(), self._operation),

@@ -22,7 +22,7 @@ from airflow_provider_operations.exceptions import (
     error_of_call,
 )
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome, ending
+from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
@@ -98,6 +98,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     )
     template_fields_renderers = {"json": "json", "query": "json", "headers": "json"}  # noqa: RUF012  as Airflow's
     ui_color = "#dbeafe"
+
+    _records: Records | None = None
 
     def __init__(
         self,
@@ -183,6 +185,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         seen = self._start(records) if earlier is None else self._look_again(earlier)
         if seen is None:  # it failed: a retry is a new intent
             seen = self._start(records)
+        elif earlier is not None:
+            records.write(replace(earlier, reattached=True))
         record = records.current
         assert record is not None  # noqa: S101  written by the start, or read
         name = record.name
@@ -204,7 +208,16 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     def execute_complete(
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
     ) -> Any:
-        """Resume with the trigger's event."""
+        """
+        Resume with the trigger's event.
+
+        Airflow resumes a task that was cleared while it resumed with the event of before; then it starts afresh.
+        """
+        records = self._records_of(context)
+        record = records.read()
+        if record is not None and record.max_tries != records.max_tries:
+            self.log.info("cleared while it was resumed; the trigger's event is of before")
+            return self.execute(context)
         return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -212,15 +225,18 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
-            record = self._records_of(context).read()
-            if record is not None and record.name and self._records_of(context).last_try:
+            records = self._records_of(context)
+            record = records.read()
+            if record is not None and record.name and records.last_try:
                 self._give_up(record.name)
             raise
 
     # --- earlier tries ---------------------------------------------------------------------------------------
 
     def _records_of(self, context: Context) -> Records:
-        return Records(context if self.durable else {"ti": context["ti"]}, self.log)
+        if self._records is None:
+            self._records = Records(context if self.durable else {"ti": context["ti"]}, self.log)
+        return self._records
 
     def _earlier(self, records: Records) -> Record | None:
         """
@@ -257,7 +273,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         age_s = clock.now() - record.started_epoch_s
         if call.recognised and call.digest == record.digest and age_s < self.request_id_ttl:
             self.log.info("try %d lost the answer to its start: sending it again", record.try_number)
-            started = self._send(call, record, records)
+            started = self._send(call, record, records, again=True)
             return replace(record, state=State.STARTED, name=started.name)
         why = (
             "it carries no request id"
@@ -358,9 +374,11 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         records.write(record)
         return self._send(call, record, records)
 
-    def _send(self, call: StartCall, record: Record, records: Records) -> Operation:
+    def _send(self, call: StartCall, record: Record, records: Records, *, again: bool = False) -> Operation:
         """
         Send the start call from a thread of its own, and note what came of it.
+
+        A refusal of a start that is sent ``again`` says nothing of the first.
 
         A signal interrupts the main thread anywhere; here the answer is kept, and ``on_kill`` waits for it.
         """
@@ -385,11 +403,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         try:
             operation = answer.result()
         except OperationsCallError as error:
-            if error.failure.had_no_effect:
+            if error.failure.had_no_effect and not again:
                 records.write(replace(record, state=State.REJECTED))
             raise error_of_call(error.failure, final=self._is_final(error.failure)) from None
         except (ValueError, _KilledBeforeStartError):  # nothing was sent
-            records.write(replace(record, state=State.REJECTED))
+            if not again:
+                records.write(replace(record, state=State.REJECTED))
             raise
         self.log.info("%s: started", operation.name or "an operation without a name")
         try:
@@ -424,8 +443,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     def _is_final(self, failed: Operation | CallFailure) -> bool:
         if getattr(self, "retry_policy", None) is not None:
             return False  # Airflow asks the policy only about errors that aren't final
-        if isinstance(failed, Operation) and failed.error and failed.error.code in self.retry_on:
-            return False
+        if isinstance(failed, Operation) and failed.error:
+            if failed.error.code in self.retry_on:
+                return False
+            record = self._records.current if self._records else None
+            if cancelled(failed) and record is not None and record.reattached:
+                return False  # by an earlier try's worker, perhaps
         return super()._is_final(failed)
 
     def _execution_timed_out(self, records: Records) -> Outcome:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.exceptions import (
+    OperationCancelled,
     OperationFailed,
     OperationsCallError,
     OperationsCallErrorFinal,
+    OperationsError,
     OperationTimeout,
 )
 from airflow_provider_operations.hooks import OperationsHook
@@ -339,6 +341,67 @@ def test_cleared_and_not_cancellable(
     old = min(op["metadata"]["createTime"] for op in operations(emulator))
     assert new > old
     assert 290 <= moved.now - began < 360
+
+
+def test_cleared_while_resuming(emulator: Emulator, driver: Driver) -> None:
+    """Airflow resumes a task that was cleared while it resumed with the old event: that starts afresh."""
+    task = Task(driver, json={"operation": {"duration": 30, "response": {"a": 1}}})
+    task.attempt()
+    old = {"version": 1, "outcome": "not even looked at"}
+    ti = TaskInstance("run", try_number=1, max_tries=4)
+    context: Any = {"ti": ti, "task_state_store": task.store}
+
+    assert task.operator().execute_complete(context, old, "operations/x", 0.0) == {"a": 1}
+    assert kinds(emulator) == ["start", "start"]
+
+
+@WAYS
+def test_cancelled_by_a_worker_given_up(
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, *, deferrable: bool
+) -> None:
+    """A cancel after the takeover may be an earlier worker's, come too late: it is no final error."""
+    task = Task(driver, deferrable=deferrable)
+    die(task, dies("stored, not waiting"))
+
+    def old_worker() -> None:
+        moved.on_sleep = None
+        with OperationsHook() as hook:
+            hook.cancel_operation(task.record["name"])
+
+    moved.on_sleep = old_worker
+    second = task.retry()
+    third = task.attempt(try_number=3)
+
+    assert type(second.error) is OperationCancelled
+    assert third.state == "success"
+    assert len(operations(emulator)) == 2
+
+
+def test_killed_while_looking(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A kill that comes before a retry has looked at its operation cancels it all the same, once."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    operator = task.operator()
+    operator.on_kill()
+    context: Any = {"ti": TaskInstance("run", 2), "task_state_store": task.store}
+
+    with pytest.raises(OperationsError, match="the task was killed; it is over: cancelled"):
+        operator.execute(context)
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+def test_a_repetition_refused_proves_nothing(
+    emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock
+) -> None:
+    """That a repeated start is refused doesn't mean that the first was: the next try asks again."""
+    task = Task(driver, **KNOWN)
+    die(task, dies("sent, not answered"))
+    emulator.script_fault(kind="start", status=403, times=1)
+
+    assert task.retry().state == "failed"
+    assert task.record["state"] == "starting"
+    assert task.attempt(try_number=3).state == "success"
+    assert len(operations(emulator)) == 1
 
 
 def test_cleared_and_left_alone(emulator: Emulator, driver: Driver, dies: Any) -> None:
