@@ -236,13 +236,6 @@ def _users() -> Iterator[Round]:
         yield Round(
             (f"mark-failed: {mode}",), dag(mode, "sensor"), sensed, dict(HOUR), steps=[when(mode, "failed")]
         )
-    yield Round(
-        ("mark-failed: just deferred",),
-        dag("deferred"),
-        Expect(("failed",), touched=True),
-        dict(HOUR),
-        steps=[when("just deferred", "failed")],
-    )
     short = {"duration": 5}
     for action, state in marked.items():
         expect = Expect((state,), touched=True)
@@ -358,9 +351,18 @@ def out_of_reach() -> list[Round]:
     retrying = "marked while it waits for its retry"
     no_ids = "no request ids, and the answer to the start is lost"
     begins = "marked while a retry's worker has not got to the record yet"
+    unowned = "marked before a triggerer has taken the trigger"
     late = "killed, and the start is answered later than Airflow lets the worker live"
     two = Expect(starts=(2, 2), left=(0, 1), out_of_reach=no_ids)
-    rounds = []
+    rounds = [
+        Round(
+            ("mark-failed: just deferred",),
+            dag("deferred"),
+            Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned),
+            dict(HOUR),
+            steps=[when("just deferred", "failed")],
+        )
+    ]
     for mode in ("deferred", "running"):
         rounds += [
             Round(
