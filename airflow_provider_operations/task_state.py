@@ -8,11 +8,19 @@ over (https://github.com/apache/airflow/issues/73454). Only the task's state and
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
-ANSWER_TIMEOUT_S = 10.0
+ANSWER_LIMIT_S = 300.0
+"""How long Airflow may take to answer: it answers all triggers of a triggerer one after the other."""
+
+PAUSE_AFTER_ERROR_S = 5.0
+
+_asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
+"""The calls block and are answered one by one anyway; the loop's own threads are left to others."""
 
 __all__ = ["was_acted_upon"]
 
@@ -25,11 +33,19 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     merely runs elsewhere now. A cleared task may be deferred again already, but for another operation. A task
     that doesn't exist any more was acted upon.
 
-    :raises Exception: whatever kept Airflow from answering; then it is unknown.
+    :raises Exception: whatever kept Airflow from answering, for so long; then it is unknown.
     """
-    # Both calls go to the supervisor and block, so they get a thread.
-    answer = asyncio.to_thread(_was_acted_upon, task_instance, operation_name)
-    return await asyncio.wait_for(answer, ANSWER_TIMEOUT_S)
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    while True:
+        answer = asyncio.get_running_loop().run_in_executor(
+            _asking, _was_acted_upon, task_instance, operation_name
+        )
+        try:
+            return await asyncio.wait_for(answer, max(deadline - time.monotonic(), 1.0))
+        except Exception:
+            if time.monotonic() + PAUSE_AFTER_ERROR_S > deadline:
+                raise
+            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
 
 
 def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:

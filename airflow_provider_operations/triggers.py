@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["OperationTrigger"]
 
 KILL_LIMIT_S = 20.0
-"""All that ``on_kill`` may take; Airflow's own limit is 30 s."""
+"""How long ``on_kill`` waits for its work, which goes on without it; Airflow's own limit is 30 s."""
 
 SETTLE_LIMIT_S = 10.0
 """How long the end of a cancelled operation is awaited, to log how it ended."""
@@ -161,7 +161,8 @@ class OperationTrigger(BaseTrigger):
         """
         Cancel the operation if a user acted on the task; never raises.
 
-        Airflow repeats the cancellation of this coroutine every second, so the work has a task of its own.
+        Airflow repeats the cancellation of this coroutine every second and gives up on it after 30 s, so the
+        work has a task of its own; it ends after ``ANSWER_LIMIT_S`` and the cancel's own limits at the latest.
         """
         if not self.cancel_on_kill:
             return
@@ -175,8 +176,10 @@ class OperationTrigger(BaseTrigger):
             except asyncio.CancelledError:
                 continue
         if not work.done():
-            self.log.error("%s: cancelling took longer than %g s", self.operation_name, KILL_LIMIT_S)
-            work.cancel()
+            self.log.warning(
+                "%s: Airflow is slow to tell what became of the task; to be cancelled once it does",
+                self.operation_name,
+            )
 
     async def _cancel_if_acted_upon(self) -> None:
         name = self.operation_name
