@@ -6,11 +6,16 @@ The same holds while the task is deferred and while it holds a worker; ``cancel_
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_operations.operators import RunOperationOperator
 
-with DAG(dag_id="operations_kill", schedule=None, catchup=False, tags=["operations"]):
+# A retry takes a running operation over instead of starting another.
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
+
+with DAG(dag_id="operations_kill", schedule=None, catchup=False, tags=["operations"], default_args=RETRIES):
     RunOperationOperator(
         task_id="long_running",
         path="projects/demo/exports",

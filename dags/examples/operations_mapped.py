@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_operations.operators import RunOperationOperator
 
-with DAG(dag_id="operations_mapped", schedule=None, catchup=False, tags=["operations"]):
+# A retry takes a running operation over instead of starting another.
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
+
+with DAG(dag_id="operations_mapped", schedule=None, catchup=False, tags=["operations"], default_args=RETRIES):
 
     @task
     def requests() -> list[dict[str, Any]]:

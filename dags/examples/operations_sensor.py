@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
@@ -9,7 +10,10 @@ from airflow.providers.common.compat.sdk import DAG, task
 from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 
-with DAG(dag_id="operations_sensor", schedule=None, catchup=False, tags=["operations"]):
+# A retry takes a running operation over instead of starting another.
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
+
+with DAG(dag_id="operations_sensor", schedule=None, catchup=False, tags=["operations"], default_args=RETRIES):
     start = RunOperationOperator(
         task_id="start",
         path="projects/demo/locations/europe-west1/backups",
