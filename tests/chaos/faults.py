@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Steps = Callable[[World, Round], Iterator[Callable[[], bool]]]
     SharedSteps = Callable[[World, list[Round]], Iterator[Callable[[], bool]]]
 
-__all__ = ["Shared", "mixed", "out_of_reach", "shared", "singles"]
+__all__ = ["Shared", "any_shared", "mixed", "out_of_reach", "shared", "singles"]
 
 HOUR = {"duration": 3600, "cancelDelay": 1}
 """Goes on until somebody cancels it: an orphan shows."""
@@ -574,15 +574,19 @@ MIXED_OUTAGES: list[tuple[str, dict[str, Any]]] = [
 # --- mixes -------------------------------------------------------------------------------------------------
 
 
-def mixed(random: Random, outage_s: float, count: int) -> tuple[Shared, list[Round]]:
+def any_shared(random: Random) -> Shared:
+    """Return a random fault of a shared part."""
+    return _of((random.choice(list(KINDS)),), 60)
+
+
+def mixed(random: Random, outage_s: float, count: int, fault: Shared) -> list[Round]:
     """
-    Return a fault of a shared part, and rounds with random faults of their own to go with it.
+    Return rounds with random faults of their own, to go with a fault of a shared part.
 
     Each round has one base (undisturbed, a user's act, a deadline), and up to two disturbances that must not
     change how it ends.
     """
-    fault = _of((random.choice(list(KINDS)),), 60)
-    return fault, [_mix(random, outage_s, fault.name) for _ in range(count)]
+    return [_mix(random, outage_s, fault.name) for _ in range(count)]
 
 
 def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:

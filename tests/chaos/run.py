@@ -42,6 +42,7 @@ LEFT_S = 25.0
 """How long an operation that may be left running is watched, in case it is cancelled all the same."""
 
 MIX_SIZE = 30
+SHORT_MIX_SIZE = 12
 
 MAX_AT_ONCE = 28
 """More tasks at once, and on two cores Airflow itself begins to time out."""
@@ -264,12 +265,13 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
         suite.batch("single faults", alone)
     for fault in faults.shared(short=arguments.short):
         if wanted in fault.name:
-            suite.batch(fault.name, fault.rounds(), fault)
-    if wanted:
-        return
-    total = len(suite.rounds) + 12 if arguments.short else arguments.rounds
-    while (left := total - len(suite.rounds)) > 0:
-        fault, rounds = faults.mixed(chance, outage_s, min(left, MIX_SIZE))
+            rounds = fault.rounds()
+            if arguments.short and "scheduler" in fault.name and not wanted:
+                rounds += faults.mixed(chance, outage_s, SHORT_MIX_SIZE, fault)
+            suite.batch(fault.name, rounds, fault)
+    while not arguments.short and not wanted and (left := arguments.rounds - len(suite.rounds)) > 0:
+        fault = faults.any_shared(chance)
+        rounds = faults.mixed(chance, outage_s, min(left, MIX_SIZE), fault)
         suite.batch(f"random mix with {fault.name}", rounds, fault)
 
 
