@@ -20,7 +20,7 @@ from airflow_provider_operations.task_state import was_acted_upon
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
 
@@ -91,9 +91,13 @@ class OperationTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.poll_with = poll_with
         self.end_from_trigger = end_from_trigger
+        self.before_deferring: Callable[[], None] | None = None
+        """Called when Airflow stores the trigger: a worker's last moment to refuse to defer, by raising."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return path and arguments; only those that differ, as an older triggerer may not know the others."""
+        if self.before_deferring is not None:
+            self.before_deferring()
         arguments = {"operation_name": self.operation_name}
         for name, default in _DEFAULTS.items():
             if (value := getattr(self, name)) != default:

@@ -12,6 +12,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -140,13 +141,7 @@ class WaitsForOperation:
         )
 
     def _defer_for(self, watch: Watch) -> None:
-        """
-        Hand the watch over to a trigger; doesn't return.
-
-        :raises OperationsError: this worker was told to end and has cancelled the operation; to be retried.
-        """
-        if self._killed and self.cancel_on_kill:
-            raise OperationsError(f"operation {watch.name} was cancelled, as its worker was told to end")
+        """Hand the watch over to a trigger; doesn't return."""
         assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout
         trigger = OperationTrigger(
             watch.name,
@@ -157,6 +152,7 @@ class WaitsForOperation:
             outage_tolerance_s=watch.outage.tolerance_s,
             cancel_on_kill=self.cancel_on_kill,
         )
+        trigger.before_deferring = partial(self._refuse_if_killed, watch.name)
         left = max(watch.deadline_epoch_s - clock.now(), 0.0)
         self.defer(  # type: ignore[attr-defined]  # BaseOperator's
             trigger=trigger,
@@ -164,6 +160,15 @@ class WaitsForOperation:
             kwargs={"operation_name": watch.name, "started_epoch_s": watch.started_epoch_s},
             timeout=timedelta(seconds=left + BACKSTOP_S),
         )
+
+    def _refuse_if_killed(self, name: str) -> None:
+        """
+        Keep a worker that was told to end, and has cancelled the operation, from waiting for it.
+
+        :raises OperationsError: to be retried.
+        """
+        if self._killed and self.cancel_on_kill:
+            raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
 
     # --- the end -------------------------------------------------------------------------------------------
 

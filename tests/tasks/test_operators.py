@@ -510,17 +510,14 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
 
 
 def test_told_to_end_before_deferring(emulator: Emulator) -> None:
-    """A worker that has cancelled on SIGTERM doesn't defer for what it has cancelled; Airflow may retry."""
+    """A worker that has cancelled on SIGTERM refuses, until Airflow has stored the trigger, to defer."""
     task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 300}, deferrable=True)
     where = context(task)
-    push = where["ti"].xcom_push
-
-    def killed(key: str, value: Any) -> None:
-        push(key, value)
-        task.on_kill()
-
-    where["ti"].xcom_push = killed
-    with pytest.raises(OperationsError, match="as its worker was told to end") as error:
+    with pytest.raises(TaskDeferred) as deferred:
         task.execute(where)
+    task.on_kill()
+
+    with pytest.raises(OperationsError, match="as its worker was told to end") as error:
+        deferred.value.trigger.serialize()
     assert not isinstance(error.value, AirflowFailException)
     assert kinds(emulator) == ["start", "cancel"]
