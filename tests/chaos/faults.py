@@ -617,6 +617,7 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
                 one.server += list(SLOW_START)
         elif base == "wait":
             name, fault = random.choice(MIXED_OUTAGES)
+            one.script = {"duration": 80}  # it must last until a lost worker is replaced
             one.kinds = (*one.kinds, f"server {name}")
             one.steps.append(outage(outage_s, **fault))
     return one
