@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Shared", "any_shared", "mixed", "out_of_reach", "shared", "singles"]
 
-HOUR = {"duration": 3600, "cancelDelay": 1}
+DAY = {"duration": 24 * 3600, "cancelDelay": 1}
 """Goes on until somebody cancels it: an orphan shows."""
 
 LATER = {"duration": 50, "cancelDelay": 1}
@@ -193,9 +193,7 @@ def _users() -> Iterator[Round]:
     for mode in ("deferred", "running"):
         for action, state in marked.items():
             expect = Expect((state,), touched=True)
-            yield Round(
-                (f"mark-{action}: {mode}",), dag(mode), expect, dict(HOUR), steps=[when(mode, action)]
-            )
+            yield Round((f"mark-{action}: {mode}",), dag(mode), expect, dict(DAY), steps=[when(mode, action)])
         cleared = Expect(starts=(2, 2), touched=True)
         yield Round((f"clear: {mode}",), dag(mode), cleared, dict(LATER), steps=[when(mode, "clear")])
         yield Round(
@@ -218,23 +216,23 @@ def _users() -> Iterator[Round]:
             steps=[when("up_for_retry", "clear")],
         )
         gone = Expect(("gone",), touched=True)
-        yield Round((f"run deleted: {mode}",), dag(mode), gone, dict(HOUR), steps=[when(mode, "delete")])
+        yield Round((f"run deleted: {mode}",), dag(mode), gone, dict(DAY), steps=[when(mode, "delete")])
         twice = Expect(("failed",), touched=True)
         yield Round(
-            (f"killed twice: {mode}",), dag(mode), twice, dict(HOUR), steps=[when(mode, "failed twice")]
+            (f"killed twice: {mode}",), dag(mode), twice, dict(DAY), steps=[when(mode, "failed twice")]
         )
         for action, state in marked.items():
             yield Round(
                 (f"mark-{action}: start unanswered",),
                 dag(mode),
                 Expect((state,), touched=True),
-                dict(HOUR),
+                dict(DAY),
                 server=[{"kind": "start", "delay": 4, "times": 1}],
                 steps=[when("unanswered", action)],
             )
         sensed = Expect(("failed",), touched=True)
         yield Round(
-            (f"mark-failed: {mode}",), dag(mode, "sensor"), sensed, dict(HOUR), steps=[when(mode, "failed")]
+            (f"mark-failed: {mode}",), dag(mode, "sensor"), sensed, dict(DAY), steps=[when(mode, "failed")]
         )
     short = {"duration": 5}
     for action, state in marked.items():
@@ -271,11 +269,11 @@ def _limits() -> Iterator[Round]:
             expect = Expect(
                 ("failed",), starts=(4, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
             )
-            yield Round((limit,), dag(mode, limit=limit), expect, dict(HOUR))
+            yield Round((limit,), dag(mode, limit=limit), expect, dict(DAY))
             sensed = replace(expect, starts=(1, 1), error=("OperationSensorTimeout",), within_s=None)
-            yield Round((limit,), dag(mode, "sensor", limit), sensed, dict(HOUR))
+            yield Round((limit,), dag(mode, "sensor", limit), sensed, dict(DAY))
         expect = Expect(("skipped", "failed"), touched=True)
-        yield Round(("dagrun_timeout",), dag(mode, limit="dagrun_timeout"), expect, dict(HOUR), first=True)
+        yield Round(("dagrun_timeout",), dag(mode, limit="dagrun_timeout"), expect, dict(DAY), first=True)
         # The deadline counts from the start of the operation, not from the reattaching.
         killed = Expect(
             ("failed",), starts=(3, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
@@ -284,7 +282,7 @@ def _limits() -> Iterator[Round]:
             ("timeout", "worker killed: stored"),
             dag(mode, limit="timeout"),
             killed,
-            dict(HOUR),
+            dict(DAY),
             die={"stored": "task"},
         )
 
@@ -324,7 +322,7 @@ def _cancels() -> Iterator[Round]:
     """A server that doesn't cancel as asked: what it leaves running isn't held against the provider."""
     answers: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         "ignored": ({"onCancel": "ignore"}, []),
-        "takes minutes": ({"cancelDelay": 600}, []),
+        "takes hours": ({"cancelDelay": 24 * 3600}, []),
         "UNIMPLEMENTED": ({"onCancel": "unimplemented"}, []),
         **{str(status): ({}, [{"kind": "cancel", "status": status}]) for status in (400, 404, 409)},
         "500 HTML": ({}, [{"kind": "cancel", "status": 500, "body": "<html>oops</html>"}]),
@@ -336,7 +334,7 @@ def _cancels() -> Iterator[Round]:
                 (f"cancel: {name}",),
                 dag(mode),
                 expect,
-                {**HOUR, **script},
+                {**DAY, **script},
                 server=[dict(fault) for fault in server],
                 steps=[when(mode, "failed")],
             )
@@ -359,7 +357,7 @@ def out_of_reach() -> list[Round]:
             ("mark-failed: just deferred",),
             dag("deferred"),
             Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned),
-            dict(HOUR),
+            dict(DAY),
             steps=[when("just deferred", "failed")],
         )
     ]
@@ -369,14 +367,14 @@ def out_of_reach() -> list[Round]:
                 ("worker killed: stored",),
                 dag(mode, limit="noretry"),
                 Expect(("failed",), left=(1, 1), out_of_reach=no_retry),
-                dict(HOUR),
+                dict(DAY),
                 die={"stored": "task"},
             ),
             Round(
                 ("worker killed: stored", "mark-failed: up_for_retry"),
                 dag(mode, limit="slowretry"),
                 Expect(("failed",), left=(1, 1), touched=True, out_of_reach=retrying),
-                dict(HOUR),
+                dict(DAY),
                 die={"stored": "task"},
                 steps=[when("up_for_retry", "failed")],
             ),
@@ -384,7 +382,7 @@ def out_of_reach() -> list[Round]:
                 ("worker killed: stored", "mark-failed: retry begins"),
                 dag(mode),
                 Expect(("failed",), left=(1, 1), touched=True, out_of_reach=begins),
-                dict(HOUR),
+                dict(DAY),
                 die={"stored": "task"},
                 linger={"retrying": 10},
                 steps=[when("retrying", "failed")],
@@ -393,7 +391,7 @@ def out_of_reach() -> list[Round]:
                 ("mark-failed: start answered too late",),
                 dag(mode),
                 Expect(("failed",), left=(1, 1), touched=True, out_of_reach=late),
-                dict(HOUR),
+                dict(DAY),
                 server=[{"kind": "start", "delay": 20, "times": 1}],
                 steps=[when("unanswered", "failed")],
             ),
@@ -531,14 +529,14 @@ def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
         expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
         step = when("its triggerer is dead", "failed")
         rounds.append(
-            Round(("mark-failed: its triggerer is dead",), dag("deferred"), expect, dict(HOUR), steps=[step])
+            Round(("mark-failed: its triggerer is dead",), dag("deferred"), expect, dict(DAY), steps=[step])
         )
     if "both triggerers killed" in names:
         # The first one that comes back runs the trigger once more, and so hears that it is cancelled.
         expect = Expect(("failed",), touched=True)
         step = when("no triggerer lives", "failed")
         rounds.append(
-            Round(("mark-failed: no triggerer lives",), dag("deferred"), expect, dict(HOUR), steps=[step])
+            Round(("mark-failed: no triggerer lives",), dag("deferred"), expect, dict(DAY), steps=[step])
         )
     return rounds
 
@@ -599,14 +597,14 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
     one = Round((), dag(mode), Expect(), {"duration": random.randint(5, 45)})
     if base == "mark":
         action = random.choice(("failed", "success"))
-        one = Round((f"mark-{action}",), dag(mode), Expect((action,), touched=True), dict(HOUR))
+        one = Round((f"mark-{action}",), dag(mode), Expect((action,), touched=True), dict(DAY))
         one.steps.append(when(mode, action))
     elif base == "clear":
         one = Round(("clear",), dag(mode), Expect(starts=(2, 2), touched=True), dict(LATER))
         one.steps.append(when(mode, "clear"))
     elif base == "timeout":
         expect = Expect(("failed",), starts=(2, 4), error=("OperationTimeout",), touched=True)
-        one = Round(("timeout",), dag(mode, limit="timeout"), expect, dict(HOUR))
+        one = Round(("timeout",), dag(mode, limit="timeout"), expect, dict(DAY))
     phases = ["before_request", "unanswered", "answered", "stored"]
     for _ in range(random.randint(0 if one.kinds else 1, 2)):
         if random.random() < 0.6 and phases:
