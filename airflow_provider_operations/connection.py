@@ -283,13 +283,23 @@ def _verify(value: Any, where: str) -> bool | str:
 
 def _proxies(value: Any, where: str) -> dict[str, str]:
     if isinstance(value, str) and "://" in value and not value.lstrip().startswith("{"):
-        return {"http": value.strip(), "https": value.strip()}
+        value = {"http": value.strip(), "https": value.strip()}
     proxies = _object(value)
-    if proxies is None or not all(isinstance(item, str) for item in proxies.values()):
+    if proxies is None or not all(isinstance(item, str) and _is_url(item) for item in proxies.values()):
+        # Without the value, which may hold a password.
         raise InvalidConnection(
-            f"{where}: 'proxies' is a proxy URL, or a JSON object of scheme and proxy URL"
+            f"{where}: 'proxies' is a proxy URL, or a JSON object of scheme and proxy URL; a password in it is "
+            "percent-encoded"
         )
     return proxies
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and parts.port != 0 and not (parts.query or parts.fragment)
+    except ValueError:
+        return False
 
 
 def _object(value: Any) -> dict[str, Any] | None:

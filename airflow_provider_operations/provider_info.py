@@ -67,6 +67,9 @@ _CONN_FIELDS = {
     ),
     "cancel_suffix": _field("Cancel suffix", "Appended to the name to cancel: :cancel (default) or /cancel."),
     "cancel_method": _field("Cancel method", "HTTP method of the cancel call. Default POST."),
+    "error_format": _field(
+        "Error format", "1 or 2: ask for Google's error bodies of this format. Not asked."
+    ),
     "headers": _field(
         "Headers", 'JSON object of headers sent with every request: {"X-Goog-User-Project": "my-project"}.'
     ),

@@ -7,7 +7,6 @@ witness that tells a clear from a crash: a clear changes the task's, a crash or 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,6 @@ __all__ = ["RECORD_KEY", "Record", "Records", "State"]
 
 RECORD_KEY = "airflow_provider_operations"
 RECORD_VERSION = 1
-
-MAX_RESULT_CHARS = 16 * 1024
-"""A larger result isn't kept in the record; the server is asked for it again."""
 
 
 class State(str, Enum):
@@ -49,7 +45,6 @@ class Record:
     :param started_epoch_s: when the intent began; its deadline counts from here.
     :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
         Airflow, may still come to cancel it.
-    :param result: what was delivered, where it is small.
     """
 
     state: State
@@ -61,8 +56,6 @@ class Record:
     deadline_epoch_s: float
     name: str = ""
     reattached: bool = False
-    result: Any = None
-    has_result: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
@@ -124,13 +117,12 @@ class Records:
         if self._store is not None:
             self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
 
-    def close(self, state: State, result: Any = None) -> None:
+    def close(self, state: State) -> None:
         """Note that result or failure is handed over; without it the next try finds out by asking the server."""
-        keeps = state is State.DELIVERED and len(json.dumps(result)) <= MAX_RESULT_CHARS
         try:
             record = self.current or self.read()
             if record is not None:
-                self.write(replace(record, state=state, result=result if keeps else None, has_result=keeps))
+                self.write(replace(record, state=state))
         except Exception:  # noqa: BLE001  whatever the store raises: the result counts more than the note
             self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
 

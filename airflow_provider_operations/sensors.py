@@ -118,7 +118,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         with self._softened():
             first = self._rescheduled_since(context)
             started_epoch_s = clock.now() if first is None else first
-            outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context))
+            outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             self._hold(self.operation_name)
             try:
@@ -219,10 +219,11 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             raise AirflowSkipException(f"Skipping, as {argument} is set: {error}") from error
 
 
-def _outage_began(context: Context) -> float | None:
-    """Return since when earlier polls of a rescheduled sensor got no answer, as epoch seconds."""
+def _outage_began(context: Context, wait_began: float) -> float | None:
+    """Return since when earlier polls of this rescheduled wait got no answer, as epoch seconds."""
     store: Any = context.get("task_state_store")
-    return store.get(_OUTAGE_KEY) if store is not None else None
+    began = store.get(_OUTAGE_KEY) if store is not None else None
+    return began if began is not None and began >= wait_began else None
 
 
 def _remember(context: Context, outage: Outage) -> None:

@@ -8,16 +8,14 @@ over (https://github.com/apache/airflow/issues/73454). Only the task's state and
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
-ANSWER_LIMIT_S = 300.0
-"""How long Airflow may take to answer: it answers all triggers of a triggerer one after the other."""
-
+ATTEMPTS = 60
 PAUSE_AFTER_ERROR_S = 5.0
+"""So errors of Airflow's are borne for five minutes."""
 
 _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
 """The calls block and are answered one by one anyway; the loop's own threads are left to others."""
@@ -33,19 +31,19 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     merely runs elsewhere now. A cleared task may be deferred again already, but for another operation. A task
     that doesn't exist any more was acted upon.
 
-    :raises Exception: whatever kept Airflow from answering, for so long; then it is unknown.
+    :raises Exception: what kept Airflow from answering, again and again; then it is unknown.
     """
-    deadline = time.monotonic() + ANSWER_LIMIT_S
-    while True:
-        answer = asyncio.get_running_loop().run_in_executor(
-            _asking, _was_acted_upon, task_instance, operation_name
-        )
+    loop = asyncio.get_running_loop()
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await asyncio.wait_for(answer, max(deadline - time.monotonic(), 1.0))
+            return await loop.run_in_executor(_asking, _was_acted_upon, task_instance, operation_name)
+        except ImportError:  # Airflow 2
+            raise
         except Exception:
-            if time.monotonic() + PAUSE_AFTER_ERROR_S > deadline:
+            if attempt == ATTEMPTS:
                 raise
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
+    raise AssertionError("unreachable")
 
 
 def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:

@@ -166,7 +166,7 @@ class OperationTrigger(BaseTrigger):
         Cancel the operation if a user acted on the task; never raises.
 
         Airflow repeats the cancellation of this coroutine every second and gives up on it after 30 s, so the
-        work has a task of its own; it ends after ``ANSWER_LIMIT_S`` and the cancel's own limits at the latest.
+        work has a task of its own.
         """
         if not self.cancel_on_kill:
             return

@@ -80,7 +80,6 @@ class WaitsForOperation:
     cancel_on_kill: bool
     cancel_on_timeout: bool
     execution_timeout: timedelta | None
-    do_xcom_push: bool
     log: Any
 
     timeout_class: type[OperationTimeout] = OperationTimeout
@@ -230,10 +229,15 @@ class WaitsForOperation:
     def _push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
 
-    def _trigger_timed_out(self, context: Context) -> Outcome:
-        """Take over from a trigger that missed its own deadline (Airflow's timeout stands behind it)."""
+    def _own_name(self, context: Context) -> str:
+        """Return the operation that this task said to be its own before it deferred."""
         ti = context["ti"]
         name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
+        return str(name or "")
+
+    def _trigger_timed_out(self, context: Context) -> Outcome:
+        """Take over from a trigger that missed its own deadline (Airflow's timeout stands behind it)."""
+        name = self._own_name(context)
         if not name:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
         seen = self.hook.poll(name)
@@ -304,20 +308,23 @@ class CancelEnd(NamedTuple):
 
     over: bool
     note: str
+    failure: CallFailure | None = None
 
 
 def cancel(hook: OperationsHook, name: str, budget_s: float) -> CancelEnd:
     """Cancel, wait within the budget until it is over, and say what became of it."""
     deadline = clock.now() + budget_s
-    failure = hook.try_cancel(name, Retries(delay_s=0.5, for_s=budget_s / 3))
-    if failure is not None:
-        problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
-        return CancelEnd(failure.http_status == 404, f"it may still run: {problem}")
+    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=budget_s / 3))
+    if failure is not None and failure.http_status == 404:
+        return CancelEnd(over=True, note="the server doesn't know it")
     pause_s = 0.5
     while True:
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             return CancelEnd(over=True, note=f"it is over: {ending(seen)}")
+        if failure is not None:
+            problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
+            return CancelEnd(over=False, note=f"it may still run: {problem}", failure=failure)
         if clock.now() + pause_s > deadline:
             return CancelEnd(over=False, note="asked to cancel, it is not over yet")
         clock.sleep(pause_s)

@@ -11,7 +11,7 @@ import yarl
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.operation import Operation
     from airflow_provider_operations.retries import Retries
+
+LARGE_BODY_BYTES = 128 * 1024
 
 T = TypeVar("T")
 
@@ -182,7 +184,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         """Ask once for the operation."""
         settings = await self.settings()
         request = settings.service.get_operation(name)
-        return self._read_operation(request, settings, await self._exchange(request, settings))
+        answer = await self._exchange(request, settings)
+        return await _off_the_loop(self._read_operation, request, settings, answer)
 
     async def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
@@ -223,7 +226,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         settings = await self.settings()
 
         async def attempt() -> T | CallFailure:
-            return read(request, settings, await self._exchange(request, settings))
+            return await _off_the_loop(read, request, settings, await self._exchange(request, settings))
 
         retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request))
         return counted(await retrying(attempt), retrying.statistics)
@@ -277,7 +280,19 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return Answer(response.status, response.headers, bytes(body))
 
 
+async def _off_the_loop(
+    read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+    request: Request,
+    settings: Settings,
+    answer: Answer | CallFailure,
+) -> T | CallFailure:
+    """Read a large answer in a thread: parsing megabytes of JSON would hold up every other trigger."""
+    if isinstance(answer, Answer) and len(answer.body) > LARGE_BODY_BYTES:
+        return await asyncio.to_thread(read, request, settings, answer)
+    return read(request, settings, answer)
+
+
 def _proxy(settings: Settings, base_url: str) -> str | None:
     """Return the connection's proxy, else the environment's, by the same rules as requests."""
-    scheme = base_url.partition(":")[0]
-    return settings.proxies.get(scheme) or get_environ_proxies(base_url).get(scheme)
+    proxy: str | None = select_proxy(base_url, {**get_environ_proxies(base_url), **settings.proxies})
+    return proxy

@@ -22,6 +22,7 @@ from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.wire import (
     Answer,
     CallFailure,
+    InvalidName,
     Request,
     read_json,
     read_operation,
@@ -104,6 +105,12 @@ class OperationsCalls:
         if isinstance(started, Operation) and not started.name and not started.done:
             problem = "the answer is an operation without a name that isn't done; it can't be asked for"
             return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+        if isinstance(started, Operation) and started.name:
+            try:
+                settings.service.get_operation(started.name)
+            except InvalidName as error:
+                problem = f"the answer's operation can't be asked for: {error}"
+                return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         return started
 
     @staticmethod

@@ -315,7 +315,9 @@ class OperationsHook(OperationsCalls, HttpHook):
             problem = "InvalidHeader: a header's value is not what HTTP can carry"
             return CallFailure.no_answer(request, base_url, problem, sent=False, may_pass=False)
         except requests.exceptions.SSLError as error:
-            return no_answer(error, sent=False, may_pass="CERTIFICATE_VERIFY_FAILED" not in str(error))
+            # Only a refused certificate is surely before the request; a broken TLS stream may be after it.
+            distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            return no_answer(error, sent=not distrusted, may_pass=not distrusted)
         except requests.exceptions.ConnectTimeout as error:
             return no_answer(error, sent=False)
         except requests.exceptions.ConnectionError as error:

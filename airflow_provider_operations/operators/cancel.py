@@ -8,6 +8,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import error_of_call
+from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, ending
 from airflow_provider_operations.waiting import WaitsForOperation, as_seconds
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_operations.wire import CallFailure
 
 __all__ = ["CancelOperationOperator"]
 
@@ -86,7 +89,8 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
         started_epoch_s = clock.now()
         name = self.operation_name
-        if (failure := self.hook.try_cancel(name)) is not None:
+        failure = self.hook.try_cancel(name)
+        if failure is not None and not self._is_over(failure):
             raise error_of_call(failure, name, final=self._is_final(failure))
         self.log.info("%s: asked to cancel", name)
         if not self.wait_for_completion:
@@ -99,6 +103,13 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
                 self._defer_for(watch)
             outcome = self.hook.watch(watch)
         return self._deliver(context, outcome)
+
+    def _is_over(self, failure: CallFailure) -> bool:
+        """Tell whether the server refused the cancel because there is nothing left to cancel."""
+        if failure.may_pass:
+            return False
+        seen = self.hook.poll(self.operation_name)
+        return isinstance(seen, Operation) and seen.done
 
     def execute_complete(
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0

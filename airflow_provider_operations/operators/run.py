@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
@@ -31,7 +32,7 @@ from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -100,6 +101,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     ui_color = "#dbeafe"
 
     _records: Records | None = None
+    _settled: bool = False
+    """Whether the operation is over, or was dealt with when its time was up."""
 
     def __init__(
         self,
@@ -172,11 +175,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 "this Airflow keeps no task state: if the worker is lost while the operation starts or is waited "
                 "for without a trigger, the next try starts another"
             )
-        try:
-            return self._run(context, records)
-        except AirflowTaskTimeout:
-            outcome = self._execution_timed_out(records)
-        return self._deliver(context, outcome)
+        with self._looked_after(records):
+            try:
+                return self._run(context, records)
+            except AirflowTaskTimeout:
+                outcome = self._execution_timed_out(records)
+            return self._deliver(context, outcome)
 
     def _run(self, context: Context, records: Records) -> Any:
         earlier = self._earlier(records) if self.durable else None
@@ -218,7 +222,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         if record is not None and record.max_tries != records.max_tries:
             self.log.info("cleared while it was resumed; the trigger's event is of before")
             return self.execute(context)
-        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+        with self._looked_after(records, operation_name):
+            return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger has crashed and no retry will look after the operation, cancel it."""
@@ -226,10 +231,9 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
             records = self._records_of(context)
-            record = records.read()
-            if record is not None and record.name and records.last_try:
-                self._give_up(record.name)
-            raise
+            records.read()
+            with self._looked_after(records, self._own_name(context)):
+                raise
 
     # --- earlier tries ---------------------------------------------------------------------------------------
 
@@ -245,20 +249,20 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         An operation of before a clear is ended first.
         """
         record = records.read()
-        if record is None or record.state in {State.REJECTED, State.FAILED}:
+        if record is None or record.state is State.REJECTED:
             return None
         cleared = record.max_tries != records.max_tries
         if record.state is State.STARTING:
-            asked = self._ask_for_the_answer(record, records)
+            asked = self._ask_for_the_answer(record, records, cleared=cleared)
             if asked is None:
                 return None
             record = asked
-        nameless = record.state is State.STARTED and not record.name
-        if cleared:
-            if record.state is State.STARTED and not nameless:
-                self._end_predecessor(record.name)
+        if cleared or record.state is State.FAILED:
+            if record.state is not State.DELIVERED and record.name:
+                # After a failure too: an operation whose time was up may have outlived its cancel.
+                self._end_predecessor(record.name, cleared=cleared)
             return None
-        if nameless:
+        if not record.name:
             self.log.warning(
                 "try %d started an operation without a name, which was over at once, and its result is lost; "
                 "starting afresh",
@@ -267,7 +271,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             return None
         return record
 
-    def _ask_for_the_answer(self, record: Record, records: Records) -> Record | None:
+    def _ask_for_the_answer(self, record: Record, records: Records, *, cleared: bool) -> Record | None:
         """Repeat a start whose answer an earlier try has lost, where the service recognises it."""
         call = self._call()
         age_s = clock.now() - record.started_epoch_s
@@ -285,7 +289,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         problem = (
             f"try {record.try_number} sent a start whose answer is lost, and it can't be repeated: {why}"
         )
-        if self.on_uncertain_start == "fail":
+        if self.on_uncertain_start == "fail" and not cleared:
+            problem += "; see whether an operation of it is running, then clear the task to start another"
             status = Status(Code.UNKNOWN, problem)
             failure = CallFailure(call.method, call.path, None, status, problem)
             raise error_of_call(failure, final=self._is_final(failure))
@@ -321,27 +326,31 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.log.info("%s, started by try %d, was delivered already", record.name, record.try_number)
         if not self.wait_for_completion:
             return record.name
-        if record.has_result:
-            return record.result
         seen = self._look_again(record)
         assert seen is not None  # noqa: S101  it was a success
         watch = self._watch_for(record.name, record.started_epoch_s, None)
         outcome = watch.judge(seen, clock.now())
         return self._deliver(context, outcome if isinstance(outcome, Outcome) else self.hook.watch(watch))
 
-    def _end_predecessor(self, name: str) -> None:
-        """Cancel the operation of before a clear and wait, bounded, until it is over."""
+    def _end_predecessor(self, name: str, *, cleared: bool) -> None:
+        """
+        Cancel the operation of before a clear or a failure and wait, bounded, until it is over.
+
+        :raises OperationsCallError: the server can't be reached to cancel it; the next try sees to it.
+        """
         self._hold(name)
+        why = "cleared" if cleared else "failed before"
         seen = self.hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
-            self.log.info("cleared: %s is over (%s); starting afresh", name, ending(seen))
-            return
-        if not self.cancel_on_kill:
-            self.log.warning("cleared: %s goes on running, as cancel_on_kill is off; starting afresh", name)
-            return
-        self.log.info("cleared: cancelling %s before starting afresh", name)
-        end = cancel(self.hook, name, PREDECESSOR_LIMIT_S)
-        (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
+            self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))
+        elif not (self.cancel_on_kill if cleared else self.cancel_on_timeout):
+            self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
+        else:
+            self.log.info("%s: cancelling %s before starting afresh", why, name)
+            end = cancel(self.hook, name, PREDECESSOR_LIMIT_S)
+            if end.failure is not None and end.failure.may_pass:
+                raise error_of_call(end.failure, name, final=False)
+            (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
         self._operation = None
 
     # --- the start -------------------------------------------------------------------------------------------
@@ -403,7 +412,9 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         try:
             operation = answer.result()
         except OperationsCallError as error:
-            if error.failure.had_no_effect and not again:
+            # Of several attempts, only the last is known.
+            known = not again and (error.failure.attempts == 1 or not call.recognised)
+            if error.failure.had_no_effect and known:
                 records.write(replace(record, state=State.REJECTED))
             raise error_of_call(error.failure, final=self._is_final(error.failure)) from None
         except (ValueError, _KilledBeforeStartError):  # nothing was sent
@@ -415,6 +426,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             records.write(replace(record, state=State.STARTED, name=operation.name))
         except Exception:
             # Nobody would find it again.
+            self._settled = True
             if operation.name and not operation.done:
                 self.log.warning("%s: %s", operation.name, self._cancel_late(operation.name))
             raise
@@ -424,21 +436,29 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         records = self._records_of(context)
+        self._settled = outcome.kind is not Kind.UNREACHABLE
         try:
             result = super()._deliver(context, outcome)
-        except OperationsError as error:
-            if outcome.kind is not Kind.UNREACHABLE:
+        except OperationsError:
+            if self._settled:
                 records.close(State.FAILED)
-            elif isinstance(error, AirflowFailException) or records.last_try:
-                # No retry will look after it.
-                self._give_up(outcome.name)
             raise
-        records.close(State.DELIVERED, result)
+        records.close(State.DELIVERED)
         return result
 
-    def _give_up(self, name: str) -> None:
-        if self.cancel_on_timeout:
-            self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+    @contextmanager
+    def _looked_after(self, records: Records, name: str = "") -> Iterator[None]:
+        """Cancel the operation where an error leaves it running and no later try will look after it."""
+        try:
+            yield
+        except Exception as error:
+            record = records.current
+            if record is not None and record.state is State.STARTED:
+                name = record.name
+            retried = records.kept and not records.last_try and not isinstance(error, AirflowFailException)
+            if name and self.cancel_on_timeout and not (self._settled or self._cancelled or retried):
+                self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+            raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:
         if getattr(self, "retry_policy", None) is not None:

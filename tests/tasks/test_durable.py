@@ -404,6 +404,96 @@ def test_a_repetition_refused_proves_nothing(
     assert len(operations(emulator)) == 1
 
 
+def test_an_attempt_refused_proves_nothing_of_the_one_before(emulator: Emulator, driver: Driver) -> None:
+    """Accepted and unanswered, then refused, within one try: the next try still asks with the same id."""
+    emulator.script_fault(kind="start", dropAfterEffect=True, times=1)
+    emulator.script_fault(kind="start", status=403, times=1)
+    task = Task(driver, **KNOWN)
+
+    assert type(task.attempt().error) is OperationsCallErrorFinal
+    assert task.record["state"] == "starting"
+    assert task.retry().state == "success"
+    assert len(operations(emulator)) == 1
+
+
+def test_cleared_in_an_outage(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A predecessor that can't be cancelled just now isn't given up: the try fails, the next sees to it."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    fault = emulator.script_fault(kind="cancel", status=503)
+
+    first = task.cleared()
+    assert type(first.error) is OperationsCallError
+    assert kinds(emulator).count("start") == 1
+    assert fault
+    emulator.clear_faults()
+    second = task.attempt(try_number=3, max_tries=4)
+
+    assert second.state == "success"
+    old, _ = sorted(operations(emulator), key=lambda op: str(op["metadata"]["createTime"]))
+    assert old["error"]["code"] == 1
+
+
+def test_timed_out_in_an_outage(emulator: Emulator, driver: Driver) -> None:
+    """An operation that outlived its time-out's cancel is ended by the retry before it starts another."""
+    emulator.script_fault(kind="cancel", status=503)
+    task = Task(driver, timeout=30)
+    first = task.attempt()
+    assert "it may still run" in str(first.error)
+    emulator.clear_faults()
+    task.arguments["timeout"] = 1000
+
+    assert task.retry().state == "success"
+    old, _ = sorted(operations(emulator), key=lambda op: str(op["metadata"]["createTime"]))
+    assert old["error"]["code"] == 1
+
+
+def test_without_a_record_every_try_is_the_last(emulator: Emulator, driver: Driver) -> None:
+    """Where no retry can take an operation over, a try that gives up cancels it."""
+    emulator.script_fault(kind="get", status=503)
+    task = Task(driver, durable=False)
+
+    assert type(task.attempt().error) is OperationsCallError
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+@pytest.mark.parametrize(("try_number", "cancelled"), [(1, False), (4, True)], ids=["retried", "last try"])
+def test_an_error_of_airflows(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch, try_number: int, *, cancelled: bool
+) -> None:
+    """Whatever fails the last try, the operation doesn't go on without its task."""
+
+    def broken(self: TaskInstance, key: str, value: Any) -> None:
+        raise ConnectionError("the API server is away")
+
+    monkeypatch.setattr(TaskInstance, "xcom_push", broken)
+    task = Task(driver)
+
+    assert "the API server is away" in str(task.attempt(try_number=try_number).error)
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+
+
+def test_a_clear_settles_an_uncertain_start(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """``on_uncertain_start="fail"`` says how to go on, and a clear does."""
+    task = Task(driver, on_uncertain_start="fail")
+    die(task, dies("sent, not answered"))
+
+    assert "then clear the task to start another" in str(task.retry().error)
+    assert task.cleared().state == "success"
+
+
+def test_a_name_that_is_none(emulator: Emulator, driver: Driver) -> None:
+    """A start that names its operation by a URL can't be waited for, and says so."""
+    script = {"duration": 5}
+    emulator.script_fault(
+        kind="start", status=200, body={"name": "https://example.com/operations/1"}, times=1
+    )
+    error = Task(driver, json={"operation": script}).attempt().error
+
+    assert type(error) is OperationsCallErrorFinal
+    assert "the answer's operation can't be asked for" in str(error)
+
+
 def test_cleared_and_left_alone(emulator: Emulator, driver: Driver, dies: Any) -> None:
     """With ``cancel_on_kill=False`` a clear leaves the old operation running too."""
     task = Task(driver, cancel_on_kill=False)
@@ -420,18 +510,20 @@ def test_without_a_name(emulator: Emulator, driver: Driver, dies: Any) -> None:
     die(task, dies("stored, not waiting"))
 
     assert task.retry().value == {"a": 1}
-    assert task.attempt(try_number=3).value == {"a": 1}
     assert kinds(emulator) == ["start", "start"]
 
 
 def test_delivered_again(emulator: Emulator, driver: Driver, dies: Any) -> None:
-    """A result that was handed over without Airflow's taking note is handed over again, the server not asked."""
+    """A result that was handed over without Airflow's taking note is handed over again, XComs included."""
     task = Task(driver)
     die(task, dies("delivered, not reported"))
     asked = len(emulator.journal())
 
-    assert task.retry().value == {"a": 1}
-    assert len(emulator.journal()) == asked
+    verdict = task.retry()
+
+    assert verdict.value == {"a": 1}
+    assert verdict.xcoms["operation"]["done"] is True
+    assert len(emulator.journal()) == asked + 1
 
 
 def test_handed_on_once(emulator: Emulator, driver: Driver, dies: Any) -> None:

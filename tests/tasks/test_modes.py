@@ -12,7 +12,7 @@ from airflow_provider_operations.emulator.client import EmulatorControls
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 
-from .conftest import Driver, MovedClock, Verdict
+from .conftest import Driver, MovedClock, StateStore, Verdict
 
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke"},
@@ -223,6 +223,20 @@ def test_no_such_connection(moved: MovedClock, driver: Driver, mode: str) -> Non
 def test_controls_are_the_emulators(emulator: Emulator) -> None:
     """The emulator of these tests is asked over its own socket."""
     assert isinstance(emulator, EmulatorControls)
+
+
+def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
+    """What an earlier wait noted of an outage doesn't count in the next."""
+    store = StateStore({"airflow_provider_operations_outage": moved.now - 5000})
+    name = start(duration=300, response={"answer": 42})
+    emulator.script_fault(kind="get", status=503, after=1, times=1)
+    verdict = driver.run(
+        lambda: OperationSensor(
+            task_id="wait", operation_name=name, mode="reschedule", poke_interval=20, outage_tolerance=120
+        ),
+        store=store,
+    )
+    assert verdict.value == {"answer": 42}
 
 
 def test_backoff_is_refused_when_deferrable() -> None:

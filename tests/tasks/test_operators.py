@@ -424,6 +424,15 @@ def test_cancel_refused(emulator: Emulator, driver: Driver) -> None:
     assert verdict.error.code is Code.UNIMPLEMENTED
 
 
+def test_nothing_left_to_cancel(emulator: Emulator, driver: Driver) -> None:
+    """A server that refuses to cancel what is over already: the operation is over, and that is no error."""
+    name = run(driver, deferrable=False, script={"duration": 0}, wait_for_completion=False).value
+    emulator.script_fault(kind="cancel", status=400)
+    verdict = driver.run(lambda: CancelOperationOperator(task_id="cancel", operation_name=name))
+
+    assert verdict.value == {"name": name, "ended": "succeeded"}
+
+
 def test_cancelled_by_others(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
     """An operation that somebody else cancels ends the task for good."""
 

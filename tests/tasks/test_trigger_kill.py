@@ -146,7 +146,7 @@ async def test_never_an_answer(
     emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without an answer nothing is cancelled, and the log says loudly what may still run."""
-    monkeypatch.setattr(task_state, "ANSWER_LIMIT_S", 0.0)
+    monkeypatch.setattr(task_state, "PAUSE_AFTER_ERROR_S", 0.001)
     airflow.errors = 1000
     trigger = trigger_for()
     # Airflow's own loggers don't propagate to where pytest listens.
