@@ -182,6 +182,8 @@ def _deaths() -> Iterator[Round]:
         for phase in PHASES:
             if phase == ("waiting" if mode == "deferred" else "resuming"):
                 continue
+            if (mode, phase) == ("deferred", "stored"):
+                continue  # out of reach, see there
             server = [{"kind": "start", "delay": 5, "times": 1}] if phase == "unanswered" else []
             yield Round((f"evicted: {phase}",), dag(mode), evicted, die={phase: "evict"}, server=server)
     yield Round(("worker killed: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "task"})
@@ -351,6 +353,7 @@ def out_of_reach() -> list[Round]:
     begins = "marked while a retry's worker has not got to the record yet"
     unowned = "marked before a triggerer has taken the trigger"
     late = "killed, and the start is answered later than Airflow lets the worker live"
+    handing = "evicted in the moment in which it hands the task to the triggerer"
     two = Expect(starts=(2, 2), left=(0, 1), out_of_reach=no_ids)
     rounds = [
         Round(
@@ -359,7 +362,13 @@ def out_of_reach() -> list[Round]:
             Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned),
             dict(DAY),
             steps=[when("just deferred", "failed")],
-        )
+        ),
+        Round(
+            ("evicted: stored",),
+            dag("deferred"),
+            Expect(("success", "failed"), starts=(1, 2), touched=True, out_of_reach=handing),
+            die={"stored": "evict"},
+        ),
     ]
     for mode in ("deferred", "running"):
         rounds += [
