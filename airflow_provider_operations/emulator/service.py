@@ -100,7 +100,8 @@ class Service:
         """
         Start an operation, or return the one started under the same request id.
 
-        :param body: holds the script, under ``operation`` or at top level.
+        :param body: holds the script, under ``operation``, or is one; any other body starts an operation with
+            the defaults.
         :raises ApiError: 400 for a bad script or an id used by another request; 409 for a taken name.
         """
         if request_id is not None:
@@ -176,7 +177,9 @@ def request_id_of(method: str, path: str, query: dict[str, str], body: dict[str,
 
 def _script(body: dict[str, Any]) -> dict[str, Any]:
     if "operation" not in body:
-        return {key: item for key, item in body.items() if key in FIELDS}
+        # With any other key it is a real request, whose "steps" or "name" mean something else.
+        script = {key: item for key, item in body.items() if key not in ("requestId", "request_id")}
+        return script if script.keys() <= set(FIELDS) else {}
     script = body["operation"]
     if not isinstance(script, dict):
         raise ApiError.invalid(Violation("operation", "must be an object, the script of the operation"))

@@ -62,7 +62,8 @@ def test_any_other_write_starts_an_operation(
     ("body", "name"),
     [
         ({"operation": {"name": "operations/x"}, "displayName": "d"}, "operations/x"),
-        ({"name": "operations/x", "displayName": "d"}, "operations/x"),
+        ({"name": "operations/x", "duration": 1}, "operations/x"),
+        ({"name": "builds/x", "steps": [{"name": "docker"}], "images": []}, "operations/"),
         ({"operation": {"name": "a//b+c=/d"}}, "a//b+c=/d"),
         ({"operation": {"parent": "projects/q"}}, "projects/q/operations/"),
     ],
@@ -70,7 +71,7 @@ def test_any_other_write_starts_an_operation(
 def test_script_is_read_from_wrapper_or_top_level(
     emulator: Emulator, body: dict[str, Any], name: str
 ) -> None:
-    """A script works under ``operation`` and at top level, beside other fields of the request."""
+    """A script is under ``operation``, or the whole body; a real request's like-named fields are not read so."""
     found = call(emulator.url, "POST", "/v1/things", body).body["name"]
     assert found.startswith(name)
     assert call(emulator.url, "GET", f"/v1beta1/{found}").body["name"] == found
