@@ -110,6 +110,14 @@ def operations(emulator: Emulator) -> list[dict[str, Any]]:
     return [emulator.operation(op["name"]) for op in emulator.operations()]
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the operator logs; Airflow's own loggers don't propagate to where pytest listens."""
+    monkeypatch.setattr(RunOperationOperator, "log", logging.getLogger("operator"), raising=False)
+    caplog.set_level(logging.INFO, "operator")
+    return caplog
+
+
 KNOWN = {"request_id_field": "requestId"}
 
 
@@ -152,7 +160,7 @@ def test_died_and_tried_again(
 
 @pytest.mark.parametrize("phase", ["sent, not answered", "answered, not stored"])
 def test_without_request_ids_a_lost_answer_is_lost(
-    emulator: Emulator, driver: Driver, dies: Any, phase: str, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, driver: Driver, dies: Any, phase: str, told: pytest.LogCaptureFixture
 ) -> None:
     """The one window that can't be closed: the next try warns and starts another, or fails if told to."""
     task = Task(driver)
@@ -161,14 +169,14 @@ def test_without_request_ids_a_lost_answer_is_lost(
     strict.store.update(task.store)
 
     refused = strict.retry()
-    with caplog.at_level(logging.WARNING):
-        verdict = task.retry()
+    verdict = task.retry()
 
     assert type(refused.error) is OperationsCallErrorFinal
     assert "sent a start whose answer is lost, and it can't be repeated: it carries no request id" in str(
         refused.error
     )
     assert verdict.state == "success"
+    assert "an operation of it may be running; starting afresh" in told.text
     assert len(operations(emulator)) == 2
 
 
@@ -197,7 +205,7 @@ def test_reattached(
     driver: Driver,
     moved: MovedClock,
     dies: Any,
-    caplog: pytest.LogCaptureFixture,
+    told: pytest.LogCaptureFixture,
     *,
     deferrable: bool,
 ) -> None:
@@ -210,6 +218,7 @@ def test_reattached(
     verdict = task.retry()
 
     assert type(verdict.error) is OperationTimeout
+    assert f"reattached to {task.record['name']}, started by try 1, still running" in told.text
     assert moved.now - began == pytest.approx(200, abs=5)
     assert kinds(emulator) == ["start", "cancel"]
     assert task.record["state"] == "failed"
@@ -329,7 +338,7 @@ def test_cleared_after_its_end(emulator: Emulator, driver: Driver) -> None:
 
 
 def test_cleared_and_not_cancellable(
-    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, told: pytest.LogCaptureFixture
 ) -> None:
     """A predecessor that ignores its cancel is waited for five minutes; then there is a warning."""
     task = Task(driver, json={"operation": {"duration": 3000, "onCancel": "ignore"}}, timeout=10)
@@ -340,6 +349,7 @@ def test_cleared_and_not_cancellable(
     new = max(op["metadata"]["createTime"] for op in operations(emulator))
     old = min(op["metadata"]["createTime"] for op in operations(emulator))
     assert new > old
+    assert "asked to cancel, it is not over yet; starting afresh" in told.text
     assert 290 <= moved.now - began < 360
 
 
@@ -566,9 +576,10 @@ def test_record_of_another_version(emulator: Emulator, driver: Driver) -> None:
     assert emulator.journal() == []
 
 
-def test_without_a_store(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_store(emulator: Emulator, told: pytest.LogCaptureFixture) -> None:
     """Airflow before 3.3 keeps no task state: the task runs, and says once what is not covered."""
     task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 1, "response": {"a": 1}})
     context: Any = {"ti": TaskInstance("run")}
 
     assert task.execute(context) == {"a": 1}
+    assert told.text.count("this Airflow keeps no task state") == 1
