@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.polling import MAX_HINT
 from airflow_provider_operations.wire import CallFailure, Request
 
@@ -37,14 +38,15 @@ class Retries:
 
     def options(self, request: Request) -> dict[str, Any]:
         """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result."""
-        stop: Any = tenacity.stop_before_delay(self.for_s)
-        if self.attempts is not None:
-            stop |= tenacity.stop_after_attempt(self.attempts)
+        end = clock.now() + self.for_s
         backoff = tenacity.wait_random_exponential(multiplier=self.delay_s, max=30.0)
 
         def wait(state: tenacity.RetryCallState) -> float:
             hint = _result(state).retry_after
             return max(backoff(state), min(hint, MAX_HINT).total_seconds() if hint else 0.0)
+
+        def enough(state: tenacity.RetryCallState) -> bool:
+            return state.attempt_number == self.attempts or clock.now() + state.upcoming_sleep >= end
 
         def worth_it(result: object) -> bool:
             return (
@@ -59,7 +61,7 @@ class Retries:
 
         return {
             "retry": tenacity.retry_if_result(worth_it),
-            "stop": stop,
+            "stop": enough,
             "wait": wait,
             "retry_error_callback": give_up,
         }

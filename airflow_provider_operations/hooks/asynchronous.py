@@ -228,7 +228,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         async def attempt() -> T | CallFailure:
             return await _off_the_loop(read, request, settings, await self._exchange(request, settings))
 
-        retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request))
+        retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request), sleep=clock.asleep)
         return counted(await retrying(attempt), retrying.statistics)
 
     async def _exchange(self, request: Request, settings: Settings) -> Answer | CallFailure:

@@ -279,7 +279,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         def attempt() -> T | CallFailure:
             return read(request, self.settings, self._exchange(request))
 
-        retrying = tenacity.Retrying(**(retries or self.retries).options(request))
+        retrying = tenacity.Retrying(**(retries or self.retries).options(request), sleep=clock.sleep)
         return counted(retrying(attempt), retrying.statistics)
 
     def _exchange(self, request: Request) -> Answer | CallFailure:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Steps = Callable[[World, Round], Iterator[Callable[[], bool]]]
     SharedSteps = Callable[[World, list[Round]], Iterator[Callable[[], bool]]]
 
-__all__ = ["Shared", "any_shared", "mixed", "out_of_reach", "shared", "singles"]
+__all__ = ["Shared", "mixed", "out_of_reach", "shared", "singles"]
 
 DAY = {"duration": 24 * 3600, "cancelDelay": 1}
 """Goes on until somebody cancels it: an orphan shows."""
@@ -579,11 +579,6 @@ MIXED_OUTAGES: list[tuple[str, dict[str, Any]]] = [
 
 
 # --- mixes -------------------------------------------------------------------------------------------------
-
-
-def any_shared(random: Random) -> Shared:
-    """Return a random fault of a shared part."""
-    return _of((random.choice(list(KINDS)),), 60)
 
 
 def mixed(random: Random, outage_s: float, count: int, fault: Shared) -> list[Round]:

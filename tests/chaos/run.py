@@ -8,6 +8,7 @@ enough rounds. The exit code is 0 only if no invariant was broken.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import secrets
@@ -269,8 +270,11 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
             if arguments.short and "scheduler" in fault.name and not wanted:
                 rounds += faults.mixed(chance, outage_s, SHORT_MIX_SIZE, fault)
             suite.batch(fault.name, rounds, fault)
+    order = faults.shared(short=False)
+    chance.shuffle(order)
+    mixes = itertools.cycle(order)
     while not arguments.short and not wanted and (left := arguments.rounds - len(suite.rounds)) > 0:
-        fault = faults.any_shared(chance)
+        fault = next(mixes)
         rounds = faults.mixed(chance, outage_s, min(left, MIX_SIZE), fault)
         suite.batch(f"random mix with {fault.name}", rounds, fault)
 

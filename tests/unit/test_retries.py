@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tenacity
 
+from airflow_provider_operations import clock
 from airflow_provider_operations.operation import Code, Status
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.wire import CallFailure, Request
@@ -35,7 +36,9 @@ def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list
     def send() -> object:
         return left.pop(0)
 
-    result = tenacity.Retrying(**retries.options(request), sleep=pauses.append)(send)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: 1_800_000_000.0 + sum(pauses))
+        result = tenacity.Retrying(**retries.options(request), sleep=pauses.append)(send)
     assert left == []
     return result, pauses
 
@@ -97,8 +100,8 @@ def test_pauses_are_random_below_a_doubling_limit(monkeypatch: pytest.MonkeyPatc
 
 def test_time_alone_ends_it() -> None:
     """Without a number of attempts the time allowed is the end: no pause is begun that would reach beyond."""
-    result, pauses = run(Retries(attempts=None, for_s=0.0, delay_s=1.0), GET, failed())
-    assert (result.attempts, pauses) == (1, [])
+    result, pauses = run(Retries(attempts=None, for_s=60, delay_s=0), GET, *[failed(503, 25)] * 3)
+    assert (result.attempts, pauses) == (3, [25.0, 25.0])
 
 
 def test_abandoned() -> None:
