@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import InvalidConnection
+from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Outcome, Watch, ending
 from airflow_provider_operations.polling import Outage, Schedule

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.hooks import OperationsHook
 
-__all__ = ["CANCEL_BUDGET_S", "WaitsForOperation", "as_seconds", "cancel"]
+__all__ = ["CANCEL_OUTAGE_S", "SETTLE_LIMIT_S", "WaitsForOperation", "as_seconds", "cancel"]
 
 SERVICE_FIELDS: Sequence[str] = (
     "operations_conn_id",
@@ -61,8 +61,11 @@ BACKSTOP_S = 90.0
 KILL_BUDGET_S = 4.0
 """Airflow sends SIGKILL 5 s after SIGTERM."""
 
-CANCEL_BUDGET_S = 15.0
-"""For cancelling where nobody is about to kill the worker."""
+CANCEL_OUTAGE_S = 60.0
+"""How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
+
+SETTLE_LIMIT_S = 15.0
+"""How long a cancelled operation's end is then waited for."""
 
 
 class WaitsForOperation:
@@ -265,7 +268,7 @@ class WaitsForOperation:
         try:
             # Its own session: a time-out may have interrupted the hook's at any point.
             with self.hook.detached() as hook:
-                return cancel(hook, name, CANCEL_BUDGET_S).note
+                return cancel(hook, name, CANCEL_OUTAGE_S, SETTLE_LIMIT_S).note
         except (AirflowNotFoundException, ValueError) as error:
             return f"it could not be cancelled and may still run: {error}"
 
@@ -298,8 +301,9 @@ class WaitsForOperation:
             return
         except Exception:  # noqa: BLE001  nothing was started; the main thread says why
             return
+        left_s = deadline - clock.now()
         with hook:
-            note = cancel(hook, name, deadline - clock.now()).note
+            note = cancel(hook, name, left_s / 2, left_s / 2).note
         self.log.info("%s: the task was killed; %s", name, note)
 
 
@@ -311,10 +315,15 @@ class CancelEnd(NamedTuple):
     failure: CallFailure | None = None
 
 
-def cancel(hook: OperationsHook, name: str, budget_s: float) -> CancelEnd:
-    """Cancel, wait within the budget until it is over, and say what became of it."""
-    deadline = clock.now() + budget_s
-    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=budget_s / 3))
+def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
+    """
+    Cancel, wait until it is over, and say what became of it.
+
+    :param outage_s: how long the cancel call is repeated while the server doesn't answer.
+    :param settle_s: how long the end is waited for, once the server has been asked.
+    """
+    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s))
+    deadline = clock.now() + settle_s
     if failure is not None and failure.http_status == 404:
         return CancelEnd(over=True, note="the server doesn't know it")
     pause_s = 0.5

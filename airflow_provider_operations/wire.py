@@ -145,6 +145,7 @@ class Service:
     :param cancel_suffix: ``:cancel``; a few services say ``/cancel``.
     :param cancel_method: ``POST``; one service says GET.
     :param error_format: 1 or 2 to ask for that format of error bodies (``$.xgafv``); ``None`` to leave it.
+    :param wait_timeout_in: ``query``; a few services read the timeout of a wait from the ``body``.
     """
 
     base_url: str
@@ -152,6 +153,7 @@ class Service:
     cancel_suffix: str = ":cancel"
     cancel_method: str = "POST"
     error_format: int | None = None
+    wait_timeout_in: str = "query"
 
     def get_operation(self, name: str) -> Request:
         """``GET {prefix}/{name}``."""
@@ -170,7 +172,11 @@ class Service:
         seconds = timeout.total_seconds()
         path = _checked(name, "operation name") + ":wait"
         duration = f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
-        return replace(self._request("POST", path, {"timeout": duration}), timeout_s=seconds + 15)
+        if self.wait_timeout_in == "body":
+            request = replace(self._request("POST", path), body={"timeout": duration})
+        else:
+            request = self._request("POST", path, {"timeout": duration})
+        return replace(request, timeout_s=seconds + 15)
 
     def list_operations(
         self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None

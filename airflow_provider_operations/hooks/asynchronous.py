@@ -14,7 +14,8 @@ from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
+from airflow_provider_operations.connection import Settings, read_settings
+from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
@@ -25,11 +26,13 @@ from airflow_provider_operations.hooks.calls import (
     cause_of,
     counted,
     finished,
+    refused_token,
     secrets_of,
     tls_of,
     wanted,
     watch_of,
 )
+from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
@@ -77,6 +80,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self._settings: Settings | None = None
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | bool = True
+        self._masked: Token | None = None
 
     async def settings(self) -> Settings:
         """Return what the connection says, looked up once, off the event loop's way."""
@@ -87,7 +91,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             for secret in secrets_of(settings):
                 # It tells the supervisor by a synchronous call, which would block the loop.
                 await asyncio.to_thread(mask_secret, secret)
-            self._tls = await asyncio.to_thread(tls_of, settings.verify)
+            self._tls = await asyncio.to_thread(tls_of, settings)
             self._settings = settings
             self.base_url = settings.service.base_url
         return self._settings
@@ -95,7 +99,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def config(self) -> SessionConfig:
         """Return what ``HttpAsyncHook.run`` sends: the connection's headers, and nothing else of it."""
         settings = await self.settings()
-        return SessionConfig(base_url=settings.service.base_url, headers=dict(settings.headers))
+        return SessionConfig(base_url=settings.service.base_url, headers=dict(settings.auth.headers))
 
     async def close(self) -> None:
         """Close the session; the next call opens another."""
@@ -232,7 +236,27 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return counted(await retrying(attempt), retrying.statistics)
 
     async def _exchange(self, request: Request, settings: Settings) -> Answer | CallFailure:
-        """Send a request once."""
+        """Send a request once; where the service refuses a token, once more with a new one."""
+        source = token_source_of(settings)
+        if source is None:
+            return await self._send(request, settings, {})
+        rejected: Token | None = None
+        while True:
+            try:
+                token = await source.aget(rejected)
+            except NoToken as error:
+                return self._no_token(request, settings, error)
+            if token is not self._masked:
+                await asyncio.to_thread(mask_secret, token.secret)
+                self._masked = token
+            answer = await self._send(request, settings, token.headers)
+            if rejected is not None or not refused_token(answer):
+                return answer
+            rejected = token
+
+    async def _send(
+        self, request: Request, settings: Settings, token: Mapping[str, str]
+    ) -> Answer | CallFailure:
         base_url = settings.service.base_url
         if self._session is None:
             # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
@@ -252,7 +276,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 request.method,
                 yarl.URL(base_url + request.target, encoded=True),
                 data=self._payload(request),
-                headers=self._headers(settings, request),
+                headers=self._headers(settings, request, token),
                 timeout=aiohttp.ClientTimeout(
                     total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
                 ),

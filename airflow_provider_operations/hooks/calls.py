@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from airflow_provider_operations import __version__, clock
-from airflow_provider_operations.connection import InvalidConnection
+from airflow_provider_operations.auth import ClientCredentials
 from airflow_provider_operations.exceptions import error_of, error_of_call
+from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_provider_operations.connection import Settings
+    from airflow_provider_operations.hooks.tokens import NoToken
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Longest answer that is read, decompressed."""
@@ -73,8 +75,8 @@ class OperationsCalls:
         }
 
     @staticmethod
-    def _headers(settings: Settings, request: Request) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **settings.headers}
+    def _headers(settings: Settings, request: Request, token: Mapping[str, str]) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **settings.auth.headers, **token}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return {**headers, **request.headers}
@@ -140,6 +142,12 @@ class OperationsCalls:
         return False, str(error_of_call(seen))
 
     @staticmethod
+    def _no_token(request: Request, settings: Settings, error: NoToken) -> CallFailure:
+        """Describe a request that wasn't sent, as there is no token for it."""
+        url = settings.service.base_url
+        return CallFailure.no_answer(request, url, f"no token: {error}", sent=False, may_pass=error.may_pass)
+
+    @staticmethod
     def _unexpected(request: Request, settings: Settings, error: BaseException) -> CallFailure:
         """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
         return CallFailure.no_answer(
@@ -168,24 +176,41 @@ def cause_of(error: BaseException) -> str:
         error = inner
 
 
-def tls_of(verify: bool | str) -> ssl.SSLContext | bool:
+def tls_of(settings: Settings) -> ssl.SSLContext | bool:
     """
-    Return ``verify`` with a CA bundle (a file, or a directory of certificates) loaded; reads it from disk.
+    Return how to check the server's certificate and what to show of our own; reads files.
 
-    :raises InvalidConnection: there is no readable bundle.
+    :return: true for the usual, false for unchecked, or a context.
+    :raises InvalidConnection: a file can't be read, or isn't what it should be.
     """
+    verify, cert = settings.verify, settings.cert
     if verify is True:  # as requests does
         verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    if isinstance(verify, bool):
+    if isinstance(verify, bool) and cert is None:
         return verify
     try:
-        if os.path.isdir(verify):
-            return ssl.create_default_context(capath=verify)
-        return ssl.create_default_context(cafile=verify)
+        if isinstance(verify, bool):
+            context = ssl.create_default_context()
+            if not verify:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+        elif os.path.isdir(verify):
+            context = ssl.create_default_context(capath=verify)
+        else:
+            context = ssl.create_default_context(cafile=verify)
     except OSError as error:
         raise InvalidConnection(
             f"'verify' names a CA bundle that can't be read, {verify!r}: {error}"
         ) from error
+    if cert is not None:
+        try:
+            # A key with a password would be asked for at the terminal.
+            context.load_cert_chain(*cert, password=lambda: "")
+        except OSError as error:
+            raise InvalidConnection(
+                f"'cert' names a client certificate that can't be read, {' and '.join(cert)}: {error}"
+            ) from error
+    return context
 
 
 def counted(result: T | CallFailure, statistics: Mapping[str, Any]) -> T | CallFailure:
@@ -193,6 +218,11 @@ def counted(result: T | CallFailure, statistics: Mapping[str, Any]) -> T | CallF
     if isinstance(result, CallFailure):
         return replace(result, attempts=statistics["attempt_number"])
     return result
+
+
+def refused_token(answer: Answer | CallFailure) -> bool:
+    """Tell whether the service didn't take the token: it has done nothing, so even a start may be sent again."""
+    return isinstance(answer, Answer) and answer.http_status == 401
 
 
 def wanted(result: T | CallFailure, name: str | None = None) -> T:
@@ -234,17 +264,24 @@ def as_timedelta(value: timedelta | float) -> timedelta:
 
 
 def secrets_of(settings: Settings) -> Iterator[str]:
-    """Yield what must not be logged: credentials in headers, and passwords in proxy URLs."""
-    for name, value in settings.headers.items():
+    """Yield what must not be logged: credentials in headers, client secrets, keys, passwords in proxy URLs."""
+    for name, value in settings.auth.headers.items():
         if name.lower() == "authorization":
             yield value.partition(" ")[2] or value
         elif _SECRET_NAME.search(name):
             yield value
+    tokens = settings.auth.tokens
+    if isinstance(tokens, ClientCredentials):
+        yield tokens.client_secret
+    elif tokens is not None and tokens.key:
+        key = jsonlib.loads(tokens.key)
+        yield from (value for name in _KEY_SECRETS if isinstance(value := key.get(name), str) and value)
     for url in settings.proxies.values():
         if password := urlsplit(url).password:
             yield password
 
 
+_KEY_SECRETS = ("private_key", "client_secret", "refresh_token")
 _SECRET_NAME = re.compile("auth|key|token|secret|password|cookie|credential", re.IGNORECASE)
 
 

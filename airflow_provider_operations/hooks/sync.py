@@ -13,7 +13,8 @@ from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
+from airflow_provider_operations.connection import Settings, read_settings
+from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
@@ -24,11 +25,13 @@ from airflow_provider_operations.hooks.calls import (
     cause_of,
     counted,
     finished,
+    refused_token,
     secrets_of,
     tls_of,
     wanted,
     watch_of,
 )
+from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
@@ -84,6 +87,8 @@ class OperationsHook(OperationsCalls, HttpHook):
         )
         self._settings: Settings | None = None
         self._session: requests.Session | None = None
+        self._masks = True
+        self._masked: Token | None = None
 
     @property
     def settings(self) -> Settings:
@@ -95,7 +100,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             )
             for secret in secrets_of(settings):
                 mask_secret(secret)
-            tls_of(settings.verify)
+            tls_of(settings)
             self._settings = settings
             self.base_url = settings.service.base_url
             self._base_url_initialized = True
@@ -107,8 +112,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         """Return a session with the connection's headers, proxies and TLS settings, and nothing else of it."""
         settings = self.settings
         session = requests.Session()
-        session.headers.update({**settings.headers, **(headers or {})})
+        session.headers.update({**settings.auth.headers, **(headers or {})})
         session.verify = settings.verify
+        session.cert = settings.cert
         session.proxies.update(settings.proxies)
         # Without an auth of its own, requests would look for one in ~/.netrc.
         session.auth = _leave_as_is
@@ -127,6 +133,8 @@ class OperationsHook(OperationsCalls, HttpHook):
         """Return a hook that shares the settings but no session: for a signal handler or another thread."""
         hook = OperationsHook(self.operations_conn_id, retries=self.retries)
         hook._settings = self.settings
+        # A token that it has to renew isn't logged, and telling Airflow to mask it could deadlock.
+        hook._masks = False
         return hook
 
     def close(self) -> None:
@@ -283,7 +291,25 @@ class OperationsHook(OperationsCalls, HttpHook):
         return counted(retrying(attempt), retrying.statistics)
 
     def _exchange(self, request: Request) -> Answer | CallFailure:
-        """Send a request once."""
+        """Send a request once; where the service refuses a token, once more with a new one."""
+        source = token_source_of(self.settings)
+        if source is None:
+            return self._send(request, {})
+        rejected: Token | None = None
+        while True:
+            try:
+                token = source.get(rejected)
+            except NoToken as error:
+                return self._no_token(request, self.settings, error)
+            if self._masks and token is not self._masked:
+                mask_secret(token.secret)
+                self._masked = token
+            answer = self._send(request, token.headers)
+            if rejected is not None or not refused_token(answer):
+                return answer
+            rejected = token
+
+    def _send(self, request: Request, token: Mapping[str, str]) -> Answer | CallFailure:
         settings = self.settings
         base_url = settings.service.base_url
         if self._session is None:
@@ -299,7 +325,7 @@ class OperationsHook(OperationsCalls, HttpHook):
                 request.method,
                 base_url + request.target,
                 data=self._payload(request),
-                headers=self._headers(settings, request),
+                headers=self._headers(settings, request, token),
                 timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                 # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
                 verify=settings.verify,

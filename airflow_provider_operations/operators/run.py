@@ -27,7 +27,13 @@ from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
-from airflow_provider_operations.waiting import CANCEL_BUDGET_S, WaitsForOperation, as_seconds, cancel
+from airflow_provider_operations.waiting import (
+    CANCEL_OUTAGE_S,
+    SETTLE_LIMIT_S,
+    WaitsForOperation,
+    as_seconds,
+    cancel,
+)
 from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
@@ -347,7 +353,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
         else:
             self.log.info("%s: cancelling %s before starting afresh", why, name)
-            end = cancel(self.hook, name, PREDECESSOR_LIMIT_S)
+            end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S)
             if end.failure is not None and end.failure.may_pass:
                 raise error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
@@ -477,7 +483,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         if self._operation is None:
             raise OperationTimeout("(not started)", timedelta(seconds=waited_s))
         try:
-            operation = self._operation.result(timeout=CANCEL_BUDGET_S)
+            operation = self._operation.result(timeout=SETTLE_LIMIT_S)
         except FutureTimeoutError:
             self._killed = True
             note = "the start was not answered, so it may be running"

@@ -604,7 +604,7 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
         one = Round((f"mark-{action}",), dag(mode), Expect((action,), touched=True), dict(DAY))
         one.steps.append(when(mode, action))
     elif base == "clear":
-        one = Round(("clear",), dag(mode), Expect(starts=(2, 2), touched=True), dict(LATER))
+        one = Round(("clear",), dag(mode), Expect(starts=(2, 2), touched=True), {**LATER, "duration": 90})
         one.steps.append(when(mode, "clear"))
     elif base == "timeout":
         expect = Expect(("failed",), starts=(2, 4), error=("OperationTimeout",), touched=True)

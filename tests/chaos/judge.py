@@ -116,7 +116,9 @@ def judge(one: Round, found: Evidence) -> Verdict:
     ops = sorted(found.ops, key=lambda op: op.started_s)
     violations = []
 
-    if not expect.starts[0] <= len(ops) <= expect.starts[1]:
+    # A clear that did not come about starts nothing; it is counted as missed.
+    least = min(expect.starts[0], 1) if one.acted < len(one.steps) else expect.starts[0]
+    if not least <= len(ops) <= expect.starts[1]:
         violations.append(f"{len(ops)} operations were started, not {_span(expect.starts)}")
     if not expect.out_of_reach:
         for before, op in itertools.pairwise(ops):

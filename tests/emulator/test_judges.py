@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def api_core(emulator: Emulator) -> Iterator[Any]:
     """google-api-core's REST client of ``google.longrunning.Operations``."""
-    transport = OperationsRestTransport(host=emulator.url, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]  # google-auth has no annotation here
+    transport = OperationsRestTransport(host=emulator.url, credentials=AnonymousCredentials())
     yield AbstractOperationsClient(transport=transport)
     session: Any = transport._session  # the transport offers no way to close it
     session.close()

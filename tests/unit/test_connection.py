@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_operations.auth import Auth
 from airflow_provider_operations.connection import (
     ConnectionFields,
     InvalidConnection,
@@ -34,7 +35,13 @@ def refusal(overrides: dict[str, Any] | None = None, /, **fields: Any) -> str:
 def test_defaults() -> None:
     """A host is enough: https, prefix v1, POST :cancel, 30 s, certificates checked, nothing else sent."""
     assert settings() == Settings(
-        Service("https://api.example.com", "v1", ":cancel", "POST", None), {}, 30.0, True, {}, None
+        Service("https://api.example.com", "v1", ":cancel", "POST", None, "query"),
+        Auth({}, None),
+        30.0,
+        True,
+        None,
+        {},
+        None,
     )
 
 
@@ -208,7 +215,7 @@ def test_no_credentials_over_plain_http(fields: dict[str, Any], host: str, refus
 )
 def test_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
     """Login and password make Basic, a password alone Bearer; extra headers join, as JSON text from the form too."""
-    assert settings(**fields).headers == headers
+    assert settings(**fields).auth.headers == headers
 
 
 @pytest.mark.parametrize(
@@ -252,6 +259,8 @@ def test_passwords_of_several_lines() -> None:
         ("cancel_method", "get", "GET"),
         ("cancel_method", "", "POST"),
         ("cancel_method", " post\n", "POST"),
+        ("wait_timeout_in", "Body", "body"),
+        ("wait_timeout_in", "", "query"),
         ("error_format", 2, 2),
         ("error_format", "1", 1),
         ("error_format", "", None),
@@ -261,8 +270,8 @@ def test_passwords_of_several_lines() -> None:
 def test_service_settings(key: str, value: object, read: object) -> None:
     """How the service spells the methods comes from the extra, or from the task, which wins."""
     assert getattr(extra({key: value}).service, key) == read
-    if value is not None:
-        other = {"path_prefix": "v9", "cancel_suffix": ":x", "cancel_method": "PUT", "error_format": 2}[key]
+    others = {"path_prefix": "v9", "cancel_suffix": ":x", "cancel_method": "PUT", "error_format": 2}
+    if value is not None and (other := others.get(key)) is not None:
         overridden = settings({key: other}, extra={key: value})
         assert getattr(overridden.service, key) == other
 
@@ -304,6 +313,9 @@ def test_service_settings(key: str, value: object, read: object) -> None:
         ("proxies", "x"),
         ("proxies", {"https": 5}),
         ("console_url", 5),
+        ("cert", 5),
+        ("cert", "a.pem,b.pem,c.pem"),
+        ("wait_timeout_in", "header"),
     ],
     ids=repr,
 )
@@ -325,6 +337,10 @@ def test_refused_settings(key: str, value: object) -> None:
         ("verify", "", "verify", True),
         ("verify", None, "verify", True),
         ("verify", "/etc/ca.pem", "verify", "/etc/ca.pem"),
+        ("cert", "/c.pem", "cert", ("/c.pem", "/c.pem")),
+        ("cert", "/c.pem, /k.pem", "cert", ("/c.pem", "/k.pem")),
+        ("cert", ["/c.pem", "/k.pem"], "cert", ("/c.pem", "/k.pem")),
+        ("cert", "", "cert", None),
         ("proxies", {"https": "http://p:1"}, "proxies", {"https": "http://p:1"}),
         ("proxies", '{"https": "http://p:1"}', "proxies", {"https": "http://p:1"}),
         ("proxies", " http://p:1 ", "proxies", {"http": "http://p:1", "https": "http://p:1"}),
@@ -371,6 +387,6 @@ def test_no_secrets_in_repr() -> None:
     )
     assert "SECRET" not in repr(fields)
     read = read_settings(fields, {})
-    assert read.headers["X-Key"] == "SECRET"
+    assert read.auth.headers["X-Key"] == "SECRET"
     assert "SECRET" not in repr(read)
     assert "U0VDUkVU" not in repr(read)

@@ -1,0 +1,211 @@
+"""
+Whose credentials a connection brings: fixed headers, or how tokens are to be had.
+
+Pure: it reads the connection's fields; ``hooks.tokens`` fetches.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_operations.fields import (
+    InvalidConnection,
+    checked_url,
+    is_loopback,
+    json_object,
+    text,
+    words,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_operations.fields import ConnectionFields
+
+__all__ = ["AUTH_EXTRAS", "Auth", "ClientCredentials", "GoogleCredentials", "read_auth"]
+
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+_SCHEMES = ("none", "basic", "bearer", "google", "oauth2")
+_GOOGLE_EXTRAS = frozenset(
+    {"keyfile_dict", "key_path", "impersonation_chain", "quota_project", "gcp_conn_id"}
+)
+_OAUTH2_EXTRAS = frozenset({"token_url", "audience", "token_endpoint_auth_method"})
+_CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
+
+AUTH_EXTRAS = _GOOGLE_EXTRAS | _OAUTH2_EXTRAS | {"auth", "scope", "headers"}
+"""The extras that are read here."""
+
+
+@dataclass(frozen=True)
+class GoogleCredentials:
+    """
+    Tokens of Google's identity platform, by google-auth.
+
+    :param key: JSON of a service account's key, an external account's configuration or the like.
+    :param key_path: a file of it. Neither: Application Default Credentials.
+    :param impersonation_chain: service accounts; the last is the one to be, the others pass the right along.
+    :param scopes: OAuth scopes.
+    :param quota_project: project that is billed for the calls.
+    :param gcp_conn_id: take the credentials of this connection, by the Google provider's hook.
+    """
+
+    key: str | None = field(default=None, repr=False)
+    key_path: str | None = None
+    impersonation_chain: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = (CLOUD_PLATFORM,)
+    quota_project: str | None = None
+    gcp_conn_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ClientCredentials:
+    """
+    Tokens of an OAuth 2 server, got with client id and secret (RFC 6749, section 4.4).
+
+    :param client_auth: ``client_secret_basic`` or ``client_secret_post`` (RFC 7591).
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str | None = None
+    audience: str | None = None
+    client_auth: str = "client_secret_basic"
+
+
+@dataclass(frozen=True)
+class Auth:
+    """
+    What a request is sent with.
+
+    :param headers: sent with every request, credentials among them.
+    :param tokens: how to get a token, where the credentials are not fixed.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tokens: GoogleCredentials | ClientCredentials | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is anything that must not get to others."""
+        return bool(self.headers) or self.tokens is not None
+
+
+def read_auth(fields: ConnectionFields, where: str) -> Auth:
+    """
+    Read the credentials, of the kind that ``auth`` names or, if it is empty, the filled-in fields tell.
+
+    :param where: names the connection in an error.
+    :raises InvalidConnection: something is missing, contradictory or unreadable.
+    """
+    extra = fields.extra
+    headers = _own_headers(extra, where)
+    own = any(name.lower() == "authorization" for name in headers)
+    scheme = text(extra.get("auth"), "auth", where).lower()
+    if scheme and scheme not in _SCHEMES:
+        raise InvalidConnection(f"{where}: 'auth' is one of {', '.join(_SCHEMES)}, not {scheme!r}")
+    if own and scheme not in {"", "none"}:
+        raise InvalidConnection(
+            f"{where}: 'auth' is {scheme}, and 'headers' has an Authorization too; leave one of them out"
+        )
+    scheme = scheme or ("none" if own else _scheme_of(fields))
+    if scheme == "google":
+        return Auth(headers, _google(extra, where))
+    if scheme == "oauth2":
+        return Auth(headers, _client_credentials(fields, where))
+    if scheme == "basic":
+        pair = f"{_needed(fields.login, 'login', scheme, where)}:{fields.password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode('ascii')}"
+    elif scheme == "bearer":
+        # One read from a file ends with a line break.
+        token = _needed(fields.password, "password", scheme, where).strip()
+        if any(char in token for char in "\r\n\0"):
+            raise InvalidConnection(f"{where}: the password, sent as a bearer token, is not one line of text")
+        headers["Authorization"] = f"Bearer {token}"
+    return Auth(headers)
+
+
+def _scheme_of(fields: ConnectionFields) -> str:
+    filled = {key for key, value in fields.extra.items() if value not in (None, "", [], {})}
+    if filled & _OAUTH2_EXTRAS:
+        return "oauth2"
+    if filled & _GOOGLE_EXTRAS:
+        return "google"
+    if fields.login:
+        return "basic"
+    return "bearer" if fields.password else "none"
+
+
+def _own_headers(extra: Mapping[str, Any], where: str) -> dict[str, str]:
+    given = json_object(extra.get("headers"))
+    if given is None:
+        raise InvalidConnection(f"{where}: 'headers' is a JSON object of header names and values")
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(value, str | int) or any(char in f"{name}{value}" for char in "\r\n\0"):
+            raise InvalidConnection(f"{where}: the value of header {name!r} is not one line of text")
+        headers[name] = str(value).strip()
+    return headers
+
+
+def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:
+    key = json_object(extra.get("keyfile_dict"))
+    if key is None or (key and not isinstance(key.get("type"), str)):
+        # Without the value, which is a private key.
+        raise InvalidConnection(
+            f"{where}: 'keyfile_dict' is the JSON of a key or of an external account, with a 'type'"
+        )
+    key_path = text(extra.get("key_path"), "key_path", where)
+    gcp_conn_id = text(extra.get("gcp_conn_id"), "gcp_conn_id", where)
+    sources = {"keyfile_dict": key, "key_path": key_path, "gcp_conn_id": gcp_conn_id}
+    given = [name for name, value in sources.items() if value]
+    if len(given) > 1:
+        raise InvalidConnection(f"{where}: {' and '.join(given)} both bring credentials; leave one out")
+    return GoogleCredentials(
+        key=json.dumps(key, sort_keys=True) if key else None,
+        key_path=key_path or None,
+        impersonation_chain=words(extra.get("impersonation_chain"), "impersonation_chain", where),
+        scopes=_scopes(extra, where) or (CLOUD_PLATFORM,),
+        quota_project=text(extra.get("quota_project"), "quota_project", where) or None,
+        gcp_conn_id=gcp_conn_id or None,
+    )
+
+
+def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentials:
+    extra = fields.extra
+    url = _needed(text(extra.get("token_url"), "token_url", where), "token_url", "oauth2", where)
+    token_url = checked_url(url, f"{where}: 'token_url'")
+    parts = urlsplit(token_url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise InvalidConnection(
+            f"{where}: the client secret is not sent over plain http to {parts.hostname}; give an https token_url"
+        )
+    client_auth = text(extra.get("token_endpoint_auth_method"), "token_endpoint_auth_method", where)
+    if client_auth and client_auth not in _CLIENT_AUTH:
+        raise InvalidConnection(
+            f"{where}: 'token_endpoint_auth_method' is {' or '.join(_CLIENT_AUTH)}, not {client_auth!r}"
+        )
+    return ClientCredentials(
+        token_url=url,  # with its trailing slash, if it has one
+        client_id=_needed(fields.login, "login (the client id)", "oauth2", where),
+        client_secret=_needed(fields.password, "password (the client secret)", "oauth2", where),
+        scope=" ".join(_scopes(extra, where)) or None,
+        audience=text(extra.get("audience"), "audience", where) or None,
+        client_auth=client_auth or _CLIENT_AUTH[0],
+    )
+
+
+def _scopes(extra: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Read scopes with commas (as Airflow's Google connection has them) or spaces (RFC 6749) between."""
+    return tuple(scope for part in words(extra.get("scope"), "scope", where) for scope in part.split())
+
+
+def _needed(value: str | None, what: str, scheme: str, where: str) -> str:
+    if not value or not value.strip():
+        raise InvalidConnection(f"{where}: auth {scheme!r} needs {what}, which is empty")
+    return value

@@ -1,0 +1,123 @@
+"""
+The fields of an Airflow connection, and how single values among them are read.
+
+Pure: what the fields mean is decided in ``auth`` and ``connection``, the hooks look the connection up.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ConnectionFields",
+    "InvalidConnection",
+    "checked_url",
+    "is_loopback",
+    "json_object",
+    "origin",
+    "text",
+    "words",
+]
+
+
+class InvalidConnection(ValueError):
+    """A connection that no request can be made with; the text says which field and what to do."""
+
+
+@dataclass(frozen=True)
+class ConnectionFields:
+    """The fields of an Airflow connection, as looked up."""
+
+    conn_id: str
+    host: str | None = None
+    port: int | None = None
+    schema: str | None = None
+    login: str | None = None
+    password: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, connection: Any, extra: Mapping[str, Any]) -> ConnectionFields:
+        """Take them from an Airflow connection; ``extra`` apart, as it is looked up another way when async."""
+        return cls(
+            connection.conn_id,
+            connection.host,
+            connection.port,
+            connection.schema,
+            connection.login,
+            connection.password,
+            extra,
+        )
+
+
+def text(value: Any, key: str, where: str) -> str:
+    """Read text; none is the empty text."""
+    if not isinstance(value, str | None):
+        raise InvalidConnection(f"{where}: {key!r} is text, not {type(value).__name__}")
+    return (value or "").strip()
+
+
+def words(value: Any, key: str, where: str) -> tuple[str, ...]:
+    """Read a list of texts, or one text with commas between them, as a form delivers it."""
+    listed = value.split(",") if isinstance(value, str) else value or []
+    if not isinstance(listed, list | tuple) or not all(isinstance(part, str) for part in listed):
+        raise InvalidConnection(f"{where}: {key!r} is a list of texts, or text with commas between")
+    return tuple(part.strip() for part in listed if part.strip())
+
+
+def json_object(value: Any) -> dict[str, Any] | None:
+    """Read a JSON object, or text that holds one, as the connection form delivers it."""
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def checked_url(url: str, what: str) -> str:
+    """
+    Return an http(s) URL without a trailing slash.
+
+    :param what: names the URL in an error.
+    :raises InvalidConnection: anything but scheme, host, port and a path.
+    """
+    if "@" in url:
+        raise InvalidConnection(f"{what} must not have credentials in it; use login and password")
+    try:
+        parts = urlsplit(url.rstrip("/"))
+        parts.port  # noqa: B018  the property itself checks
+    except ValueError as error:
+        raise InvalidConnection(f"{what} is not a URL: {error}") from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidConnection(f"{what} must be http:// or https:// and a host, not {url[:200]!r}")
+    if parts.query or parts.fragment or any(char.isspace() for char in url) or ".." in parts.path:
+        raise InvalidConnection(f"{what} must be scheme, host, port and at most a path, not {url[:200]!r}")
+    return url.rstrip("/")
+
+
+def origin(url: str | None) -> tuple[str, str | None, int] | None:
+    """Return scheme, host and port."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether what is sent to a host stays on this machine."""
+    if host in {None, "localhost"}:
+        return host == "localhost"
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

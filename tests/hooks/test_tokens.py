@@ -1,0 +1,421 @@
+"""Credentials that have to be fetched: from a token server that checks them, with Google's and authlib's code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
+from airflow_provider_operations.hooks import OperationsAsyncHook, tokens
+
+from .token_server import CLIENT, TokenServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .conftest import Calls
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def server() -> Iterator[TokenServer]:
+    tokens._source.cache_clear()
+    with TokenServer() as server:
+        yield server
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in a list of one."""
+    now = [NOW]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    return now
+
+
+def connection(server: TokenServer, kind: str) -> dict[str, Any]:
+    """The fields of a connection to the server, with either kind of credentials."""
+    if kind == "oauth2":
+        extra = {"auth": "oauth2", "token_url": server.token_url, "scope": "a b", "audience": "aud"}
+        return {"login": CLIENT[0], "password": CLIENT[1], "extra": extra}
+    key = server.service_account()
+    return {"extra": {"auth": "google", "keyfile_dict": key, "allowed_hosts": ["127.0.0.1"]}}
+
+
+KINDS = pytest.mark.parametrize("kind", ["google", "oauth2"])
+
+
+def get(calls: Calls) -> str:
+    return str(calls("get_operation", "operations/x").name)
+
+
+@KINDS
+def test_one_token_for_many_calls(
+    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls], kind: str
+) -> None:
+    """A token is fetched with the first call and used by all, those of other hooks of the connection too."""
+    fields = connection(server, kind)
+    first, second = hook_of(server.url, connection=fields), hook_of(server.url, connection=fields)
+    assert [get(first), get(first), get(second)] == ["operations/x"] * 3
+    assert [sent for _, _, sent in server.served] == [f"Bearer {server.issued[0]}"] * 3
+    assert len(server.issued) == 1
+
+
+def test_what_is_asked_of_google(
+    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls]
+) -> None:
+    """The assertion is signed with the key and names the account and the scopes."""
+    fields = connection(server, "google")
+    fields["extra"] |= {"scope": "s1, s2", "quota_project": "payer"}
+    get(hook_of(server.url, connection=fields))
+    [asked] = server.asked
+    assert (asked["iss"], asked["scope"]) == ("robot@p.iam.gserviceaccount.com", "s1 s2")
+
+
+@pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
+def test_what_is_asked_of_oauth2(
+    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls], client_auth: str
+) -> None:
+    """Scope and audience go along, the secret where the connection says."""
+    fields = connection(server, "oauth2")
+    fields["extra"]["token_endpoint_auth_method"] = client_auth
+    get(hook_of(server.url, connection=fields))
+    [asked] = server.asked
+    assert (asked["grant_type"], asked["scope"], asked["audience"]) == ("client_credentials", "a b", "aud")
+    assert asked.get("client_secret") == (CLIENT[1] if client_auth == "client_secret_post" else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lasts_s", "after_s", "issued"),
+    [
+        *(
+            pytest.param(kind, *case, id=f"{kind}-{id_}")
+            for kind in ("google", "oauth2")
+            for id_, case in {
+                "55-minutes-fresh": (3300, 3300 - 226, 1),
+                "55-minutes-about-to-end": (3300, 3300 - 224, 2),
+                "55-minutes-ended": (3300, 3300 + 60, 2),
+                "a-minute-fresh": (60, 44, 1),
+                "a-minute-about-to-end": (60, 46, 2),
+            }.items()
+        ),
+        pytest.param("oauth2", None, 10 * 24 * 3600, 1, id="oauth2-nobody-said"),
+    ],
+)
+def test_renewed_before_it_ends(
+    server: TokenServer,
+    moved: list[float],
+    hook_of: Callable[..., Calls],
+    kind: str,
+    lasts_s: float | None,
+    after_s: float,
+    issued: int,
+) -> None:
+    """A token is renewed 225 s before its end, one of a short life in its last quarter."""
+    server.lasts_s = lasts_s
+    calls = hook_of(server.url, connection=connection(server, kind))
+    get(calls)
+    moved[0] += after_s
+    server.accepts.discard("" if issued == 1 else server.issued[0])
+    get(calls)
+    assert len(server.issued) == issued
+    assert [sent for _, _, sent in server.served] == [
+        f"Bearer {server.issued[0]}",
+        f"Bearer {server.issued[-1]}",
+    ]
+
+
+@KINDS
+async def test_once_for_all_concurrent_polls(
+    server: TokenServer, moved: list[float], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A hundred polls that find the token at its end fetch one, and the event loop goes on meanwhile."""
+    fields = {"conn_type": "operations", "host": server.url, **connection(server, kind)}
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+    async with OperationsAsyncHook("ops") as hook:
+        await hook.get_operation("operations/x")
+        moved[0] += 3200
+        server.gate.clear()
+        polls = [asyncio.create_task(hook.get_operation("operations/x")) for _ in range(100)]
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        assert not any(poll.done() for poll in polls)
+        polls[0].cancel()  # the one that began the renewal; the others get their token all the same
+        server.gate.set()
+        ended = await asyncio.gather(*polls, return_exceptions=True)
+    assert [isinstance(end, asyncio.CancelledError) for end in ended] == [True] + [False] * 99
+    assert not any(isinstance(end, Exception) for end in ended)
+    assert len(server.issued) == 2
+    assert {sent for _, _, sent in server.served[1:]} == {f"Bearer {server.issued[1]}"}
+
+
+def test_once_for_all_threads(server: TokenServer, hook_of: Callable[..., Calls]) -> None:
+    """The same in threads of a worker."""
+    fields = connection(server, "oauth2")
+    hooks = [hook_of(server.url, connection=fields) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(get, hooks))
+    assert len(server.issued) == 1
+
+
+@KINDS
+@pytest.mark.parametrize("call", ["get", "start"])
+def test_refused_once(server: TokenServer, hook_of: Callable[..., Calls], kind: str, call: str) -> None:
+    """After a 401 the request is sent once more with a new token, a start too: nothing was done."""
+    calls = hook_of(server.url, connection=connection(server, kind))
+    get(calls)
+    server.revoke()
+    if call == "get":
+        get(calls)
+    else:
+        calls("start_operation", "things:run", json={})
+    assert [sent for _, _, sent in server.served] == [f"Bearer {server.issued[at]}" for at in (0, 0, 1)]
+    get(calls)
+    assert len(server.issued) == 2
+
+
+@KINDS
+def test_refused_again(server: TokenServer, hook_of: Callable[..., Calls], kind: str) -> None:
+    """A 401 for a fresh token is the end, with what the service said, and without the token."""
+    calls = hook_of(server.url, connection=connection(server, kind))
+    server.issue = lambda: server.issued.append(f"BAD-{len(server.issued)}") or server.issued[-1]  # type: ignore[method-assign, func-returns-value]
+    with pytest.raises(OperationsCallErrorFinal) as refused:
+        get(calls)
+    assert [sent for _, _, sent in server.served] == ["Bearer BAD-0", "Bearer BAD-1"]
+    assert "UNAUTHENTICATED" in str(refused.value)
+    assert 'www-authenticate: Bearer error="invalid_token"' in str(refused.value)
+    assert "BAD" not in str(refused.value)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("answer", "may_pass"),
+    [
+        pytest.param((400, {"error": "invalid_grant", "error_description": "who?"}), False, id="refused"),
+        pytest.param((503, "busy"), True, id="busy"),
+        pytest.param((200, "<html>"), False, id="html"),
+        pytest.param((200, {"error_description": "odd"}), False, id="no-token"),
+    ],
+)
+def test_no_token(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    moved: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    answer: tuple[int, Any],
+    may_pass: bool,
+) -> None:
+    """Without a token nothing is sent, and the error says who refused it and why, without credentials."""
+    monkeypatch.setattr("time.sleep", lambda _: None)  # google-auth repeats requests by itself
+    server.refusals = [answer] * 20
+    fields = connection(server, kind)
+    with pytest.raises(OperationsCallError) as failed:
+        get(hook_of(server.url, connection=fields))
+    error = failed.value
+    assert (error.failure.may_pass, error.failure.sent, error.http_status) == (may_pass, False, None)
+    assert isinstance(error, OperationsCallErrorFinal) is not may_pass
+    assert "no token: " in str(error)
+    if answer[0] == 400:
+        assert "who?" in str(error)
+    for secret in (CLIENT[1], "PRIVATE KEY"):
+        assert secret not in str(error)
+    assert server.served == []
+
+
+@KINDS
+def test_token_server_down_for_a_while(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    moved: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    """A token that can't be renewed is used to its end; the token server isn't asked with every poll."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    calls = hook_of(server.url, connection=connection(server, kind))
+    get(calls)
+    moved[0] += 3100
+    server.refusals = [(500, "down")] * 100
+    with caplog.at_level(logging.WARNING):
+        get(calls)
+        left = len(server.refusals)
+        get(calls)
+    assert len(server.refusals) == left  # asked less than 5 s ago
+    assert [sent for _, _, sent in server.served] == [f"Bearer {server.issued[0]}"] * 3
+    assert "is used until it ends" in caplog.text
+    moved[0] += 300
+    with pytest.raises(OperationsCallError, match="no token: "):
+        get(calls)
+    server.refusals.clear()
+    moved[0] += 6
+    get(calls)
+    assert len(server.issued) == 2
+
+
+def test_redirected_token_request(server: TokenServer, hook_of: Callable[..., Calls]) -> None:
+    """The client secret doesn't follow a redirect."""
+    with TokenServer() as other:
+        fields = connection(server, "oauth2")
+        server.refusals = [(307, "")]
+        with pytest.raises(OperationsCallErrorFinal, match="the answer is no token"):
+            get(hook_of(server.url, connection=fields))
+        assert other.asked == []
+
+
+def test_impersonation(
+    server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key's own token asks IAM for one of the last account in the chain, by way of the others."""
+
+    class ToServer(HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+            request.url = server.url + str(request.path_url)
+            return super().send(request, *args, **kwargs)
+
+    made = requests.Session.__init__
+
+    def mounted(session: requests.Session) -> None:
+        made(session)
+        session.mount("https://iamcredentials.googleapis.com/", ToServer())
+
+    monkeypatch.setattr(requests.Session, "__init__", mounted)
+    fields = connection(server, "google")
+    fields["extra"]["impersonation_chain"] = "via@p, target@p"
+    get(hook_of(server.url, connection=fields))
+    iam, operation = server.served
+    assert iam[1] == "/v1/projects/-/serviceAccounts/target@p:generateAccessToken"
+    assert iam[2] == f"Bearer {server.issued[0]}"
+    assert server.asked[1]["delegates"] == ["via@p"]
+    assert operation[2] == f"Bearer {server.issued[1]}"
+
+
+def test_application_default_credentials(
+    server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a key Google's own rules find one, here by GOOGLE_APPLICATION_CREDENTIALS."""
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(server.service_account()))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    extra = {"auth": "google", "quota_project": "payer", "allowed_hosts": "127.0.0.1"}
+    get(hook_of(server.url, connection={"extra": extra}))
+    assert server.asked[0]["iss"] == "robot@p.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize("given", ["key_path", "keyfile_dict"])
+def test_external_account(
+    server: TokenServer, hook_of: Callable[..., Calls], tmp_path: Path, given: str
+) -> None:
+    """Workload identity: a subject token from a file is exchanged for one of Google's (RFC 8693)."""
+    subject = tmp_path / "subject"
+    subject.write_text("SUBJECT")
+    config = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": server.token_url,
+        "credential_source": {"file": str(subject)},
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    extra = {given: str(file) if given == "key_path" else config, "allowed_hosts": "127.0.0.1"}
+    exchanged = {
+        "access_token": server.issue(),
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "token_type": "Bearer",
+        "expires_in": 3600,
+    }
+    server.refusals = [(200, exchanged)]
+    get(hook_of(server.url, connection={"extra": extra}))
+    assert server.served == [("GET", "/v1/operations/x", f"Bearer {server.issued[0]}")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, "x", "{}", '{"type": "service_account"}', '{"type": "service_account", "private_key": "S3CRET"}'],
+)
+def test_unreadable_keys(
+    server: TokenServer, hook_of: Callable[..., Calls], tmp_path: Path, content: str | None
+) -> None:
+    """A key file that is none, or not there, is said to be so, without its content."""
+    file = tmp_path / "key.json"
+    if content is not None:
+        file.write_text(content)
+    extra = {"key_path": str(file), "allowed_hosts": "127.0.0.1"}
+    with pytest.raises(OperationsCallErrorFinal, match="no token: Google's credentials") as refused:
+        get(hook_of(server.url, connection={"extra": extra}))
+    assert "S3CRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("extra", "module"), [("google", "google.auth"), ("oauth2", "authlib")])
+def test_not_installed(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    monkeypatch: pytest.MonkeyPatch,
+    extra: str,
+    module: str,
+) -> None:
+    """Without the optional library the error says what to install."""
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(OperationsCallErrorFinal, match=rf"airflow-provider-operations\[{extra}\]"):
+        get(hook_of(server.url, connection=connection(server, extra)))
+
+
+def test_google_provider_not_installed(server: TokenServer, hook_of: Callable[..., Calls]) -> None:
+    """A ``gcp_conn_id`` without Airflow's Google provider is told so."""
+    extra = {"gcp_conn_id": "g", "allowed_hosts": "127.0.0.1"}
+    with pytest.raises(OperationsCallErrorFinal, match="apache-airflow-providers-google"):
+        get(hook_of(server.url, connection={"extra": extra}))
+
+
+def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every token, and what it is got with, is told to Airflow's masker before a request is sent with it."""
+    masked: list[Any] = []
+    for module in ("sync", "asynchronous"):
+        monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
+    calls = hook_of(server.url, connection=connection(server, "oauth2"))
+    get(calls)
+    server.revoke()
+    get(calls)
+    assert masked == [CLIENT[1], *server.issued]
+    assert len(server.issued) == 2
+
+
+def test_masked_key(
+    server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service account's private key is told to the masker, too."""
+    masked: list[Any] = []
+    for module in ("sync", "asynchronous"):
+        monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
+    fields = connection(server, "google")
+    get(hook_of(server.url, connection=fields))
+    assert masked == [fields["extra"]["keyfile_dict"]["private_key"], server.issued[0]]
+
+
+def test_lazy_imports() -> None:
+    """Neither google-auth nor authlib is loaded before a token is wanted."""
+    program = (
+        "import sys, airflow_provider_operations.hooks as h; h.OperationsHook('x');"
+        "print(sorted(m for m in ('google.auth', 'authlib') if m in sys.modules))"
+    )
+    env = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
