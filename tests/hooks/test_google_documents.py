@@ -281,6 +281,7 @@ def test_out_of_reach(survey: Survey) -> None:
     }
 
 
+@counted
 def test_a_wait_by_get_is_a_start() -> None:
     """The wait that goes by GET can be had as a call that answers with an operation, which it is."""
     colaboratory = document("colaboratory:v1")
