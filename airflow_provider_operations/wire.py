@@ -385,10 +385,11 @@ def _status_fields(body: Any) -> dict[str, Any] | None:
         return None
     error = body.get("error")
     if isinstance(error, dict):  # Google's envelope, both formats
-        return error
-    if isinstance(error, str):  # OAuth (RFC 6749)
+        return {**{key: value for key, value in body.items() if key != "error"}, **error}
+    if isinstance(error, str):  # OAuth (RFC 6749); many others send a message beside it
+        said = [error, *(_text(body.get(key)) for key in ("error_description", "message"))]
         rest = {key: value for key, value in body.items() if key not in {"error", "error_description"}}
-        return {**rest, "message": ": ".join(filter(None, (error, str(body.get("error_description") or ""))))}
+        return {**rest, "message": ": ".join(dict.fromkeys(filter(None, said)))}
     if "message" in body or "code" in body:  # gRPC-gateway
         return body
     title, detail = body.get("title"), body.get("detail")
@@ -400,6 +401,10 @@ def _status_fields(body: Any) -> dict[str, Any] | None:
     if detail is not None:  # FastAPI's list of validation errors
         return {**rest, "message": "the request was refused", "details": detail}
     return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
 _CODES_OF_HTTP = {

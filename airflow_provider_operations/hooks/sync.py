@@ -111,7 +111,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     ) -> requests.Session:
         """Return a session with the connection's headers, proxies and TLS settings, and nothing else of it."""
         settings = self.settings
-        session = requests.Session()
+        session = _Session()
         session.headers.update({**settings.auth.headers, **(headers or {})})
         session.verify = settings.verify
         session.cert = settings.cert
@@ -370,6 +370,19 @@ class OperationsHook(OperationsCalls, HttpHook):
             if time.monotonic() > deadline:
                 raise requests.exceptions.ReadTimeout(f"the answer was not complete after {timeout_s:g} s")
         return bytes(body)
+
+
+class _Session(requests.Session):
+    """A session that leaves alone what a redirect says that isn't to be followed."""
+
+    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """
+        Follow redirects where that is asked for, but don't prepare a request for ``Response.next``.
+
+        To do so, requests reads the whole body, however long, and stumbles over a Location that is no URL.
+        """
+        if not kwargs.get("yield_requests"):
+            yield from super().resolve_redirects(*args, **kwargs)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

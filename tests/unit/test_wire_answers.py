@@ -70,6 +70,12 @@ BAD_REQUEST = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViola
         ),
         pytest.param(500, {"error": {}}, Status(Code.INTERNAL), id="envelope-empty"),
         pytest.param(
+            404,
+            {"error": {"code": 404, "message": "m"}, "requestId": "r"},
+            Status(Code.NOT_FOUND, "m", other={"requestId": "r"}),
+            id="envelope-with-neighbours",
+        ),
+        pytest.param(
             409,
             {"code": 6, "message": "there"},
             Status(Code.ALREADY_EXISTS, "there"),
@@ -107,6 +113,34 @@ BAD_REQUEST = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViola
         ),
         pytest.param(
             401, {"error": "invalid_token"}, Status(Code.UNAUTHENTICATED, "invalid_token"), id="OAuth-short"
+        ),
+        pytest.param(
+            404,
+            {"status": 404, "error": "Not Found", "message": "no such bucket", "path": "/b"},
+            Status(Code.NOT_FOUND, "Not Found: no such bucket", other={"status": 404, "path": "/b"}),
+            id="error-and-message-Spring",
+        ),
+        pytest.param(
+            400,
+            {"statusCode": 400, "error": "Bad Request", "message": ["a is empty", "b too"]},
+            Status(
+                Code.INVALID_ARGUMENT,
+                'Bad Request: ["a is empty", "b too"]',
+                other={"statusCode": 400},
+            ),
+            id="error-and-messages-NestJS",
+        ),
+        pytest.param(
+            404,
+            {"error": "gone", "code": 5, "message": "gone", "details": [BAD_REQUEST]},
+            Status(Code.NOT_FOUND, "gone", [BAD_REQUEST]),
+            id="error-and-message-alike-gRPC-gateway-1",
+        ),
+        pytest.param(
+            400,
+            {"error": "", "error_description": {"a": 1}},
+            Status(Code.INVALID_ARGUMENT, '{"a": 1}'),
+            id="error-empty-description-object",
         ),
         pytest.param(
             403,
