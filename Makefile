@@ -1,4 +1,6 @@
 # make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
+# make lowest  unit and integration tests with the oldest dependencies that are allowed
+# make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
@@ -7,9 +9,11 @@ PYTHON ?= python3
 UV ?= uv
 AIRFLOW ?= 3.3.2
 E2E ?= airflow
+JOBS ?= 4
 BIN := .venv/bin
+FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit e2e chaos demo lock clean
+.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos demo audit lock clean
 
 test: lint types imports unit
 
@@ -35,10 +39,22 @@ imports: .venv/ready
 	$(BIN)/lint-imports
 
 unit: .venv/ready
-	$(BIN)/python -m pytest -m "not airflow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow"
 
-e2e: .venv/ready
+e2e: .venv/ready $(if $(findstring not functions,$(E2E)),,$(FUNCTIONS_EMULATOR))
 	$(BIN)/python -m pytest -m "$(E2E)"
+
+# Google's Cloud Functions emulator, for the end-to-end tests; where npm is missing, they skip what needs it.
+FUNCTIONS_LOCK := tests/e2e/functions-emulator
+functions-emulator: .functions-emulator/ready
+
+# The lock is made by: npm install --package-lock-only --omit-lockfile-registry-resolved
+.functions-emulator/ready: $(FUNCTIONS_LOCK)/package.json $(FUNCTIONS_LOCK)/package-lock.json
+	rm -rf $(@D)
+	mkdir $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+	touch $@
 
 chaos: .venv/ready
 	@$(BIN)/python -m tests.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
@@ -46,12 +62,31 @@ chaos: .venv/ready
 demo: .venv/ready
 	@$(BIN)/python -m tests.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
 
+# The oldest direct dependencies that pyproject.toml allows, and today's of all else.
+lowest: .venv-lowest/ready
+	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow"
+
+.venv-lowest/ready: pyproject.toml requirements-lowest.lock
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r requirements-lowest.lock
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -e .
+	touch $@
+
+# Known vulnerabilities in what is locked: information, as what to do about one takes thought.
+audit:
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --no-input pip-audit
+	.venv-audit/bin/python -m pip_audit -r requirements.lock --no-deps --disable-pip --progress-spinner off
+
 # One file for all supported Pythons; other AIRFLOW: make lock AIRFLOW=3.3.2
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url \
+  --custom-compile-command 'make lock' --all-extras
 lock:
-	echo 'apache-airflow==$(AIRFLOW)' | $(UV) pip compile --quiet --universal --python-version 3.10 \
-	  --upgrade --no-emit-index-url --custom-compile-command 'make lock' \
-	  --extra emulator --group dev pyproject.toml - --output-file requirements.lock
+	echo 'apache-airflow==$(AIRFLOW)' | $(COMPILE) --upgrade --group dev pyproject.toml - --output-file requirements.lock
+	grep -E '^(apache-airflow|pytest|hypothesis|trustme|psutil|rich|pyjwt|google-api|grpcio)[a-z-]*==' requirements.lock \
+	  | grep -v -e ^apache-airflow-providers -e ^apache-airflow-core -e ^apache-airflow-task-sdk \
+	  | $(COMPILE) --upgrade --resolution lowest-direct pyproject.toml - --output-file requirements-lowest.lock
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,7 +43,11 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": _INTEGRATION,
                 "ui-field-behaviour": {
                     "hidden-fields": [],
-                    "relabeling": {"schema": "Scheme", "password": "Password or token"},
+                    "relabeling": {
+                        "schema": "Scheme",
+                        "login": "Login or client id",
+                        "password": "Password, token or client secret",
+                    },
                     "placeholders": {
                         "host": "cloudbuild.googleapis.com",
                         "schema": "https",
@@ -62,6 +66,11 @@ def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
 
 
 _CONN_FIELDS = {
+    "auth": _field(
+        "Credentials",
+        "none, basic, bearer, google or oauth2. Empty: what is filled in.",
+        enum=["none", "basic", "bearer", "google", "oauth2", None],
+    ),
     "path_prefix": _field(
         "Path prefix", "Between host and operation name: v1, v1beta1, v1/admin. Default v1."
     ),
@@ -70,16 +79,37 @@ _CONN_FIELDS = {
     "error_format": _field(
         "Error format", "1 or 2: ask for Google's error bodies of this format. Not asked."
     ),
+    "wait_timeout_in": _field(
+        "Wait timeout in", "query (default) or body: where the service reads the timeout of a wait."
+    ),
     "headers": _field(
         "Headers", 'JSON object of headers sent with every request: {"X-Goog-User-Project": "my-project"}.'
     ),
     "timeout": _field("Timeout", "Seconds for one request. Default 30.", type=["number", "null"]),
     "verify": _field("Verify TLS", "true (default), false, or the path of a CA bundle."),
+    "cert": _field(
+        "Client certificate", "A PEM file with certificate and key, or two files with a comma between."
+    ),
     "proxies": _field("Proxies", "A proxy URL, or a JSON object of scheme and proxy URL."),
     "console_url": _field(
         "Console URL", "Page about an operation, for people: https://console.example.com/operations/{name}."
     ),
     "allowed_hosts": _field(
         "Allowed hosts", "Other hosts that tasks may send to by base_url: a.example.com, *.googleapis.com."
+    ),
+    "scope": _field("Scopes", "google and oauth2: with commas or spaces between. google: cloud-platform."),
+    "keyfile_dict": _field("Google key", "google: JSON of a key or an external account.", format="password"),
+    "key_path": _field("Google key file", "google: a file of it. Neither: Application Default Credentials."),
+    "impersonation_chain": _field(
+        "Impersonation chain", "google: service accounts, commas between; the last is the one to be."
+    ),
+    "quota_project": _field("Quota project", "google: the project that the calls are billed to."),
+    "gcp_conn_id": _field(
+        "Google Cloud connection", "google: take the credentials of this connection (Google provider)."
+    ),
+    "token_url": _field("Token URL", "oauth2: where tokens are got with client id and secret."),
+    "audience": _field("Audience", "oauth2: whom the token is for."),
+    "token_endpoint_auth_method": _field(
+        "Client authentication", "oauth2: client_secret_basic (default) or client_secret_post."
     ),
 }

@@ -11,6 +11,7 @@ https://google.aip.dev/193 (errors), RFC 9110 (Retry-After), RFC 9457 (problem d
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -295,8 +296,13 @@ def _parse(body: bytes) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
+    def finite(number: str) -> float:
+        if not math.isfinite(value := float(number)):
+            raise ValueError(f"the number {number[:20]} is too large")
+        return value
+
     try:
-        value = json.loads(body, parse_constant=refuse)
+        value = json.loads(body, parse_constant=refuse, parse_float=finite)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if body.count(b"[") + body.count(b"{") > MAX_NESTING and _deeper_than(MAX_NESTING, value):

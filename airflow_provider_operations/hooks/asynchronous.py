@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import tenacity
 import yarl
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import mask_secret
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.compat import get_async_extra_dejson, mask_secret
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import (
@@ -145,14 +145,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     ) -> AsyncIterator[Operation]:
         """Iterate over the operations under a parent, page after page."""
         token: str | None = None
+        turned: set[str] = set()
         while True:
             request = (await self.settings()).service.list_operations(parent, filter, page_size, token)
-            operations, next_token = wanted(await self._call(request, self._read_page))
+            operations, token = wanted(await self._call(request, self._read_page))
             for operation in operations:
                 yield operation
-            if not next_token or next_token == token:
+            if not self._goes_on(token, turned):
                 return
-            token = next_token
 
     async def start_operation(
         self,

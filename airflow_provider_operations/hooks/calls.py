@@ -133,6 +133,13 @@ class OperationsCalls:
         return operations, token
 
     @staticmethod
+    def _goes_on(token: str, turned: set[str]) -> bool:
+        """Tell whether a page token leads to another page, and not in a circle; notes it as turned to."""
+        known = token in turned
+        turned.add(token)
+        return bool(token) and not known
+
+    @staticmethod
     def _verdict_on_connection(settings: Settings, seen: object) -> tuple[bool, str]:
         where = settings.service.base_url
         if not isinstance(seen, CallFailure):
@@ -164,11 +171,12 @@ def cause_of(error: BaseException) -> str:
     seen = {id(error)}
     while True:
         inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
+        if not isinstance(inner, Exception):
             inner = error.__cause__ or error.__context__
         if inner is None:
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if not isinstance(inner, BaseException) or id(inner) in seen:
+        # A time-out of asyncio is caused by a cancellation, which says less.
+        if not isinstance(inner, Exception) or id(inner) in seen:
             # One line of text, whatever bytes of the server's are in it.
             text = printable(" ".join(str(error).split()))[:300]
             return f"{type(error).__name__}: {text}" if text else type(error).__name__

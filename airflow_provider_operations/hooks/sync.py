@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import tenacity
-from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.compat import mask_secret
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
+from airflow_provider_operations.hooks.bounded import BoundedAdapter
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
@@ -81,7 +82,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         error_format: int | None = None,
         retries: Retries | None = None,
     ) -> None:
-        super().__init__(http_conn_id=operations_conn_id)
+        super().__init__(http_conn_id=operations_conn_id, tcp_keep_alive=False)
         self._keep_arguments(
             operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
         )
@@ -119,8 +120,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         # Without an auth of its own, requests would look for one in ~/.netrc.
         session.auth = _leave_as_is
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.mount("http://", self.keep_alive_adapter)
-        session.mount("https://", self.keep_alive_adapter)
+        adapter = BoundedAdapter(idle=120, count=20, interval=30)  # TCP keep-alive as HttpHook has it
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
         # HttpHook.run takes from here what it passes on.
         self.merged_extra = {
             "timeout": settings.timeout_s,
@@ -194,13 +196,13 @@ class OperationsHook(OperationsCalls, HttpHook):
         :param filter: in the service's filter language, e.g. ``done=false``.
         """
         token: str | None = None
+        turned: set[str] = set()
         while True:
             request = self.settings.service.list_operations(parent, filter, page_size, token)
-            operations, next_token = wanted(self._call(request, self._read_page))
+            operations, token = wanted(self._call(request, self._read_page))
             yield from operations
-            if not next_token or next_token == token:
+            if not self._goes_on(token, turned):
                 return
-            token = next_token
 
     def start_operation(
         self,
@@ -316,6 +318,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             self._session = self.get_conn()
         session = self._session
         timeout_s = request.timeout_s or settings.timeout_s
+        deadline = time.monotonic() + timeout_s
 
         def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
             return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
@@ -333,7 +336,7 @@ class OperationsHook(OperationsCalls, HttpHook):
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                body = self._body(response, timeout_s)
+                body = self._body(response, deadline)
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
         except requests.exceptions.InvalidHeader:
@@ -359,16 +362,15 @@ class OperationsHook(OperationsCalls, HttpHook):
         return Answer(response.status_code, response.headers, body)
 
     @staticmethod
-    def _body(response: requests.Response, timeout_s: float) -> bytes:
+    def _body(response: requests.Response, deadline: float) -> bytes:
         """Read the body within the size limit and, as requests counts each read alone, the time limit."""
-        deadline = time.monotonic() + timeout_s
         body = bytearray()
         for chunk in _chunks(response):
             body += chunk
             if len(body) > MAX_BODY_BYTES:
                 raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
             if time.monotonic() > deadline:
-                raise requests.exceptions.ReadTimeout(f"the answer was not complete after {timeout_s:g} s")
+                raise requests.exceptions.ReadTimeout("the answer was not complete in time")
         return bytes(body)
 
 

@@ -113,12 +113,14 @@ def test_list_of_nothing(emulator: Emulator, hook: Calls) -> None:
     assert asked(emulator, "path", "query") == [("/v1/operations", {})]
 
 
-def test_a_repeated_page_token_ends_the_list(emulator: Emulator, hook: Calls) -> None:
-    """A server that answers with the same token again doesn't hold us for ever."""
-    body = {"operations": [{"name": "operations/x"}], "nextPageToken": "t"}
-    emulator.script_fault(kind="list", body=body)
-    assert len(hook.list("")) == 2
-    assert asked(emulator, "query") == [({},), ({"pageToken": "t"},)]
+@pytest.mark.parametrize("tokens", ["t", "tu"], ids=["same", "in-a-circle"])
+def test_a_repeated_page_token_ends_the_list(emulator: Emulator, hook: Calls, tokens: str) -> None:
+    """A server that answers with a token that was turned to before doesn't hold us for ever."""
+    for token in tokens * 2:
+        body = {"operations": [{"name": "operations/x"}], "nextPageToken": token}
+        emulator.script_fault(kind="list", body=body, times=1)
+    assert len(hook.list("")) == len(tokens) + 1
+    assert asked(emulator, "query") == [({},), *(({"pageToken": token},) for token in tokens)]
 
 
 @pytest.mark.parametrize(

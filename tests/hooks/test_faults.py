@@ -179,14 +179,23 @@ def test_stalled_servers(hook_of: Callable[..., Calls], before: bytes) -> None:
     )
 
 
-def test_dripping_servers(hook_of: Callable[..., Calls]) -> None:
-    """A body that drips byte by byte ends at the timeout, although no single read takes that long."""
+@pytest.mark.parametrize(
+    ("begin", "drop"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b" ", id="body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-A: ", b"a", id="header"),
+        pytest.param(b"HTTP/1.1 200 ", b"K", id="status-line"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n", id="headers"),
+    ],
+)
+def test_dripping_servers(hook_of: Callable[..., Calls], begin: bytes, drop: bytes) -> None:
+    """An answer that drips byte by byte ends at the timeout, although no single read takes that long."""
     drops = []
 
     def drip(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        connection.sendall(begin)
         for _ in range(100):
-            connection.sendall(b" ")
+            connection.sendall(drop)
             drops.append(1)
             time.sleep(0.05)  # what is tested: the server's slowness
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 import threading
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
-from airflow_provider_operations.exceptions import OperationsCallErrorFinal
+from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
+from airflow_provider_operations.fields import InvalidConnection
 
 from .raw import answer
 
@@ -27,68 +23,85 @@ if TYPE_CHECKING:
     from .conftest import Calls
 
 
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody knows."""
+    return trustme.CA()
+
+
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "server.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
+    """Its certificate in a file."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
     return path
 
 
 @pytest.fixture
-def tls_url(certificate: Path) -> Iterator[tuple[str, list[bytes]]]:
-    """A TLS server and the requests it has read."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    requests: list[bytes] = []
-    listener = socket.create_server(("127.0.0.1", 0))
+def client(authority: trustme.CA, tmp_path: Path) -> Path:
+    """A folder with a client's certificate and key: one.pem, or cert.pem and key.pem."""
+    issued = authority.issue_cert("client@example.com")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "one.pem"))
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    return tmp_path
 
-    def serve() -> None:
+
+class TlsServer:
+    """Answers every request with a done operation; ``asks`` for a client certificate, and notes whose came."""
+
+    def __init__(self, authority: trustme.CA, *, asks: bool = False) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(self._context)
+        if asks:
+            authority.configure_trust(self._context)
+            self._context.verify_mode = ssl.CERT_REQUIRED
+        self.requests: list[bytes] = []
+        self.clients: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> TlsServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
         while True:
             try:
-                connection, _ = listener.accept()
+                connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as wrapped:
-                requests.append(wrapped.recv(65536))
+            with (
+                connection,
+                suppress(OSError),
+                self._context.wrap_socket(connection, server_side=True) as wrapped,
+            ):
+                self.requests.append(wrapped.recv(65536))
+                shown: Any = wrapped.getpeercert()
+                if shown:
+                    self.clients += [value for _, value in shown["subjectAltName"]]
                 wrapped.sendall(answer())
 
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield f"https://127.0.0.1:{listener.getsockname()[1]}", requests
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join()
+
+@pytest.fixture
+def server(authority: trustme.CA) -> Iterator[TlsServer]:
+    """A TLS server of the authority."""
+    with TlsServer(authority) as server:
+        yield server
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # urllib3 says so, rightly
 @pytest.mark.parametrize("environment", [False, True], ids=["", "REQUESTS_CA_BUNDLE"])
 @pytest.mark.parametrize("verify", ["bundle", False, "false"])
 def test_trusted(
-    tls_url: tuple[str, list[bytes]],
-    certificate: Path,
+    server: TlsServer,
+    bundle: Path,
     hook_of: Callable[..., Calls],
     monkeypatch: pytest.MonkeyPatch,
     verify: Any,
@@ -100,20 +113,63 @@ def test_trusted(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     if environment:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", ssl.get_default_verify_paths().openssl_cafile)
-    url, requests = tls_url
     if verify == "bundle":
-        verify = str(certificate)
-    calls = hook_of(url, connection={"extra": {"verify": verify}})
+        verify = str(bundle)
+    calls = hook_of(server.url, connection={"extra": {"verify": verify}})
     assert calls("get_operation", "operations/x").name == "operations/x"
-    assert requests[0].startswith(b"GET /v1/operations/x HTTP/1.1\r\n")
+    assert server.requests[0].startswith(b"GET /v1/operations/x HTTP/1.1\r\n")
 
 
-def test_untrusted(tls_url: tuple[str, list[bytes]], hook_of: Callable[..., Calls]) -> None:
+def test_untrusted(server: TlsServer, hook_of: Callable[..., Calls]) -> None:
     """A certificate that nobody vouches for ends the call at once: nothing is sent, a retry won't help."""
-    url, requests = tls_url
     with pytest.raises(OperationsCallErrorFinal) as refused:
-        hook_of(url, connection={"password": "tok"})("get_operation", "operations/x")
+        hook_of(server.url, connection={"password": "tok"})("get_operation", "operations/x")
     failure = refused.value.failure
     assert (failure.sent, failure.may_pass, failure.attempts) == (False, False, 1)
     assert "certificate verify failed" in failure.problem
-    assert requests == []
+    assert server.requests == []
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize("verify", ["bundle", False])
+@pytest.mark.parametrize("files", [["one.pem"], ["cert.pem", "key.pem"]], ids=["one-file", "two-files"])
+def test_client_certificate(
+    authority: trustme.CA,
+    bundle: Path,
+    client: Path,
+    hook_of: Callable[..., Calls],
+    files: list[str],
+    verify: Any,
+) -> None:
+    """The connection's certificate is shown to a server that asks for one."""
+    extra = {
+        "cert": ",".join(str(client / file) for file in files),
+        "verify": str(bundle) if verify == "bundle" else verify,
+    }
+    with TlsServer(authority, asks=True) as server:
+        calls = hook_of(server.url, connection={"extra": extra})
+        assert calls("get_operation", "operations/x").name == "operations/x"
+    assert server.clients == ["client@example.com"]
+
+
+def test_no_client_certificate(authority: trustme.CA, bundle: Path, hook_of: Callable[..., Calls]) -> None:
+    """Without one the server hangs up, which is an error of the call."""
+    with TlsServer(authority, asks=True) as server:
+        calls = hook_of(server.url, connection={"extra": {"verify": str(bundle)}})
+        with pytest.raises(OperationsCallError):
+            calls("get_operation", "operations/x")
+    assert server.clients == []
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_unreadable_client_certificate(
+    server: TlsServer, bundle: Path, tmp_path: Path, hook_of: Callable[..., Calls], content: str | None
+) -> None:
+    """A file that isn't there, or is none, is named before anything is sent."""
+    file = tmp_path / "client.pem"
+    if content is not None:
+        file.write_text(content)
+    calls = hook_of(server.url, connection={"extra": {"verify": str(bundle), "cert": str(file)}})
+    with pytest.raises(InvalidConnection, match=r"'cert' names a client certificate .*client\.pem"):
+        calls("get_operation", "operations/x")
+    assert server.requests == []

@@ -303,6 +303,7 @@ def test_impersonation(
     assert operation[2] == f"Bearer {server.issued[1]}"
 
 
+@pytest.mark.filterwarnings("ignore:The load_credentials_from_file method")  # google-auth's own call, in 2.41
 def test_application_default_credentials(
     server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

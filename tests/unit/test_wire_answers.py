@@ -345,6 +345,11 @@ def test_redirects(location: str | None, shown: str) -> None:
             "the answer (text/html) is not JSON: -Infinity is not JSON",
             id="infinity",
         ),
+        pytest.param(
+            b'{"name": "x", "a": 1e999}',
+            "the answer (text/html) is not JSON: the number 1e999 is too large",
+            id="too-large-a-number",
+        ),
         pytest.param(b"[" * 100_000, "the answer (text/html) is not JSON: nested too deeply", id="deep"),
         pytest.param(b"\xff", "the answer (text/html) is not JSON: ", id="bytes"),
         pytest.param(
