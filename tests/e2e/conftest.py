@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.harness.standalone import Standalone
 
+from .functions import FunctionsEmulator
 from .spanner import GATEWAY, SpannerEmulator
 
 if TYPE_CHECKING:
@@ -37,8 +38,21 @@ def spanner() -> Iterator[SpannerEmulator | None]:
 
 
 @pytest.fixture(scope="session")
+def functions() -> Iterator[FunctionsEmulator | None]:
+    """Google's Cloud Functions emulator, where ``make functions-emulator`` has installed it."""
+    if not FunctionsEmulator.is_installed():
+        yield None
+        return
+    with FunctionsEmulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    emulator: EmulatorProcess, spanner: SpannerEmulator | None, tmp_path_factory: pytest.TempPathFactory
+    emulator: EmulatorProcess,
+    spanner: SpannerEmulator | None,
+    functions: FunctionsEmulator | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Standalone]:
     """``airflow standalone`` with the example DAGs and those of the tests."""
     dags = tmp_path_factory.mktemp("dags")
@@ -48,6 +62,8 @@ def airflow(
         connections = {"operations_default": emulator.url}
         if spanner is not None:
             connections["spanner"] = spanner.url
+        if functions is not None:
+            connections["functions"] = functions.url
         for conn_id, url in connections.items():
             body = {"connection_id": conn_id, "conn_type": "operations", "host": url}
             airflow.api("POST", "/connections", json=body)

@@ -10,11 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import EmulatorProcess
     from tests.harness.standalone import Standalone
 
+    from .functions import FunctionsEmulator
     from .spanner import SpannerEmulator
 
 pytestmark = pytest.mark.airflow
@@ -57,7 +59,7 @@ def operation(emulator: EmulatorProcess, parent: str) -> dict[str, Any]:
 
 def test_examples_parse(airflow: Standalone) -> None:
     """Every example DAG is parsed without an import error."""
-    airflow.until(lambda: airflow.api("GET", "/dags")["total_entries"] >= 12, "all DAGs are parsed")
+    airflow.until(lambda: airflow.api("GET", "/dags")["total_entries"] >= 13, "all DAGs are parsed")
     assert airflow.api("GET", "/importErrors")["import_errors"] == []
 
 
@@ -243,3 +245,46 @@ def test_spanner(airflow: Standalone, spanner: SpannerEmulator | None) -> None:
     assert "OneOrderPerCustomer" in log
     instance = airflow.xcom("operations_spanner", run_id, "create_instance", "return_value")
     assert instance["name"] == "projects/demo/instances/airflow-demo"
+
+
+FUNCTIONS_TYPES = "types.googleapis.com/google.cloud.functions.v1beta2."
+
+
+@pytest.mark.functions
+def test_functions(airflow: Standalone, functions: FunctionsEmulator | None) -> None:
+    """Against Google's own server, by operator and by sensor: functions run, its errors and types are kept."""
+    if functions is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI installs Google's Cloud Functions emulator, and it isn't here")
+        pytest.skip("Google's Cloud Functions emulator isn't here: make functions-emulator, which needs npm")
+    sources = {name: functions.source(name) for name in ("good", "slow", "broken")}
+    run_id = finished(airflow, "e2e_functions", sources)
+
+    assert states(airflow, "e2e_functions", run_id) == {
+        "run": {"success"},
+        "run_broken": {"failed"},
+        "start": {"success"},
+        "wait": {"success"},
+        "start_broken": {"success"},
+        "wait_broken": {"failed"},
+    }
+    for task_id, deployed in (("run", "run"), ("wait", "start")):
+        response = airflow.xcom("e2e_functions", run_id, task_id, "return_value")
+        assert response["typeUrl"] == f"{FUNCTIONS_TYPES}CloudFunction"
+        function = response["value"]
+        assert function["status"] == "READY"
+        assert function["name"].endswith(f"/functions/{deployed}")
+        assert requests.get(function["httpsTrigger"]["url"], timeout=10).text == "deployed"
+        metadata = airflow.xcom("e2e_functions", run_id, task_id, "operation")["metadata"]
+        assert metadata["typeUrl"] == f"{FUNCTIONS_TYPES}OperationMetadataV1Beta2"
+        assert metadata["value"]["target"] == function["name"]
+        assert metadata["value"]["request"]["typeUrl"] == f"{FUNCTIONS_TYPES}CreateFunctionRequest"
+    for task_id in ("run_broken", "wait_broken"):
+        log = airflow.log("e2e_functions", run_id, task_id)
+        assert "INTERNAL (13): Function worker crashed with exit code: 1" in log, log
+        assert "Error: the bucket of receipts is missing" in log, log
+        error = airflow.xcom("e2e_functions", run_id, task_id, "operation")["error"]
+        assert (error["code"], error["name"]) == (13, "InternalError")
+        assert [detail["typeUrl"] for detail in error["details"]] == [
+            "types.googleapis.com/google.rpc.DebugInfo"
+        ]
