@@ -59,7 +59,7 @@ def operation(emulator: EmulatorProcess, parent: str) -> dict[str, Any]:
 
 def test_examples_parse(airflow: Standalone) -> None:
     """Every example DAG is parsed without an import error."""
-    airflow.until(lambda: airflow.api("GET", "/dags")["total_entries"] >= 13, "all DAGs are parsed")
+    airflow.until(lambda: airflow.api("GET", "/dags")["total_entries"] >= 15, "all DAGs are parsed")
     assert airflow.api("GET", "/importErrors")["import_errors"] == []
 
 
@@ -91,8 +91,11 @@ def test_connection_form(airflow: Standalone) -> None:
     answer = airflow._session.get(f"{airflow.url}/ui/connections/hook_meta", timeout=30)
     (form,) = (meta for meta in answer.json() if meta["connection_type"] == "operations")
     assert form["hook_name"] == "Long-Running Operations"
-    assert form["standard_fields"]["password"]["title"] == "Password or token"
+    assert form["standard_fields"]["password"]["title"] == "Password, token or client secret"
     assert set(form["extra_fields"]) >= {
+        "auth",
+        "keyfile_dict",
+        "token_url",
         "path_prefix",
         "cancel_suffix",
         "cancel_method",
