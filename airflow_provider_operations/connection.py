@@ -24,6 +24,7 @@ from airflow_provider_operations.fields import (
     text,
     words,
 )
+from airflow_provider_operations.polling import POLL_WITH
 from airflow_provider_operations.wire import Service
 
 __all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
@@ -45,6 +46,10 @@ _KNOWN_EXTRAS = AUTH_EXTRAS | frozenset(
         "proxies",
         "console_url",
         "allowed_hosts",
+        "max_connections",
+        "max_requests_per_second",
+        "poll_with",
+        "list_filter",
     }
 )
 
@@ -63,6 +68,10 @@ class Settings:
     :param cert: files of the client's certificate and of its key, which may be the same.
     :param proxies: proxy URL by scheme (``{"https": "http://proxy:3128"}``).
     :param console_url: template of a page about one operation, for people.
+    :param max_connections: how many requests a triggerer has under way at once.
+    :param max_requests_per_second: of a triggerer; ``None``: as many as the server accepts.
+    :param poll_with: ``get``, ``list`` or ``wait``.
+    :param list_filter: for ``list``; what it lists must not be over yet.
     """
 
     service: Service
@@ -72,6 +81,10 @@ class Settings:
     cert: tuple[str, str] | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     console_url: str | None = None
+    max_connections: int = 16
+    max_requests_per_second: float | None = None
+    poll_with: str = "get"
+    list_filter: str = "done=false"
 
 
 def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Settings:
@@ -103,6 +116,10 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
         cert=_cert(extra.get("cert"), where),
         proxies=_proxies(extra.get("proxies"), where),
         console_url=text(extra.get("console_url"), "console_url", where) or None,
+        max_connections=int(_number(extra, "max_connections", 16, where, least=1)),
+        max_requests_per_second=_number(extra, "max_requests_per_second", None, where),
+        poll_with=_poll_with(overrides.get("poll_with") or extra.get("poll_with"), where),
+        list_filter=text(extra.get("list_filter", "done=false"), "list_filter", where),
     )
 
 
@@ -211,6 +228,28 @@ def _timeout(value: Any, where: str) -> float:
     if not 0 < seconds < 86_400:
         raise InvalidConnection(f"{where}: 'timeout' is seconds above 0, not {value!r}")
     return seconds
+
+
+def _number(
+    extra: Mapping[str, Any], key: str, default: float | None, where: str, least: float = 0.01
+) -> Any:
+    value = extra.get(key)
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool) or not least <= number < 1e6:
+        raise InvalidConnection(f"{where}: {key!r} is a number from {least:g} on, not {value!r}")
+    return number
+
+
+def _poll_with(value: Any, where: str) -> str:
+    way = text(value, "poll_with", where) or POLL_WITH[0]
+    if way not in POLL_WITH:
+        raise InvalidConnection(f"{where}: 'poll_with' is one of {', '.join(POLL_WITH)}, not {way!r}")
+    return way
 
 
 def _verify(value: Any, where: str) -> bool | str:

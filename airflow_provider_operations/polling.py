@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_HINT", "Outage", "Schedule"]
+__all__ = ["MAX_HINT", "POLL_WITH", "Outage", "Schedule"]
+
+POLL_WITH = ("get", "list", "wait")
+"""How a triggerer asks: for each operation, for all under one parent, or by a request that is answered at the end."""
 
 MAX_HINT = timedelta(minutes=10)
 """The longest pause that a server can ask for."""

@@ -94,6 +94,16 @@ _CONN_FIELDS = {
     "console_url": _field(
         "Console URL", "Page about an operation, for people: https://console.example.com/operations/{name}."
     ),
+    "max_connections": _field(
+        "Connections",
+        "Requests that a triggerer has under way at once. Default 16.",
+        type=["integer", "null"],
+    ),
+    "max_requests_per_second": _field(
+        "Requests per second", "Of a triggerer. Default: what the server accepts.", type=["number", "null"]
+    ),
+    "poll_with": _field("Poll with", "get (default), list or wait.", enum=["get", "list", "wait", None]),
+    "list_filter": _field("List filter", "For list. Default done=false."),
     "allowed_hosts": _field(
         "Allowed hosts", "Other hosts that tasks may send to by base_url: a.example.com, *.googleapis.com."
     ),

@@ -60,6 +60,9 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         or later is needed to remember an outage; before, it is borne until the time is up.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
     :param cancel_on_timeout: cancel it when the time is up.
+    :param poll_with: how the triggerer asks, instead of what the connection says: ``get``; ``list``, by one
+        request for all under the same parent; ``wait``, which the server answers when it is over. A worker
+        always uses ``get``.
     :param exponential_backoff: with ``max_wait``, as in every Airflow sensor; not when deferrable.
 
     :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
@@ -87,6 +90,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         outage_tolerance: timedelta | float = 600.0,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
+        poll_with: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
@@ -101,6 +105,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             outage_tolerance=outage_tolerance,
             cancel_on_kill=cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
+            poll_with=poll_with,
             service={
                 "operations_conn_id": operations_conn_id,
                 "base_url": base_url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,12 @@ KILL_LIMIT_S = 20.0
 SETTLE_LIMIT_S = 10.0
 """How long the end of a cancelled operation is awaited, to log how it ended."""
 
+NEAR_S = 60.0
+"""So close to the deadline a look is bounded by it, and goes before others where requests wait for their turns."""
+
+LAST_LOOK_S = 5.0
+"""What a look at the deadline may take."""
+
 _kills: set[asyncio.Task[None]] = set()
 """Cancellations under way; the event loop itself holds tasks only weakly."""
 
@@ -47,12 +54,13 @@ class OperationTrigger(BaseTrigger):
     :param operations_conn_id: connection of type ``operations``.
     :param base_url: this and the next four: instead of what the connection says.
     :param poke_interval: longest pause between polls, in seconds; they begin at 1 s.
-    :param started_epoch_s: when this task started the operation: the schedule's origin, and for 30 s from then
-        on a 404 isn't taken for an answer. ``None``: the task didn't start it.
+    :param started_epoch_s: when the wait began: the schedule's origin, and for 30 s from then on a 404 isn't
+        taken for an answer. ``None``: now.
     :param deadline_epoch_s: absolute, so that a restart of the triggerer doesn't extend it.
     :param outage_tolerance_s: how long the server may not answer.
     :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
-    :param poll_with: ``get``.
+    :param poll_with: ``get``, ``list`` (all under one parent by one request) or ``wait`` (the server answers
+        when it is over); ``None``: as the connection says.
     :param end_from_trigger: reserved; ``False``.
     """
 
@@ -71,12 +79,12 @@ class OperationTrigger(BaseTrigger):
         deadline_epoch_s: float | None = None,
         outage_tolerance_s: float = 600.0,
         cancel_on_kill: bool = False,
-        poll_with: str = "get",
+        poll_with: str | None = None,
         end_from_trigger: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
-        if poll_with != "get" or end_from_trigger:
-            raise ValueError("this version polls with 'get' and ends in a worker")
+        if end_from_trigger:
+            raise ValueError("this version ends in a worker")
         self.operation_name = operation_name
         self.operations_conn_id = operations_conn_id
         self.base_url = base_url
@@ -116,27 +124,51 @@ class OperationTrigger(BaseTrigger):
 
     async def _wait(self) -> Outcome:
         now = clock.now()
+        schedule = Schedule(maximum_s=self.poke_interval)
         watch = Watch(
             self.operation_name,
-            Schedule(maximum_s=self.poke_interval),
+            schedule,
             Outage(self.outage_tolerance_s),
             started_epoch_s=self.started_epoch_s if self.started_epoch_s is not None else now,
             created_epoch_s=self.started_epoch_s,
             deadline_epoch_s=self.deadline_epoch_s,
         )
+        # Whoever deferred has just looked. A triggerer that starts with thousands of old ones spreads them out.
+        pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
+        await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
         async with await self._hook() as hook:
+            crowded = False
             while True:
-                verdict = watch.judge(await self._ask(hook), clock.now())
+                asked_s = clock.now()
+                seen = await self._ask(hook, pause_s / 2, first=crowded)
+                verdict = watch.judge(seen, clock.now())
                 for line in watch.take_news():
                     self.log.info("%s", line)
                 if isinstance(verdict, Outcome):
                     return verdict
-                await clock.asleep(verdict)
+                pause_s = verdict
+                crowded = isinstance(seen, CallFailure) and seen.status.code == Code.RESOURCE_EXHAUSTED
+                # A server that was asked to wait has held its answer back; the pause is over by then.
+                held_s = clock.now() - asked_s if hook.waits else 0.0
+                await clock.asleep(max(pause_s - held_s, 0.0))
 
-    async def _ask(self, hook: OperationsAsyncHook) -> Operation | CallFailure:
-        """Poll once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
+    def _left_s(self) -> float | None:
+        return None if self.deadline_epoch_s is None else self.deadline_epoch_s - clock.now()
+
+    async def _ask(
+        self, hook: OperationsAsyncHook, max_age_s: float, *, first: bool
+    ) -> Operation | CallFailure:
+        """Look once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
+        left_s = self._left_s()
         try:
-            return await hook.poll(self.operation_name)
+            if left_s is None or left_s > NEAR_S:
+                return await hook.look(self.operation_name, max_age_s, first=first)
+            # Its turn may come too late in a queue of thousands.
+            return await asyncio.wait_for(
+                hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
+            )
+        except asyncio.TimeoutError:
+            return self._not_asked(TimeoutError("no answer before the deadline"), may_pass=True)
         except (AirflowNotFoundException, InvalidConnection, InvalidName) as error:
             return self._not_asked(error, may_pass=False)
         except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
@@ -158,6 +190,7 @@ class OperationTrigger(BaseTrigger):
             cancel_suffix=self.cancel_suffix,
             cancel_method=self.cancel_method,
             error_format=self.error_format,
+            poll_with=self.poll_with,
         )
         return hook
 
@@ -211,7 +244,7 @@ class OperationTrigger(BaseTrigger):
         """Say how the operation ended, if it does soon."""
         deadline = clock.now() + SETTLE_LIMIT_S
         while True:
-            seen = await self._ask(hook)
+            seen = await hook.poll(self.operation_name, first=True)
             if isinstance(seen, Operation) and seen.done:
                 return ending(seen)
             if clock.now() > deadline:

@@ -29,7 +29,7 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, ending
-from airflow_provider_operations.polling import Outage, Schedule
+from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.wire import CallFailure
@@ -82,6 +82,7 @@ class WaitsForOperation:
     outage_tolerance: float
     cancel_on_kill: bool
     cancel_on_timeout: bool
+    poll_with: str | None
     execution_timeout: timedelta | None
     log: Any
 
@@ -103,7 +104,11 @@ class WaitsForOperation:
         cancel_on_kill: bool,
         cancel_on_timeout: bool,
         service: dict[str, Any],
+        poll_with: str | None = None,
     ) -> None:
+        if poll_with not in {None, *POLL_WITH}:
+            raise ValueError(f"'poll_with' is one of {', '.join(POLL_WITH)}, not {poll_with!r}")
+        self.poll_with = poll_with
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
@@ -149,10 +154,11 @@ class WaitsForOperation:
             watch.name,
             **self._service(),
             poke_interval=max(self.poke_interval, MIN_POKE_INTERVAL_S),
-            started_epoch_s=watch.created_epoch_s,
+            started_epoch_s=watch.started_epoch_s,
             deadline_epoch_s=watch.deadline_epoch_s,
             outage_tolerance_s=watch.outage.tolerance_s,
             cancel_on_kill=self.cancel_on_kill,
+            poll_with=self.poll_with,
         )
         trigger.before_deferring = partial(self._refuse_if_killed, watch.name)
         left = max(watch.deadline_epoch_s - clock.now(), 0.0)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import tenacity
 import yarl
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
-from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import get_async_extra_dejson, mask_secret
-from airflow_provider_operations.connection import Settings, read_settings
-from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import (
     CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
@@ -27,27 +24,32 @@ from airflow_provider_operations.hooks.calls import (
     counted,
     finished,
     refused_token,
-    secrets_of,
-    tls_of,
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
+from airflow_provider_operations.hooks.compat import mask_secret
+from airflow_provider_operations.hooks.listing import Listing, parent_of
+from airflow_provider_operations.hooks.tokens import NoToken, Token
+from airflow_provider_operations.hooks.transport import Ready, Transport
+from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
-    from datetime import timedelta
     from types import TracebackType
 
-    from airflow_provider_operations.operation import Operation
+    from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.retries import Retries
+
+LONGEST_WAIT_S = 60.0
+"""How long a server is asked to hold an answer back."""
 
 LARGE_BODY_BYTES = 128 * 1024
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
@@ -71,30 +73,28 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
+        poll_with: str | None = None,
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id)
         self._keep_arguments(
             operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
         )
-        self._settings: Settings | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._tls: ssl.SSLContext | bool = True
-        self._masked: Token | None = None
+        self._overrides["poll_with"] = poll_with
+        self.waits = False
+        """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
+        self._transport: Transport | None = None
 
     async def settings(self) -> Settings:
-        """Return what the connection says, looked up once, off the event loop's way."""
-        if self._settings is None:
-            connection = await get_async_connection(self.operations_conn_id, hook=type(self))
-            extra = await get_async_extra_dejson(connection)
-            settings = read_settings(ConnectionFields.of(connection, extra), self._overrides)
-            for secret in secrets_of(settings):
-                # It tells the supervisor by a synchronous call, which would block the loop.
-                await asyncio.to_thread(mask_secret, secret)
-            self._tls = await asyncio.to_thread(tls_of, settings)
-            self._settings = settings
-            self.base_url = settings.service.base_url
-        return self._settings
+        """Return what the connection says, looked up once in 5 minutes for all hooks of the event loop."""
+        return (await self._get_ready()).settings
+
+    async def _get_ready(self) -> Ready:
+        if self._transport is None:
+            self._transport = Transport.of(self.operations_conn_id)
+        ready = await self._transport.ready(self._overrides, type(self))
+        self.base_url = ready.settings.service.base_url
+        return ready
 
     async def config(self) -> SessionConfig:
         """Return what ``HttpAsyncHook.run`` sends: the connection's headers, and nothing else of it."""
@@ -102,10 +102,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return SessionConfig(base_url=settings.service.base_url, headers=dict(settings.auth.headers))
 
     async def close(self) -> None:
-        """Close the session; the next call opens another."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        """Leave the session, which the last hook that uses it closes; the next call opens it again."""
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            await transport.leave()
 
     async def __aenter__(self) -> OperationsAsyncHook:
         """Use the hook as a context manager that closes its session."""
@@ -184,12 +184,76 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     # --- calls that return failures as values ----------------------------------------------------------------
 
-    async def poll(self, name: str) -> Operation | CallFailure:
-        """Ask once for the operation."""
-        settings = await self.settings()
-        request = settings.service.get_operation(name)
-        answer = await self._exchange(request, settings)
-        return await _off_the_loop(self._read_operation, request, settings, answer)
+    async def poll(self, name: str, *, first: bool = False) -> Operation | CallFailure:
+        """
+        Ask once for the operation, when it's this request's turn.
+
+        :param first: the last one was refused as one too many: before those whose turn it is next.
+        """
+        ready = await self._get_ready()
+        request = ready.settings.service.get_operation(name)
+        return await self._in_turn(request, self._read_operation, ready, first=first)
+
+    async def look(self, name: str, max_age_s: float, *, first: bool = False) -> Operation | CallFailure:
+        """
+        Learn the operation's state in the way that the connection or ``poll_with`` says.
+
+        :param max_age_s: how old a list may be that tells it.
+        :param first: see ``poll``.
+        """
+        ready = await self._get_ready()
+        if ready.settings.poll_with == "wait":
+            return await self._wait_or_poll(name, ready)
+        if ready.settings.poll_with == "list" and (listing := self._listing(name, ready)) is not None:
+            seen = await listing.look(name, max_age_s)
+            if seen is not None:
+                return seen
+            seen = await self.poll(name, first=first)
+            if isinstance(seen, Operation) and not seen.done:
+                listing.missed()
+            return seen
+        return await self.poll(name, first=first)
+
+    def _listing(self, name: str, ready: Ready) -> Listing | None:
+        """Return the list that should hold an operation, shared by all on this loop who watch one of it."""
+        assert self._transport is not None  # noqa: S101  it made ``ready``
+        if (parent := parent_of(name)) is None:
+            return None
+        key = (ready.settings.service, parent)
+        listing = self._transport.listings.get(key)
+        if listing is None:
+            # It outlives the hook of whoever came first, so it has one of its own.
+            other = type(self)(self.operations_conn_id, **self._overrides, retries=self.retries)
+            listing = self._transport.listings[key] = Listing(parent, other._page_in_turn)
+        return listing
+
+    async def _page_in_turn(
+        self, parent: str, page_size: int, token: str | None
+    ) -> tuple[list[Operation], str] | CallFailure:
+        async with self:
+            ready = await self._get_ready()
+            filter_ = ready.settings.list_filter or None
+            request = ready.settings.service.list_operations(parent, filter_, page_size, token)
+            return await self._in_turn(request, self._read_page, ready)
+
+    async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
+        assert self._transport is not None  # noqa: S101  it made ``ready``
+        service = ready.settings.service
+        self.waits = service not in self._transport.without_wait
+        if self.waits:
+            request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
+            # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
+            answer = await self._exchange(request, ready)
+            seen = await _off_the_loop(self._read_operation, request, ready.settings, answer)
+            if isinstance(seen, Operation) or seen.may_pass:
+                return seen
+            if seen.http_status in {404, 405, 501}:
+                found = await self.poll(name)
+                if isinstance(found, Operation):
+                    self._transport.without_wait.add(service)
+                    log.warning("%s has no wait (%s); polling", service.base_url, seen.problem)
+                return found
+        return await self.poll(name)
 
     async def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
@@ -210,10 +274,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""
         try:
-            settings = await self.settings()
-            request = settings.service.list_operations("", None, 1, None)
-            seen = self._read_page(request, settings, await self._exchange(request, settings))
-            return self._verdict_on_connection(settings, seen)
+            ready = await self._get_ready()
+            request = ready.settings.service.list_operations("", None, 1, None)
+            seen = self._read_page(request, ready.settings, await self._exchange(request, ready))
+            return self._verdict_on_connection(ready.settings, seen)
         except Exception as error:  # noqa: BLE001  the caller shows the text, whatever went wrong
             return False, str(error)
         finally:
@@ -227,52 +291,69 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
         retries: Retries | None = None,
     ) -> T | CallFailure:
-        settings = await self.settings()
-
         async def attempt() -> T | CallFailure:
-            return await _off_the_loop(read, request, settings, await self._exchange(request, settings))
+            ready = await self._get_ready()
+            answer = await self._exchange(request, ready)
+            return await _off_the_loop(read, request, ready.settings, answer)
 
         retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request), sleep=clock.asleep)
         return counted(await retrying(attempt), retrying.statistics)
 
-    async def _exchange(self, request: Request, settings: Settings) -> Answer | CallFailure:
+    async def _in_turn(
+        self,
+        request: Request,
+        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        ready: Ready,
+        *,
+        first: bool = False,
+    ) -> T | CallFailure:
+        """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
+        transport = self._transport
+        assert transport is not None  # noqa: S101  it made ``ready``
+        pace = transport.pace
+        if pace.rate_per_s is not None:
+            await pace.turn(first=first)
+        async with transport.slots:
+            answer = await self._exchange(request, ready)
+        result = await _off_the_loop(read, request, ready.settings, answer)
+        if isinstance(result, CallFailure) and result.status.code == Code.RESOURCE_EXHAUSTED:
+            pace.refused()
+        else:
+            pace.accepted()
+        return result
+
+    async def _exchange(self, request: Request, ready: Ready) -> Answer | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
-        source = token_source_of(settings)
-        if source is None:
-            return await self._send(request, settings, {})
+        if ready.tokens is None:
+            return await self._send(request, ready, {})
+        transport = self._transport
+        assert transport is not None  # noqa: S101  it made ``ready``
         rejected: Token | None = None
         while True:
             try:
-                token = await source.aget(rejected)
+                token = await ready.tokens.aget(rejected)
             except NoToken as error:
-                return self._no_token(request, settings, error)
-            if token is not self._masked:
+                return self._no_token(request, ready.settings, error)
+            if token.secret != transport.masked:
                 await asyncio.to_thread(mask_secret, token.secret)
-                self._masked = token
-            answer = await self._send(request, settings, token.headers)
+                transport.masked = token.secret
+            answer = await self._send(request, ready, token.headers)
             if rejected is not None or not refused_token(answer):
                 return answer
             rejected = token
 
-    async def _send(
-        self, request: Request, settings: Settings, token: Mapping[str, str]
-    ) -> Answer | CallFailure:
+    async def _send(self, request: Request, ready: Ready, token: Mapping[str, str]) -> Answer | CallFailure:
+        settings = ready.settings
         base_url = settings.service.base_url
-        if self._session is None:
-            # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
-            self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Content-Type",)
-            )
-            # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
-            # decided in ``Retries``. It has no public setting for this; its own test client does the same.
-            self._session._retry_connection = False
+        transport = self._transport
+        assert transport is not None  # noqa: S101  it made ``ready``
         timeout_s = request.timeout_s or settings.timeout_s
 
         def no_answer(error: BaseException, *, sent: bool, may_pass: bool = True) -> CallFailure:
             return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
 
         try:
-            async with self._session.request(
+            async with transport.session.request(
                 request.method,
                 yarl.URL(base_url + request.target, encoded=True),
                 data=self._payload(request),
@@ -281,14 +362,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                     total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
                 ),
                 allow_redirects=False,
-                ssl=self._tls,
-                proxy=_proxy(settings, base_url),
+                ssl=ready.tls,
+                proxy=ready.proxy,
             ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")  # noqa: TRY301
+                body = await _body(response)
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
         except aiohttp.ClientConnectorCertificateError as error:
@@ -301,7 +378,17 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return no_answer(error, sent=True)
         except (OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
-        return Answer(response.status, response.headers, bytes(body))
+        return Answer(response.status, response.headers, body)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Read the body, decompressed, up to the largest that is read."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+    return bytes(body)
 
 
 async def _off_the_loop(
@@ -314,9 +401,3 @@ async def _off_the_loop(
     if isinstance(answer, Answer) and len(answer.body) > LARGE_BODY_BYTES:
         return await asyncio.to_thread(read, request, settings, answer)
     return read(request, settings, answer)
-
-
-def _proxy(settings: Settings, base_url: str) -> str | None:
-    """Return the connection's proxy, else the environment's, by the same rules as requests."""
-    proxy: str | None = select_proxy(base_url, {**get_environ_proxies(base_url), **settings.proxies})
-    return proxy

@@ -12,7 +12,6 @@ from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import mask_secret
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.bounded import BoundedAdapter
@@ -32,6 +31,7 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
+from airflow_provider_operations.hooks.compat import mask_secret
 from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request

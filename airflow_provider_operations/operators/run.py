@@ -78,6 +78,9 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param outage_tolerance: how long the server may not answer; default 10 min.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
     :param cancel_on_timeout: cancel it when the time is up.
+    :param poll_with: how the triggerer asks, instead of what the connection says: ``get``; ``list``, by one
+        request for all under the same parent; ``wait``, which the server answers when it is over. A worker
+        always uses ``get``.
     :param wait_for_completion: ``False`` hands the name on to a sensor.
     :param request_id_field: where the service takes a request id (``requestId``; dotted in a body), by which it
         recognises a repeated start.
@@ -137,6 +140,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         request_id_ttl: timedelta | float = 3600.0,
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | None = None,
+        poll_with: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -163,6 +167,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             outage_tolerance=outage_tolerance,
             cancel_on_kill=cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
+            poll_with=poll_with,
             service={
                 "operations_conn_id": operations_conn_id,
                 "base_url": base_url,

@@ -387,7 +387,7 @@ def test_google_provider_not_installed(server: TokenServer, hook_of: Callable[..
 def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every token, and what it is got with, is told to Airflow's masker before a request is sent with it."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous"):
+    for module in ("sync", "asynchronous", "transport"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     calls = hook_of(server.url, connection=connection(server, "oauth2"))
     get(calls)
@@ -402,7 +402,7 @@ def test_masked_key(
 ) -> None:
     """A service account's private key is told to the masker, too."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous"):
+    for module in ("sync", "asynchronous", "transport"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     fields = connection(server, "google")
     get(hook_of(server.url, connection=fields))

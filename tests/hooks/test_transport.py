@@ -1,0 +1,377 @@
+"""What the hooks of one connection share on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.hooks import OperationsAsyncHook, transport
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.wire import CallFailure
+from tests.emulator.raw import start
+
+from .raw import RawServer, answer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+NAMES = [f"projects/p/operations/{number}" for number in range(40)]
+
+
+@pytest.fixture
+def running() -> Iterator[Emulator]:
+    """An emulator on the real clock, with 40 operations that run for an hour."""
+    with Emulator() as emulator:
+        for name in NAMES:
+            start(emulator.url, name=name, duration=3600, cancelDelay=0)
+        emulator.clear_journal()
+        yield emulator
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Define the connection ``ops``."""
+
+    def connect(url: str, **extra: Any) -> None:
+        fields = {"conn_type": "operations", "host": url, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+
+    return connect
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every look-up of a connection by an async hook."""
+    seen: list[str] = []
+    module: Any = transport
+    real = module.get_async_connection
+
+    async def counted(conn_id: str, hook: Any) -> Any:
+        seen.append(conn_id)
+        return await real(conn_id, hook=hook)
+
+    monkeypatch.setattr(transport, "get_async_connection", counted)
+    return seen
+
+
+def hooks(count: int, **kwargs: Any) -> list[OperationsAsyncHook]:
+    return [OperationsAsyncHook("ops", **kwargs) for _ in range(count)]
+
+
+def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines that this package has logged."""
+    package = "airflow_provider_operations.hooks"
+    return [record.getMessage() for record in caplog.records if record.name.startswith(package)]
+
+
+def rate(hook: OperationsAsyncHook) -> float | None:
+    assert hook._transport is not None
+    return hook._transport.pace.rate_per_s
+
+
+async def close(many: list[OperationsAsyncHook]) -> None:
+    for hook in many:
+        await hook.close()
+
+
+@pytest.mark.parametrize(("extra", "most"), [({}, 16), ({"max_connections": 3}, 3)], ids=["default", "set"])
+async def test_connections_are_bounded(
+    connect: Callable[..., None], extra: dict[str, Any], most: int
+) -> None:
+    """A hundred hooks with two ways of spelling the service share one session and a few connections."""
+    now: list[int] = [0, 0]
+
+    def slow(connection: socket.socket) -> None:
+        now[0] += 1
+        now[1] = max(now)
+        time.sleep(0.02)  # long enough for others to come meanwhile
+        now[0] -= 1
+        connection.sendall(answer())
+
+    with RawServer(slow) as server:
+        connect(server.url, **extra)
+        many = [*hooks(50), *hooks(50, path_prefix="v2")]
+        seen = await asyncio.gather(*(hook.poll("operations/x") for hook in many))
+        assert all(isinstance(each, Operation) for each in seen)
+        assert len({id(hook._transport) for hook in many}) == 1
+        await close(many)
+    assert 1 < now[1] <= most
+
+
+async def test_last_one_closes(connect: Callable[..., None], running: Emulator) -> None:
+    """The session is closed when the last hook leaves, and opened again by the next."""
+    connect(running.url)
+    first, second = hooks(2)
+    await first.poll(NAMES[0])
+    await second.poll(NAMES[0])
+    assert first._transport is second._transport
+    session = first._transport.session  # type: ignore[union-attr]  # it has polled
+    await first.close()
+    await first.close()
+    assert not session.closed
+    await second.close()
+    assert session.closed
+    await first.poll(NAMES[0])
+    await first.close()
+
+
+async def test_looked_up_once_in_a_while(
+    connect: Callable[..., None],
+    running: Emulator,
+    lookups: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    The connection is looked up once for all, and again after 5 minutes.
+
+    What it says then counts; where it can't be looked up, what it said before does, and it is tried again.
+    """
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    connect(running.url)
+    many = hooks(20)
+    await asyncio.gather(*(hook.poll(NAMES[0]) for hook in many))
+    assert lookups == ["ops"]
+    now[0] += 299
+    await many[0].poll(NAMES[0])
+    assert lookups == ["ops"]
+    now[0] += 2
+    connect(running.url, path_prefix="v9")
+    await many[0].poll(NAMES[0])
+    assert len(lookups) == 2
+    assert running.journal()[-1]["path"] == f"/v9/{NAMES[0]}"
+    now[0] += 301
+    monkeypatch.delenv("AIRFLOW_CONN_OPS")
+    with caplog.at_level(logging.WARNING):
+        await many[0].poll(NAMES[0])
+        await many[1].poll(NAMES[0])
+    assert len(lookups) == 3
+    assert "going on with what it said before" in caplog.text
+    assert running.journal()[-1]["path"] == f"/v9/{NAMES[0]}"
+    now[0] += 31
+    await many[0].poll(NAMES[0])
+    assert len(lookups) == 4
+    await close(many)
+
+
+async def test_refused_as_too_many(connect: Callable[..., None], running: Emulator) -> None:
+    """A 429 slows down all polls of the connection."""
+    connect(running.url)
+    one, other = hooks(2)
+    await one.poll(NAMES[0])
+    assert rate(one) is None
+    running.script_fault(kind="get", status=429, times=1)
+    assert isinstance(await one.poll(NAMES[0]), CallFailure)
+    assert rate(one) is None  # too few to slow anything down
+    await asyncio.gather(*(one.poll(name) for name in NAMES))
+    running.script_fault(kind="get", status=429, times=1)
+    assert isinstance(await one.poll(NAMES[0]), CallFailure)
+    await other.poll(NAMES[1])
+    assert other._transport is one._transport
+    assert rate(one) is not None
+    await close([one, other])
+
+
+async def test_the_users_limit(connect: Callable[..., None], running: Emulator) -> None:
+    """``max_requests_per_second`` is the pace from the first request on."""
+    connect(running.url, max_requests_per_second=50)
+    (hook,) = hooks(1)
+    await hook.poll(NAMES[0])
+    assert hook._transport is not None
+    assert (hook._transport.pace.most_per_s, hook._transport.pace.rate_per_s) == (50, 50)
+    await hook.close()
+
+
+# --- lists -----------------------------------------------------------------------------------------------------
+
+
+async def look(many: list[OperationsAsyncHook], names: list[str], max_age_s: float = 60.0) -> list[Any]:
+    looks = (hook.look(name, max_age_s) for hook, name in zip(many, names, strict=True))
+    return await asyncio.gather(*looks)
+
+
+def kinds(emulator: Emulator) -> list[str]:
+    found = [entry["kind"] for entry in emulator.journal()]
+    emulator.clear_journal()
+    return found
+
+
+async def test_one_list_for_all(connect: Callable[..., None], running: Emulator) -> None:
+    """Forty operations are looked at by one request; those that left the list are asked for alone."""
+    connect(running.url, poll_with="list")
+    many = hooks(40)
+    seen = await look(many, NAMES)
+    assert [each.name for each in seen] == NAMES
+    assert not any(each.done for each in seen)
+    [entry] = running.journal()
+    assert (entry["kind"], entry["path"]) == ("list", "/v1/projects/p/operations")
+    assert entry["query"] == {"filter": "done=false", "pageSize": "500"}
+    running.clear_journal()
+    await look(many, NAMES)
+    assert kinds(running) == []  # the list is young enough
+    await many[0].cancel_operation(NAMES[7])
+    running.clear_journal()
+    seen = await look(many, NAMES, max_age_s=0.0)
+    assert [each.name for each in seen if each.done] == [NAMES[7]]
+    assert sorted(kinds(running)) == ["get", "list"]
+    await close(many)
+
+
+async def test_filter_of_the_connection(connect: Callable[..., None], running: Emulator) -> None:
+    """The filter is the connection's; an empty one isn't sent, and what is over may be listed too."""
+    connect(running.url, poll_with="list", list_filter="")
+    many = hooks(2)
+    await many[0].cancel_operation(NAMES[0])
+    running.clear_journal()
+    first, second = await look(many, NAMES[:2])
+    assert (first.done, second.done) == (True, False)
+    assert [(entry["kind"], entry["query"]) for entry in running.journal()] == [("list", {"pageSize": "500"})]
+    await close(many)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param({"status": 501}, "HTTP 501, UNIMPLEMENTED", id="no-list"),
+        pytest.param({"status": 400}, "HTTP 400, INVALID_ARGUMENT", id="filter-refused"),
+        pytest.param(
+            {"body": {"operations": [], "nextPageToken": "more"}}, "more than 10 pages", id="too-many"
+        ),
+        pytest.param({"body": {}}, "doesn't hold operations that are running", id="lists-nothing"),
+    ],
+)
+async def test_no_use(
+    connect: Callable[..., None],
+    running: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    fault: dict[str, Any],
+    said: str,
+) -> None:
+    """Where the list is of no use each operation is asked for alone, which is said once."""
+    connect(running.url, poll_with="list")
+    running.script_fault(kind="list", **fault)
+    many = hooks(5)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            seen = await look(many, NAMES[:5], max_age_s=0.0)
+            assert [each.name for each in seen] == NAMES[:5]
+    assert [said in text for text in ours(caplog)] == [True]
+    asked = kinds(running)
+    assert asked.count("get") == 15
+    assert asked.count("list") <= 10
+    await close(many)
+
+
+async def test_a_list_that_fails(connect: Callable[..., None], running: Emulator) -> None:
+    """A failure that may pass is everybody's, as it would be of a get; the next look lists again."""
+    connect(running.url, poll_with="list")
+    running.script_fault(kind="list", status=503, times=1)
+    many = hooks(3)
+    seen = await look(many, NAMES[:3], max_age_s=0.0)
+    assert [(each.http_status, each.may_pass) for each in seen] == [(503, True)] * 3
+    seen = await look(many, NAMES[:3], max_age_s=0.0)
+    assert [each.name for each in seen] == NAMES[:3]
+    assert kinds(running) == ["list", "list"]
+    await close(many)
+
+
+async def test_cancelled_while_listing(connect: Callable[..., None], running: Emulator) -> None:
+    """Whoever began the list may leave; the others get it all the same."""
+    connect(running.url, poll_with="list")
+    running.script_fault(kind="list", delay=0.2)
+    many = hooks(3)
+    looks = [asyncio.create_task(hook.look(name, 60.0)) for hook, name in zip(many, NAMES, strict=False)]
+    await asyncio.sleep(0.1)
+    looks[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looks[0]
+    await many[0].close()
+    seen: list[Any] = [await each for each in looks[1:]]
+    assert [each.name for each in seen] == NAMES[1:3]
+    await close(many)
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------
+
+
+async def test_wait(connect: Callable[..., None], running: Emulator) -> None:
+    """The server answers when the operation is over, and is asked once."""
+    start(running.url, name="projects/p/operations/short", duration=0.5)
+    running.clear_journal()
+    connect(running.url)
+    trigger = OperationTrigger(
+        "projects/p/operations/short", operations_conn_id="ops", poll_with="wait", poke_interval=3600
+    )
+    (event,) = [event async for event in trigger.run()]
+    assert json.loads(event.payload["outcome"])["kind"] == "done"
+    assert kinds(running) == ["wait"]
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+async def test_without_wait(
+    connect: Callable[..., None], running: Emulator, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """A server that has no wait is polled, which is said once."""
+    connect(running.url, poll_with="wait")
+    running.script_fault(kind="wait", status=status)
+    many = hooks(2)
+    with caplog.at_level(logging.WARNING):
+        for hook in many:
+            seen = await hook.look(NAMES[0], 1.0)
+            assert isinstance(seen, Operation)
+            assert not hook.waits or hook is many[0]
+    assert ["has no wait" in text for text in ours(caplog)] == [True]
+    assert kinds(running) == ["wait", "get", "get"]
+    await close(many)
+
+
+async def test_wait_for_what_is_unknown(connect: Callable[..., None], running: Emulator) -> None:
+    """An operation that the server doesn't know doesn't make it a server without wait."""
+    connect(running.url, poll_with="wait")
+    (hook,) = hooks(1)
+    seen = await hook.look("projects/p/operations/unknown", 1.0)
+    assert isinstance(seen, CallFailure)
+    assert seen.http_status == 404
+    assert hook._transport is not None
+    assert not hook._transport.without_wait
+    await hook.close()
+
+
+# --- triggers --------------------------------------------------------------------------------------------------
+
+
+async def test_a_turn_that_comes_too_late(
+    connect: Callable[..., None], running: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trigger whose turn would come long after its deadline ends at its deadline all the same."""
+    monkeypatch.setattr("airflow_provider_operations.triggers.LAST_LOOK_S", 0.1)
+    connect(running.url, max_requests_per_second=0.01)
+    (hook,) = hooks(1)
+    await hook.poll(NAMES[0])  # takes the turn
+    trigger = OperationTrigger(NAMES[1], operations_conn_id="ops", deadline_epoch_s=time.time() + 0.1)
+    (event,) = [event async for event in trigger.run()]
+    assert json.loads(event.payload["outcome"])["kind"] == "timed_out"
+    await hook.close()
+
+
+def test_transports_are_per_loop(connect: Callable[..., None], running: Emulator) -> None:
+    """Two event loops, one after the other, don't share a session; nothing is left of either."""
+    connect(running.url)
+
+    async def once() -> None:
+        async with OperationsAsyncHook("ops") as hook:
+            await hook.poll(NAMES[0])
+
+    for _ in range(2):
+        asyncio.run(once())
+        assert all(not transports for transports in transport._transports.values())
