@@ -3,6 +3,7 @@
 # make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
+# make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos demo audit lock clean
+.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench demo audit lock clean
 
 test: lint types imports unit
 
@@ -55,6 +56,9 @@ functions-emulator: .functions-emulator/ready
 	cp $^ $(@D)
 	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	touch $@
+
+bench: .venv/ready
+	@$(BIN)/python -m tests.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY))
 
 chaos: .venv/ready
 	@$(BIN)/python -m tests.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))

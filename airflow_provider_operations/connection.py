@@ -119,7 +119,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
         max_connections=int(_number(extra, "max_connections", 16, where, least=1)),
         max_requests_per_second=_number(extra, "max_requests_per_second", None, where),
         poll_with=_poll_with(overrides.get("poll_with") or extra.get("poll_with"), where),
-        list_filter=text(extra.get("list_filter", "done=false"), "list_filter", where),
+        list_filter=_list_filter(extra.get("list_filter"), where),
     )
 
 
@@ -243,6 +243,11 @@ def _number(
     if isinstance(value, bool) or not least <= number < 1e6:
         raise InvalidConnection(f"{where}: {key!r} is a number from {least:g} on, not {value!r}")
     return number
+
+
+def _list_filter(value: Any, where: str) -> str:
+    said = text(value, "list_filter", where)
+    return "" if said.lower() == "none" else said or "done=false"
 
 
 def _poll_with(value: Any, where: str) -> str:

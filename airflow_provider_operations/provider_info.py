@@ -103,7 +103,7 @@ _CONN_FIELDS = {
         "Requests per second", "Of a triggerer. Default: what the server accepts.", type=["number", "null"]
     ),
     "poll_with": _field("Poll with", "get (default), list or wait.", enum=["get", "list", "wait", None]),
-    "list_filter": _field("List filter", "For list. Default done=false."),
+    "list_filter": _field("List filter", "For list. Default done=false; none: no filter."),
     "allowed_hosts": _field(
         "Allowed hosts", "Other hosts that tasks may send to by base_url: a.example.com, *.googleapis.com."
     ),

@@ -228,8 +228,8 @@ async def test_one_list_for_all(connect: Callable[..., None], running: Emulator)
 
 
 async def test_filter_of_the_connection(connect: Callable[..., None], running: Emulator) -> None:
-    """The filter is the connection's; an empty one isn't sent, and what is over may be listed too."""
-    connect(running.url, poll_with="list", list_filter="")
+    """The filter is the connection's; with none,  what is over may be listed too."""
+    connect(running.url, poll_with="list", list_filter="none")
     many = hooks(2)
     await many[0].cancel_operation(NAMES[0])
     running.clear_journal()
