@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import os
@@ -377,11 +378,23 @@ def test_not_installed(
         get(hook_of(server.url, connection=connection(server, extra)))
 
 
-def test_google_provider_not_installed(server: TokenServer, hook_of: Callable[..., Calls]) -> None:
-    """A ``gcp_conn_id`` without Airflow's Google provider is told so."""
-    extra = {"gcp_conn_id": "g", "allowed_hosts": "127.0.0.1"}
-    with pytest.raises(OperationsCallErrorFinal, match="apache-airflow-providers-google"):
-        get(hook_of(server.url, connection={"extra": extra}))
+def test_google_provider(
+    server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ``gcp_conn_id`` takes the credentials of that connection; without Airflow's Google provider it says so."""
+    google = {"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": server.service_account()}}
+    monkeypatch.setenv("AIRFLOW_CONN_G", json.dumps(google))
+    calls = hook_of(server.url, connection={"extra": {"gcp_conn_id": "g", "allowed_hosts": "127.0.0.1"}})
+    try:
+        installed = importlib.util.find_spec("airflow.providers.google") is not None
+    except ModuleNotFoundError:
+        installed = False
+    if installed:
+        get(calls)
+        assert server.asked[0]["iss"] == "robot@p.iam.gserviceaccount.com"
+    else:
+        with pytest.raises(OperationsCallErrorFinal, match="apache-airflow-providers-google"):
+            get(calls)
 
 
 def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
