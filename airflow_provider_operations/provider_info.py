@@ -69,7 +69,22 @@ _CONN_FIELDS = {
     "auth": _field(
         "Credentials",
         "none, basic, bearer, google or oauth2. Empty: what is filled in.",
-        enum=["none", "basic", "bearer", "google", "oauth2", None],
+        enum=["none", "basic", "bearer", "google", "oauth2"],
+    ),
+    "scope": _field("Scopes", "google and oauth2: with commas or spaces between. google: cloud-platform."),
+    "keyfile_dict": _field("Google key", "google: JSON of a key or an external account.", format="password"),
+    "key_path": _field("Google key file", "google: a file of it. Neither: Application Default Credentials."),
+    "impersonation_chain": _field(
+        "Impersonation chain", "google: service accounts, commas between; the last is the one to be."
+    ),
+    "quota_project": _field("Quota project", "google: the project that the calls are billed to."),
+    "gcp_conn_id": _field(
+        "Google Cloud connection", "google: take the credentials of this connection (Google provider)."
+    ),
+    "token_url": _field("Token URL", "oauth2: where tokens are got with client id and secret."),
+    "audience": _field("Audience", "oauth2: whom the token is for."),
+    "token_endpoint_auth_method": _field(
+        "Client authentication", "oauth2: client_secret_basic (default) or client_secret_post."
     ),
     "path_prefix": _field(
         "Path prefix", "Between host and operation name: v1, v1beta1, v1/admin. Default v1."
@@ -106,20 +121,5 @@ _CONN_FIELDS = {
     "list_filter": _field("List filter", "For list. Default done=false; none: no filter."),
     "allowed_hosts": _field(
         "Allowed hosts", "Other hosts that tasks may send to by base_url: a.example.com, *.googleapis.com."
-    ),
-    "scope": _field("Scopes", "google and oauth2: with commas or spaces between. google: cloud-platform."),
-    "keyfile_dict": _field("Google key", "google: JSON of a key or an external account.", format="password"),
-    "key_path": _field("Google key file", "google: a file of it. Neither: Application Default Credentials."),
-    "impersonation_chain": _field(
-        "Impersonation chain", "google: service accounts, commas between; the last is the one to be."
-    ),
-    "quota_project": _field("Quota project", "google: the project that the calls are billed to."),
-    "gcp_conn_id": _field(
-        "Google Cloud connection", "google: take the credentials of this connection (Google provider)."
-    ),
-    "token_url": _field("Token URL", "oauth2: where tokens are got with client id and secret."),
-    "audience": _field("Audience", "oauth2: whom the token is for."),
-    "token_endpoint_auth_method": _field(
-        "Client authentication", "oauth2: client_secret_basic (default) or client_secret_post."
     ),
 }
