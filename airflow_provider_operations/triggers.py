@@ -14,7 +14,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_operations import clock
 from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Outcome, Watch, ending
+from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.task_state import was_acted_upon
@@ -136,7 +136,8 @@ class OperationTrigger(BaseTrigger):
         # Whoever deferred has just looked. A triggerer that starts with thousands of old ones spreads them out.
         pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
         await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
-        async with await self._hook() as hook:
+        hook = await self._hook()
+        async with hook.watching() as figures:
             crowded = False
             while True:
                 asked_s = clock.now()
@@ -145,6 +146,8 @@ class OperationTrigger(BaseTrigger):
                 for line in watch.take_news():
                     self.log.info("%s", line)
                 if isinstance(verdict, Outcome):
+                    if verdict.kind is Kind.DONE and verdict.operation is not None:
+                        figures.detected(verdict.operation)
                     return verdict
                 pause_s = verdict
                 crowded = isinstance(seen, CallFailure) and seen.status.code == Code.RESOURCE_EXHAUSTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airflow_provider_operations.connection import Settings
+    from airflow_provider_operations.hooks.metrics import Figures
     from airflow_provider_operations.retries import Retries
 
 LONGEST_WAIT_S = 60.0
@@ -214,6 +216,19 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return seen
         return await self.poll(name, first=first)
 
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[Figures]:
+        """Use the hook, and count one operation more that is waited for."""
+        async with self:
+            if self._transport is None:
+                self._transport = Transport.of(self.operations_conn_id)
+            figures = self._transport.figures
+            figures.watched(1)
+            try:
+                yield figures
+            finally:
+                figures.watched(-1)
+
     def _listing(self, name: str, ready: Ready) -> Listing | None:
         """Return the list that should hold an operation, shared by all on this loop who watch one of it."""
         assert self._transport is not None  # noqa: S101  it made ``ready``
@@ -245,6 +260,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
             answer = await self._exchange(request, ready)
             seen = await _off_the_loop(self._read_operation, request, ready.settings, answer)
+            self._transport.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
             if isinstance(seen, Operation) or seen.may_pass:
                 return seen
             if seen.http_status in {404, 405, 501}:
@@ -311,8 +327,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         transport = self._transport
         assert transport is not None  # noqa: S101  it made ``ready``
         pace = transport.pace
-        if pace.rate_per_s is not None:
-            await pace.turn(first=first)
+        throttled_s = 0.0 if pace.rate_per_s is None else await pace.turn(first=first)
         async with transport.slots:
             answer = await self._exchange(request, ready)
         result = await _off_the_loop(read, request, ready.settings, answer)
@@ -320,6 +335,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             pace.refused()
         else:
             pace.accepted()
+        transport.figures.polled(failed=isinstance(result, CallFailure), throttled_s=throttled_s)
         return result
 
     async def _exchange(self, request: Request, ready: Ready) -> Answer | CallFailure:

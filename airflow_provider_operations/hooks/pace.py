@@ -46,8 +46,6 @@ class Pace:
         self.most_per_s = most_per_s
         self.rate_per_s = most_per_s
         """Now; ``None``: not limited."""
-        self.waited_s = 0.0
-        """How long requests had to wait for their turns, all together."""
         self._queue: deque[asyncio.Future[None]] = deque()
         self._next_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -56,20 +54,25 @@ class Pace:
         self._refused_s = self._changed_s = float("-inf")
         self._ceiling_per_s = 0.0
 
-    async def turn(self, *, first: bool = False) -> None:
-        """Wait for one's turn; ``first``: before all others, as one's last turn was refused."""
+    async def turn(self, *, first: bool = False) -> float:
+        """
+        Wait for one's turn.
+
+        :param first: before all others, as one's last turn was refused.
+        :return: how many seconds it took to come.
+        """
         if self.rate_per_s is None:
-            return
+            return 0.0
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._queue and now >= self._next_s:
             self._next_s = now + 1 / self.rate_per_s
-            return
+            return 0.0
         turn = loop.create_future()
         (self._queue.appendleft if first else self._queue.append)(turn)
         self._arm(loop)
         await turn
-        self.waited_s += loop.time() - now
+        return loop.time() - now
 
     def accepted(self) -> None:
         """Note that the server did not refuse a request for its frequency."""

@@ -17,6 +17,7 @@ from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import secrets_of, tls_of
 from airflow_provider_operations.hooks.compat import get_async_extra_dejson, mask_secret
+from airflow_provider_operations.hooks.metrics import Figures
 from airflow_provider_operations.hooks.pace import Pace
 from airflow_provider_operations.hooks.tokens import TokenSource, token_source_of
 
@@ -58,6 +59,7 @@ class Transport:
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
         self.pace = Pace()
+        self.figures = Figures(conn_id)
         self.slots = asyncio.Semaphore(1)  # the connection says how many
         self.masked: str | None = None
         """The token that Airflow's masker knows of."""
@@ -91,6 +93,7 @@ class Transport:
         transports = _transports.get(asyncio.get_running_loop(), {})
         if transports.get(self.conn_id) is self:
             del transports[self.conn_id]
+        self.figures.send()
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
