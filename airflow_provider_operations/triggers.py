@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.ending import WITHOUT_RESULT, success_event
 from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Outcome, Watch, ending
@@ -40,8 +41,9 @@ class OperationTrigger(BaseTrigger):
     """
     Poll an operation until it is over, the deadline has passed or the server is out of reach for too long.
 
-    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``), and
-    never raises for what the server did. Its arguments and its path are stored in users' databases: they stay.
+    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``) or, with
+    ``end_from_trigger``, Airflow's ``TaskSuccessEvent``, and never raises for what the server did. Its arguments and
+    its path are stored in users' databases: they stay.
 
     :param operation_name: the operation.
     :param operations_conn_id: connection of type ``operations``.
@@ -53,7 +55,8 @@ class OperationTrigger(BaseTrigger):
     :param outage_tolerance_s: how long the server may not answer.
     :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
     :param poll_with: ``get``.
-    :param end_from_trigger: reserved; ``False``.
+    :param end_from_trigger: end the task's success here, without a worker; ``"without_result"``: for a task with
+        ``do_xcom_push=False``.
     """
 
     def __init__(
@@ -72,11 +75,11 @@ class OperationTrigger(BaseTrigger):
         outage_tolerance_s: float = 600.0,
         cancel_on_kill: bool = False,
         poll_with: str = "get",
-        end_from_trigger: bool = False,
+        end_from_trigger: bool | str = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
-        if poll_with != "get" or end_from_trigger:
-            raise ValueError("this version polls with 'get' and ends in a worker")
+        if poll_with != "get":  # a triggerer survives no other kind of error here
+            raise TypeError("this version polls with 'get'")
         self.operation_name = operation_name
         self.operations_conn_id = operations_conn_id
         self.base_url = base_url
@@ -112,7 +115,11 @@ class OperationTrigger(BaseTrigger):
             if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all one hears of a kill
                 await self.on_kill()
             raise
-        yield TriggerEvent(outcome.to_event())
+        event: TriggerEvent | None = None
+        if self.end_from_trigger:
+            with_result = self.end_from_trigger != WITHOUT_RESULT
+            event = await success_event(self.task_instance, outcome, self.log, with_result=with_result)
+        yield event or TriggerEvent(outcome.to_event())
 
     async def _wait(self) -> Outcome:
         now = clock.now()
