@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_operations import clock
+from airflow_provider_operations import clock, ending
 from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.outcome import Kind, Outcome
@@ -25,7 +26,7 @@ from airflow_provider_operations.waiting import WaitsForOperation
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -63,6 +64,10 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     :param poll_with: how the triggerer asks, instead of what the connection says: ``get``; ``list``, by one
         request for all under the same parent; ``wait``, which the server answers when it is over. A worker
         always uses ``get``.
+    :param end_from_trigger: when deferrable, a success ends in the triggerer, without a second worker start (Airflow
+        3.3 or later; ignored before). Whatever else happens still comes to a worker. Refused where something would
+        be lost: ``outlets``, ``on_success_callback``, ``post_execute``, ``multiple_outputs``, listeners, a mapped
+        task or the DAG's result depending on this one's.
     :param exponential_backoff: with ``max_wait``, as in every Airflow sensor; not when deferrable.
 
     :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
@@ -91,6 +96,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
         poll_with: str | None = None,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
@@ -117,9 +123,35 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         )
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
+        # Under this very name Airflow looks for it, and refuses it where plugins listen.
+        self.end_from_trigger = end_from_trigger and deferrable and ending.SUPPORTED
+        if self.end_from_trigger:
+            self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
+        elif end_from_trigger and deferrable:
+            warnings.warn(
+                "'end_from_trigger' needs Airflow 3.3 or later: workers end this task",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def prepare_template(self) -> None:
+        """Check what only the whole DAG tells; Airflow calls this once it has all of it."""
+        super().prepare_template()
+        if self.end_from_trigger:
+            self._refuse_end_from_trigger(ending.mapped_over(self))
+            self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
+
+    def _refuse_end_from_trigger(self, losses: Iterable[str]) -> None:
+        for loss in losses:
+            raise ValueError(f"{self.task_id!r} can't have 'end_from_trigger': {loss}")
+
+    def _trigger_ends(self) -> bool | str:
+        return self.end_from_trigger and (self.do_xcom_push or ending.WITHOUT_RESULT)
 
     def execute(self, context: Context) -> Any:
         """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
+        if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
+            self._refuse_end_from_trigger([*ending.losses(self, OperationSensor), *ending.listeners()])
         with self._softened():
             first = self._rescheduled_since(context)
             started_epoch_s = clock.now() if first is None else first

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.ending import WITHOUT_RESULT, success_event
 from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
@@ -47,8 +48,9 @@ class OperationTrigger(BaseTrigger):
     """
     Poll an operation until it is over, the deadline has passed or the server is out of reach for too long.
 
-    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``), and
-    never raises for what the server did. Its arguments and its path are stored in users' databases: they stay.
+    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``) or, with
+    ``end_from_trigger``, Airflow's ``TaskSuccessEvent``, and never raises for what the server did. Its arguments and
+    its path are stored in users' databases: they stay.
 
     :param operation_name: the operation.
     :param operations_conn_id: connection of type ``operations``.
@@ -61,7 +63,8 @@ class OperationTrigger(BaseTrigger):
     :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
     :param poll_with: ``get``, ``list`` (all under one parent by one request) or ``wait`` (the server answers
         when it is over); ``None``: as the connection says.
-    :param end_from_trigger: reserved; ``False``.
+    :param end_from_trigger: end the task's success here, without a worker; ``"without_result"``: for a task with
+        ``do_xcom_push=False``.
     """
 
     def __init__(
@@ -80,11 +83,9 @@ class OperationTrigger(BaseTrigger):
         outage_tolerance_s: float = 600.0,
         cancel_on_kill: bool = False,
         poll_with: str | None = None,
-        end_from_trigger: bool = False,
+        end_from_trigger: bool | str = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
-        if end_from_trigger:
-            raise ValueError("this version ends in a worker")
         self.operation_name = operation_name
         self.operations_conn_id = operations_conn_id
         self.base_url = base_url
@@ -120,7 +121,11 @@ class OperationTrigger(BaseTrigger):
             if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all one hears of a kill
                 await self.on_kill()
             raise
-        yield TriggerEvent(outcome.to_event())
+        event: TriggerEvent | None = None
+        if self.end_from_trigger:
+            with_result = self.end_from_trigger != WITHOUT_RESULT
+            event = await success_event(self.task_instance, outcome, self.log, with_result=with_result)
+        yield event or TriggerEvent(outcome.to_event())
 
     async def _wait(self) -> Outcome:
         now = clock.now()

@@ -159,6 +159,7 @@ class WaitsForOperation:
             outage_tolerance_s=watch.outage.tolerance_s,
             cancel_on_kill=self.cancel_on_kill,
             poll_with=self.poll_with,
+            end_from_trigger=self._trigger_ends(),
         )
         trigger.before_deferring = partial(self._refuse_if_killed, watch.name)
         left = max(watch.deadline_epoch_s - clock.now(), 0.0)
@@ -168,6 +169,10 @@ class WaitsForOperation:
             kwargs={"operation_name": watch.name, "started_epoch_s": watch.started_epoch_s},
             timeout=timedelta(seconds=left + BACKSTOP_S),
         )
+
+    def _trigger_ends(self) -> bool | str:
+        """Return the trigger's ``end_from_trigger``."""
+        return False
 
     def _refuse_if_killed(self, name: str) -> None:
         """
