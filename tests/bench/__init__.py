@@ -1,0 +1,1 @@
+"""What waiting costs: our trigger beside a bare loop and the http provider's triggers, in one run on one machine."""

@@ -1,0 +1,111 @@
+"""The table: on the screen, as Markdown, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.server import nginx_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.bench.bench import Row
+
+__all__ = ["machine", "show", "write"]
+
+RESULTS = Path(__file__).parent / "RESULTS.json"
+READABLE = RESULTS.with_suffix(".md")
+PACKAGES = ("apache-airflow", "apache-airflow-providers-http", "aiohttp")
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + (" with changes" if _git("status", "-s", "-uno") else ""),
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "nginx": nginx_version(),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(RESULTS.parent), *arguments]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table."""
+    table = Table(show_lines=True)
+    for head in ("figure", "target", "ours", "floor", "peers", ""):
+        table.add_column(head, overflow="fold")
+    styles = {"met": "green", "MISSED": "red", "not measured": "yellow"}
+    for row in rows:
+        style = styles.get(row.verdict, "")
+        table.add_row(
+            row.figure, row.target, row.ours or row.why, row.floor, row.peers, row.verdict, style=style
+        )
+    width = None if os.environ.get("COLUMNS") or os.isatty(1) else 160
+    Console(width=width).print(table)
+
+
+def write(rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Write the JSON and the Markdown."""
+    body = {
+        **about,
+        "rows": [
+            {**{key: value for key, value in vars(row).items() if key != "profile"}, "verdict": row.verdict}
+            for row in rows
+        ],
+    }
+    RESULTS.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    READABLE.write_text(_markdown(rows, about))
+
+
+def _markdown(rows: Sequence[Row], about: dict[str, Any]) -> str:
+    lines = [
+        "# Results of `make bench`",
+        "",
+        "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in about.items()) + ".",
+        "",
+        "Ratios are the result; absolute times depend on the machine and what else it did. The floor is a bare",
+        "aiohttp loop with one shared session. Peers of the http provider: sensor is `HttpSensorTrigger`, event",
+        "is `HttpEventTrigger`. Numbers behind each line are in `RESULTS.json`.",
+        "",
+        "| figure | target | ours | floor | peers | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = (row.figure, row.target, row.ours or row.why, row.floor, row.peers, row.verdict)
+        lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+    for row in rows:
+        if row.profile:
+            lines += ["", f"## Why: {row.figure}", "", "```", *row.profile, "```"]
+    return "\n".join(lines) + "\n"
