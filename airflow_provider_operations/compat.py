@@ -6,7 +6,16 @@ except ImportError:  # Airflow 2.11
     from airflow.exceptions import (  # type: ignore[no-redef]  # the same classes under their old path
         AirflowRescheduleException,
         TaskDeferralError,
-        TaskDeferralTimeout,
     )
 
-__all__ = ["AirflowRescheduleException", "TaskDeferralError", "TaskDeferralTimeout"]
+    TaskDeferralTimeout = None  # type: ignore[assignment, misc]  # it has none
+
+
+def is_trigger_timeout(error: TaskDeferralError) -> bool:
+    """Tell whether a trigger failed as its time, of which Airflow knows, was up."""
+    if TaskDeferralTimeout is None:
+        return str(error) == "Trigger/execution timeout"
+    return isinstance(error, TaskDeferralTimeout)
+
+
+__all__ = ["AirflowRescheduleException", "TaskDeferralError", "is_trigger_timeout"]

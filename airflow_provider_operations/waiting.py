@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseOperator
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import TaskDeferralTimeout
+from airflow_provider_operations.compat import TaskDeferralError, is_trigger_timeout
 from airflow_provider_operations.exceptions import (
     OperationEventError,
     OperationsError,
@@ -237,7 +237,9 @@ class WaitsForOperation:
             # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
             # that it doesn't skip on in poke mode.
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)  # type: ignore[arg-type]  # mixed into one
-        except TaskDeferralTimeout:
+        except TaskDeferralError as error:
+            if not is_trigger_timeout(error):
+                raise
             return self._deliver(context, self._trigger_timed_out(context))
 
     def _push(self, context: Context, key: str, value: Any) -> None:
