@@ -11,10 +11,10 @@ except ImportError:  # Airflow 2.11
     TaskDeferralTimeout = None  # type: ignore[assignment, misc]  # it has none
 
 
-def is_trigger_timeout(error: TaskDeferralError) -> bool:
+def is_trigger_timeout(error: Exception) -> bool:
     """Tell whether a trigger failed as its time, of which Airflow knows, was up."""
     if TaskDeferralTimeout is None:
-        return str(error) == "Trigger/execution timeout"
+        return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
     return isinstance(error, TaskDeferralTimeout)
 
 

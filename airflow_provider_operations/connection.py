@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_provider_operations.auth import AUTH_EXTRAS, Auth, GoogleCredentials, read_auth
+from airflow_provider_operations.console import checked_template
 from airflow_provider_operations.fields import (
     ConnectionFields,
     InvalidConnection,
@@ -115,7 +116,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
         verify=_verify(extra.get("verify"), where),
         cert=_cert(extra.get("cert"), where),
         proxies=_proxies(extra.get("proxies"), where),
-        console_url=text(extra.get("console_url"), "console_url", where) or None,
+        console_url=_console_url(extra.get("console_url"), where),
         max_connections=int(_number(extra, "max_connections", 16, where, least=1)),
         max_requests_per_second=_number(extra, "max_requests_per_second", None, where),
         poll_with=_poll_with(overrides.get("poll_with") or extra.get("poll_with"), where),
@@ -243,6 +244,11 @@ def _number(
     if isinstance(value, bool) or not least <= number < 1e6:
         raise InvalidConnection(f"{where}: {key!r} is a number from {least:g} on, not {value!r}")
     return number
+
+
+def _console_url(value: Any, where: str) -> str | None:
+    template = text(value, "console_url", where)
+    return checked_template(template, where) if template else None
 
 
 def _list_filter(value: Any, where: str) -> str:

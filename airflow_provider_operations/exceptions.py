@@ -21,7 +21,7 @@ it survives pickling, and the text says what failed, which operation, and what t
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -52,6 +52,7 @@ __all__ = [
     "OperationsError",
     "error_of",
     "error_of_call",
+    "without_final",
 ]
 
 
@@ -62,6 +63,13 @@ class OperationsError(AirflowException):
     """The final operation, or the last one seen."""
     status: Status | None = None
     """What the server said."""
+    final: bool | None = None
+    """
+    Whether a retry would not help, as the task judges it; None: it wasn't asked.
+
+    Airflow retries none of the Final classes. A task with a ``retry_policy`` raises none of them, or the policy would
+    not be asked; this tells it what they would.
+    """
 
     @property
     def code(self) -> Code | int | None:
@@ -104,6 +112,8 @@ class OperationFailed(OperationsError):
 
 class OperationFailedFinal(OperationFailed, AirflowFailException):
     """The operation ended with an error that a retry would only repeat."""
+
+    final = True
 
 
 class OperationCancelled(OperationFailed):
@@ -189,6 +199,8 @@ class OperationsCallError(OperationsError):
 class OperationsCallErrorFinal(OperationsCallError, AirflowFailException):
     """A request was refused, or answered unreadably, in a way that repeating it won't change."""
 
+    final = True
+
 
 class OperationEventError(OperationsError):
     """The trigger's event can't be read, so nothing is known of the operation."""
@@ -213,7 +225,9 @@ def error_of_call(
     """Return the exception for a failed call: final unless the failure may pass, or as told."""
     if final is None:
         final = not failure.may_pass
-    return (OperationsCallErrorFinal if final else OperationsCallError)(failure, name)
+    error = (OperationsCallErrorFinal if final else OperationsCallError)(failure, name)
+    error.final = final
+    return error
 
 
 def error_of(
@@ -246,9 +260,25 @@ def error_of(
         return None
     if not operation.name:
         operation = Operation.from_json({**operation.to_json(), "name": outcome.name})
-    if cancelled(operation):
-        return (OperationCancelledFinal if final(operation) else OperationCancelled)(operation)
-    return (OperationFailedFinal if final(operation) else OperationFailed)(operation)
+    verdict = final(operation)
+    kinds = (
+        (OperationCancelled, OperationCancelledFinal)
+        if cancelled(operation)
+        else (OperationFailed, OperationFailedFinal)
+    )
+    failed = kinds[verdict](operation)
+    failed.final = verdict
+    return failed
+
+
+def without_final(error: OperationsError) -> OperationsError:
+    """Return the error as one that Airflow asks a retry policy about, with all facts; ``final`` stays true."""
+    kinds: tuple[Any, ...] = type(error).__mro__
+    other: OperationsError = next(kind for kind in kinds if not issubclass(kind, AirflowFailException))(
+        *error.args
+    )
+    other.__dict__.update(error.__dict__, final=True)
+    return other
 
 
 def _shown(name: str) -> str:

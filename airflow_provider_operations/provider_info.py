@@ -33,6 +33,10 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_operations.sensors"]}
         ],
+        "task-decorators": [
+            {"name": "operation", "class-name": "airflow_provider_operations.decorators.operation_task"}
+        ],
+        "extra-links": ["airflow_provider_operations.links.OperationLink"],
         "operators": [
             {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_operations.operators"]}
         ],
@@ -107,7 +111,8 @@ _CONN_FIELDS = {
     ),
     "proxies": _field("Proxies", "A proxy URL, or a JSON object of scheme and proxy URL."),
     "console_url": _field(
-        "Console URL", "Page about an operation, for people: https://console.example.com/operations/{name}."
+        "Console URL",
+        "Page about an operation: https://console.example.com/{name}. Also {project}, {location}, {operation_id}.",
     ),
     "max_connections": _field(
         "Connections",

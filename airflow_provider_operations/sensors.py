@@ -20,9 +20,10 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_operations import clock, ending
 from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.exceptions import OperationSensorTimeout
+from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
-from airflow_provider_operations.waiting import WaitsForOperation
+from airflow_provider_operations.waiting import WaitsForOperation, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
     from airflow_provider_operations.outcome import Watch
 
@@ -76,6 +78,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    operator_extra_links = (OperationLink(),)
     ui_color = "#e0e7ff"
 
     timeout_class = OperationSensorTimeout
@@ -97,9 +100,10 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         cancel_on_timeout: bool = False,
         poll_with: str | None = None,
         end_from_trigger: bool = False,
+        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, **kwargs)
+        super().__init__(poke_interval=poke_interval, **policy_argument(retry_policy), **kwargs)
         if deferrable and (self.exponential_backoff or self.max_wait):
             raise ValueError(
                 "'exponential_backoff' and 'max_wait' have no effect when deferrable: the trigger's pauses "
@@ -158,6 +162,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             self._hold(self.operation_name)
+            self._push_link(context, self.operation_name)
             try:
                 outcome = self._wait(context, watch)
             except AirflowTaskTimeout:

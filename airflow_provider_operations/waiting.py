@@ -7,25 +7,28 @@ result or error.
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException, BaseOperator
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import TaskDeferralError, is_trigger_timeout
+from airflow_provider_operations.compat import is_trigger_timeout
+from airflow_provider_operations.console import page
 from airflow_provider_operations.exceptions import (
     OperationEventError,
     OperationsError,
     OperationTimeout,
     error_of,
     error_of_call,
+    without_final,
 )
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, ending
@@ -33,16 +36,29 @@ from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.wire import CallFailure
-from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom, storable
+from airflow_provider_operations.xcoms import (
+    LINK_KEY,
+    OPERATION_KEY,
+    OPERATION_NAME_KEY,
+    operation_xcom,
+    storable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_operations.hooks import OperationsHook
 
-__all__ = ["CANCEL_OUTAGE_S", "SETTLE_LIMIT_S", "WaitsForOperation", "as_seconds", "cancel"]
+__all__ = [
+    "CANCEL_OUTAGE_S",
+    "SETTLE_LIMIT_S",
+    "WaitsForOperation",
+    "as_seconds",
+    "cancel",
+    "policy_argument",
+]
 
 SERVICE_FIELDS: Sequence[str] = (
     "operations_conn_id",
@@ -84,6 +100,8 @@ class WaitsForOperation:
     cancel_on_timeout: bool
     poll_with: str | None
     execution_timeout: timedelta | None
+    retry_policy: Any = None
+    """Airflow 3.3 or later."""
     log: Any
 
     timeout_class: type[OperationTimeout] = OperationTimeout
@@ -114,6 +132,23 @@ class WaitsForOperation:
         self.cancel_on_timeout = cancel_on_timeout
         for field in SERVICE_FIELDS:
             setattr(self, field, service[field])
+
+    @contextmanager
+    def _policy_is_asked(self) -> Iterator[None]:
+        """Raise nothing final where there is a retry policy: Airflow asks it only about other errors."""
+        try:
+            yield
+        except OperationsError as error:
+            if self.retry_policy is None or not isinstance(error, AirflowFailException):
+                raise
+            raise without_final(error).with_traceback(error.__traceback__) from error.__cause__
+
+    def _will_fail(self, error: Exception) -> bool:
+        """Tell whether an error is the task's last word, whatever retries are left; a foreign policy isn't asked."""
+        if self.retry_policy is None:
+            return isinstance(error, AirflowFailException)
+        fails = getattr(self.retry_policy, "fails", None)
+        return bool(fails(error)) if callable(fails) else False
 
     def _service(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in SERVICE_FIELDS}
@@ -237,10 +272,15 @@ class WaitsForOperation:
             # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
             # that it doesn't skip on in poke mode.
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)  # type: ignore[arg-type]  # mixed into one
-        except TaskDeferralError as error:
+        except Exception as error:
             if not is_trigger_timeout(error):
                 raise
             return self._deliver(context, self._trigger_timed_out(context))
+
+    def _push_link(self, context: Context, name: str) -> None:
+        """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
+        if url := page(self.hook.settings.console_url, name):
+            self._push(context, LINK_KEY, url)
 
     def _push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
@@ -351,6 +391,25 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
             return CancelEnd(over=False, note="asked to cancel, it is not over yet")
         clock.sleep(pause_s)
         pause_s = min(pause_s * 1.2, 5.0)
+
+
+def policy_argument(retry_policy: Any) -> dict[str, Any]:
+    """Return the argument for ``BaseOperator``, which before Airflow 3.3 takes none: then warn instead."""
+    if retry_policy is None:
+        return {}
+    if hasattr(BaseOperator, "retry_policy"):
+        return {"retry_policy": retry_policy}
+    _warn_of_policy()
+    return {}
+
+
+@cache
+def _warn_of_policy() -> None:
+    warnings.warn(
+        "'retry_policy' needs Airflow 3.3 or later and has no effect: tasks are retried as without it",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def as_seconds(argument: str, value: timedelta | float) -> float:

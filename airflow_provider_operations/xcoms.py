@@ -10,13 +10,16 @@ from airflow_provider_operations.rendering import clip
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
 
-__all__ = ["OPERATION_KEY", "OPERATION_NAME_KEY", "operation_xcom", "storable"]
+__all__ = ["LINK_KEY", "OPERATION_KEY", "OPERATION_NAME_KEY", "operation_xcom", "storable"]
 
 OPERATION_NAME_KEY = "operation_name"
 """XCom under which a task says which operation is its own; pushed before it waits."""
 
 OPERATION_KEY = "operation"
 """XCom of the final operation, on success and failure."""
+
+LINK_KEY = "_link_OperationLink"
+"""XCom under which Airflow 3 looks for the link to the operation's page."""
 
 MAX_OPERATION_CHARS = 48 * 1024
 """Longest ``operation`` XCom, as JSON text: it is stored in Airflow's database."""

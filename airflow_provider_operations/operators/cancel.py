@@ -8,9 +8,10 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import error_of_call
+from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, ending
-from airflow_provider_operations.waiting import WaitsForOperation, as_seconds
+from airflow_provider_operations.waiting import WaitsForOperation, as_seconds, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
     from airflow_provider_operations.wire import CallFailure
 
@@ -46,6 +48,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    operator_extra_links = (OperationLink(),)
     ui_color = "#fee2e2"
 
     def __init__(
@@ -63,9 +66,10 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = 600.0,
         outage_tolerance: timedelta | float = 600.0,
+        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         self.operation_name = operation_name
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -87,12 +91,17 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
+        with self._policy_is_asked():
+            return self._cancel(context)
+
+    def _cancel(self, context: Context) -> dict[str, Any]:
         started_epoch_s = clock.now()
         name = self.operation_name
         failure = self.hook.try_cancel(name)
         if failure is not None and not self._is_over(failure):
             raise error_of_call(failure, name, final=self._is_final(failure))
         self.log.info("%s: asked to cancel", name)
+        self._push_link(context, name)
         if not self.wait_for_completion:
             return {"name": name, "ended": None}
         self._push(context, OPERATION_NAME_KEY, name)
@@ -115,7 +124,8 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
     ) -> dict[str, Any]:
         """Resume with the trigger's event."""
-        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+        with self._policy_is_asked():
+            return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
     def _deliver(self, context: Context, outcome: Outcome) -> dict[str, Any]:
         if outcome.kind is not Kind.DONE or outcome.operation is None:

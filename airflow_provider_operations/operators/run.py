@@ -11,7 +11,7 @@ from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.compat import TaskDeferralError
@@ -22,6 +22,7 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
     error_of_call,
 )
+from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
@@ -33,6 +34,7 @@ from airflow_provider_operations.waiting import (
     WaitsForOperation,
     as_seconds,
     cancel,
+    policy_argument,
 )
 from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
 __all__ = ["RunOperationOperator"]
 
@@ -91,6 +94,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
         afresh with a warning, or ``fail``.
     :param retry_on: codes of operation errors that Airflow may retry, instead of ``WORTH_A_RETRY``.
+    :param retry_policy: decides about every error instead, e.g. ``OperationRetryPolicy`` (Airflow 3.3 or later;
+        before, a warning says that it has no effect).
 
     :raises OperationFailed: the operation failed; its Final twin where a retry would not help.
     :raises OperationTimeout: it was not over in time.
@@ -107,6 +112,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         "path_prefix",
     )
     template_fields_renderers = {"json": "json", "query": "json", "headers": "json"}  # noqa: RUF012  as Airflow's
+    operator_extra_links = (OperationLink(),)
     ui_color = "#dbeafe"
 
     _records: Records | None = None
@@ -141,9 +147,10 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | None = None,
         poll_with: str | None = None,
+        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**policy_argument(retry_policy), **kwargs)
         if request_id_in not in {"query", "body"}:
             raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
         if on_uncertain_start not in {"start", "fail"}:
@@ -186,7 +193,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 "this Airflow keeps no task state: if the worker is lost while the operation starts or is waited "
                 "for without a trigger, the next try starts another"
             )
-        with self._looked_after(records):
+        with self._policy_is_asked(), self._looked_after(records):
             try:
                 return self._run(context, records)
             except AirflowTaskTimeout:
@@ -207,6 +214,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         name = record.name
         if name:
             self._push(context, OPERATION_NAME_KEY, name)
+            self._push_link(context, name)
         if not self.wait_for_completion:
             assert isinstance(seen, Operation)  # noqa: S101  the start's answer
             self._push(context, OPERATION_KEY, operation_xcom(seen))
@@ -239,7 +247,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger has crashed and no retry will look after the operation, cancel it."""
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            with self._policy_is_asked():
+                return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
             records = self._records_of(context)
             records.read()
@@ -334,6 +343,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     def _deliver_again(self, context: Context, record: Record) -> Any:
         """Hand over once more what an earlier try has handed over without Airflow's taking note."""
         self._push(context, OPERATION_NAME_KEY, record.name)
+        self._push_link(context, record.name)
         self.log.info("%s, started by try %d, was delivered already", record.name, record.try_number)
         if not self.wait_for_completion:
             return record.name
@@ -466,14 +476,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             record = records.current
             if record is not None and record.state is State.STARTED:
                 name = record.name
-            retried = records.kept and not records.last_try and not isinstance(error, AirflowFailException)
+            retried = records.kept and not records.last_try and not self._will_fail(error)
             if name and self.cancel_on_timeout and not (self._settled or self._cancelled or retried):
                 self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
             raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:
-        if getattr(self, "retry_policy", None) is not None:
-            return False  # Airflow asks the policy only about errors that aren't final
         if isinstance(failed, Operation) and failed.error:
             if failed.error.code in self.retry_on:
                 return False

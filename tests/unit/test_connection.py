@@ -313,6 +313,7 @@ def test_service_settings(key: str, value: object, read: object) -> None:
         ("proxies", "x"),
         ("proxies", {"https": 5}),
         ("console_url", 5),
+        ("console_url", "https://c.example/{id}"),
         ("cert", 5),
         ("cert", "a.pem,b.pem,c.pem"),
         ("wait_timeout_in", "header"),

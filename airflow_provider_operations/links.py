@@ -1,0 +1,37 @@
+"""The extra link from a task to the page about its operation in the service's console."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink
+
+from airflow_provider_operations.xcoms import LINK_KEY
+
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["OperationLink"]
+
+
+class OperationLink(BaseOperatorLink):
+    """
+    The link "Operation", made of the connection's ``console_url``.
+
+    The task pushes it before it waits, each mapped one its own. Airflow 3 shows what is in that XCom, and once a
+    worker is done with the task, it overwrites it with what this returns; Airflow 2 asks here.
+    """
+
+    name = "Operation"
+
+    @property
+    def xcom_key(self) -> str:
+        """The XCom that holds the link."""
+        return LINK_KEY
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002  Airflow's signature
+        """Return the link that the task has pushed; empty if there is none."""
+        from airflow.providers.common.compat.sdk import XCom
+
+        link = XCom.get_value(key=LINK_KEY, ti_key=ti_key)
+        return link if isinstance(link, str) else ""

@@ -1,0 +1,163 @@
+"""The link to the service's console."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations.links import OperationLink
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.sensors import OperationSensor
+
+from .conftest import Driver, StateStore, TaskInstance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_operations.emulator import Emulator
+
+LINK = "_link_OperationLink"
+
+
+@pytest.fixture
+def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def connect(**extra: Any) -> None:
+        connection = {"conn_type": "operations", "host": emulator.url, "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+
+    connect(console_url="https://console.example.com/{operation_id}?in={project}")
+    return connect
+
+
+def run(**arguments: Any) -> RunOperationOperator:
+    return RunOperationOperator(
+        task_id="run", path="projects/p/things:run", json={"operation": {"duration": 60}}, **arguments
+    )
+
+
+def page(name: str) -> str:
+    return f"https://console.example.com/{name.rpartition('/')[2]}?in=p"
+
+
+def started(driver: Driver) -> str:
+    """Start an operation that goes on for a minute."""
+    return str(driver.run(lambda: run(wait_for_completion=False)).value)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (OperationSensor, {}),
+        (OperationSensor, {"deferrable": True}),
+        (OperationSensor, {"mode": "reschedule"}),
+        (CancelOperationOperator, {}),
+        (CancelOperationOperator, {"deferrable": True}),
+        (CancelOperationOperator, {"wait_for_completion": False}),
+    ],
+)
+def test_of_a_given_operation(
+    connect: Callable[..., None], driver: Driver, make: Any, arguments: dict[str, Any]
+) -> None:
+    """Sensor and cancel operator push the link in all their modes."""
+    name = started(driver)
+    verdict = driver.run(lambda: make(task_id="t", operation_name=name, **arguments))
+
+    assert verdict.xcoms[LINK] == page(name)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"deferrable": True}, {"wait_for_completion": False}])
+def test_of_a_started_operation(
+    connect: Callable[..., None], driver: Driver, arguments: dict[str, Any]
+) -> None:
+    """The operator pushes the link of the operation that it has started."""
+    verdict = driver.run(lambda: run(**arguments))
+
+    assert verdict.xcoms[LINK] == page(verdict.xcoms["operation_name"])
+
+
+@pytest.mark.parametrize("kind", ["run", "sensor"])
+def test_while_deferred(connect: Callable[..., None], driver: Driver, kind: str) -> None:
+    """The link is there before the task defers."""
+    name = started(driver)
+    task = (
+        run(deferrable=True)
+        if kind == "run"
+        else OperationSensor(task_id="t", operation_name=name, deferrable=True)
+    )
+    ti = TaskInstance(task.task_id)
+    with pytest.raises(TaskDeferred):
+        task.execute(cast("Any", {"ti": ti, "task_state_store": StateStore()}))
+
+    assert ti.xcoms[LINK] == page(ti.xcoms["operation_name"])
+
+
+def test_of_an_operation_that_is_over(connect: Callable[..., None], driver: Driver) -> None:
+    """A sensor that finds the operation over at its first look has the link as well."""
+    name = driver.run(run).xcoms["operation_name"]
+
+    assert driver.run(lambda: OperationSensor(task_id="t", operation_name=name)).xcoms[LINK] == page(name)
+
+
+def test_of_a_failed_operation(connect: Callable[..., None], driver: Driver) -> None:
+    """A failed task keeps its link, which is when people want it most."""
+    script = {"duration": 5, "error": {"code": 9, "message": "m"}}
+    verdict = driver.run(
+        lambda: RunOperationOperator(task_id="t", path="projects/p/things:run", json={"operation": script})
+    )
+
+    assert verdict.state == "failed"
+    assert verdict.xcoms[LINK] == page(verdict.xcoms["operation_name"])
+
+
+@pytest.mark.parametrize("extra", [{}, {"console_url": "https://console.example.com/{location}"}])
+def test_no_page(connect: Callable[..., None], driver: Driver, extra: dict[str, Any]) -> None:
+    """Without a template, or where the name lacks what it asks for, there is no link."""
+    connect(**extra)
+
+    assert LINK not in driver.run(run).xcoms
+
+
+def test_bad_template(connect: Callable[..., None], emulator: Emulator, driver: Driver) -> None:
+    """A template that nobody can fill in is found before anything is started."""
+    connect(console_url="https://console.example.com/{id}")
+    verdict = driver.run(run)
+
+    assert isinstance(verdict.error, InvalidConnection)
+    assert "unknown placeholder, {id}" in str(verdict.error)
+    assert emulator.journal() == []
+
+
+@pytest.mark.parametrize("pushed", ["https://console.example.com/o", None, {"a": 1}])
+def test_asked_by_airflow(monkeypatch: pytest.MonkeyPatch, pushed: Any) -> None:
+    """Airflow asks for the link when a worker is done, and is told what was pushed; empty if nothing was."""
+    asked = []
+
+    def get_value(**what: Any) -> Any:
+        asked.append(what)
+        return pushed
+
+    monkeypatch.setattr(XCom, "get_value", get_value)
+    ti = TaskInstance("t")
+
+    assert OperationLink().get_link(run(), ti_key=ti) == (pushed if isinstance(pushed, str) else "")
+    assert asked == [{"key": LINK, "ti_key": ti}]
+
+
+def test_in_the_serialized_dag() -> None:
+    """Airflow's API knows of the link, and under which XCom, for each kind of task, mapped ones too."""
+    with DAG(dag_id="links") as dag:
+        run()
+        RunOperationOperator.partial(task_id="mapped", path="p").expand(json=[{}, {}])
+        OperationSensor(task_id="sensor", operation_name="operations/o")
+        OperationSensor.partial(task_id="sensors").expand(operation_name=["operations/o"])
+        CancelOperationOperator(task_id="cancel", operation_name="operations/o")
+    tasks = DagSerialization.from_dict(DagSerialization.to_dict(dag)).tasks
+
+    assert len(tasks) == 5
+    for task in tasks:
+        assert [(link.name, link.xcom_key) for link in task.operator_extra_links] == [("Operation", LINK)]
