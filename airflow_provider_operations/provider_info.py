@@ -40,6 +40,12 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {"integration-name": _INTEGRATION, "python-modules": ["airflow_provider_operations.operators"]}
         ],
+        "plugins": [
+            {
+                "name": "airflow_provider_operations",
+                "plugin-class": "airflow_provider_operations.ui.plugin.OperationsPlugin",
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "operations",

@@ -1,0 +1,1 @@
+"""Operations in Airflow's UI: a tab on the task instance page and a list of what is running."""

@@ -1,0 +1,244 @@
+"""
+The app behind the tab and the list, mounted by Airflow's API server.
+
+Airflow serves a plugin's app without authentication: every route here that answers with data asks Airflow's auth
+manager itself. Reading takes read access to the task instance, cancelling edit access.
+"""
+
+# Without "from __future__ import annotations": FastAPI reads them.
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.configuration import conf
+from airflow.models.dag import DagModel
+from airflow.models.log import Log
+from airflow.utils.session import create_session
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+
+from airflow_provider_operations.console import page
+from airflow_provider_operations.rendering import clip, printable
+from airflow_provider_operations.ui.asking import Answered, Asking
+from airflow_provider_operations.ui.shown import shown_operation
+from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["CANCEL_HEADER", "create_app"]
+
+log = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+
+CANCEL_HEADER = "x-airflow-operations"
+"""A page of another origin can't send it without being asked first whether it may (CORS)."""
+
+MAX_LISTED = 500
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+}
+
+_reads_task = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))
+_edits_task = Depends(requires_access_dag("PUT", DagAccessEntity.TASK_INSTANCE))
+
+
+def create_app(asking: Asking | None = None) -> FastAPI:
+    """
+    Return the app.
+
+    :param asking: how the service is asked.
+    """
+    app = FastAPI(title="Long-Running Operations", docs_url=None, redoc_url=None, openapi_url=None)
+    asks = asking or Asking()
+
+    @app.middleware("http")
+    async def harden(request: Request, call_next: "Callable[[Request], Awaitable[Response]]") -> Response:
+        response = await call_next(request)
+        response.headers.update(_HEADERS)
+        static = "/static/" in request.url.path
+        response.headers["Cache-Control"] = "no-cache" if static else "no-store"
+        return response
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+    @app.get("/task")
+    async def task_page(_user: GetUserDep) -> FileResponse:
+        return FileResponse(STATIC / "task.html")
+
+    @app.get("/list")
+    async def list_page(_user: GetUserDep) -> FileResponse:
+        return FileResponse(STATIC / "list.html")
+
+    @app.get("/api/dags/{dag_id}/operation", dependencies=[_reads_task])
+    async def get_operation(key: Annotated[TaskKey, Depends(_key)], user: GetUserDep) -> dict[str, Any]:
+        seen, may_edit = await run_in_threadpool(_look, key, user)
+        answered = await asks.ask(seen.target) if seen.target else None
+        return _shown(key, seen, answered, may_edit=may_edit)
+
+    @app.post("/api/dags/{dag_id}/operation/cancel", dependencies=[Depends(_from_our_page), _edits_task])
+    async def cancel_operation(
+        key: Annotated[TaskKey, Depends(_key)], name: Annotated[str, Query()], user: GetUserDep
+    ) -> dict[str, Any]:
+        seen, _ = await run_in_threadpool(_look, key, user)
+        if seen.target is None:
+            raise HTTPException(409, "this task has no operation that could be asked to cancel")
+        if name != printable(seen.target.name):
+            raise HTTPException(409, "by now this task has another operation; look at it first")
+        await run_in_threadpool(_note, key, seen, user)
+        log.info("%s asks to cancel %s", user.get_name(), seen.target.name)
+        problem = await asks.cancel(seen.target)
+        if problem is not None:
+            raise HTTPException(502, clip(printable(problem), 2000))
+        return {"cancelling": True}
+
+    @app.get("/api/operations")
+    def list_operations(
+        user: GetUserDep,
+        dag_id: Annotated[str, Query(max_length=250)] = "",
+        conn_id: Annotated[str, Query(max_length=250)] = "",
+        state: Annotated[str, Query(max_length=50)] = "",
+    ) -> dict[str, Any]:
+        return _listed(user, dag_id, conn_id, state)
+
+    return app
+
+
+def _key(
+    dag_id: str,
+    run_id: Annotated[str, Query(max_length=250)],
+    task_id: Annotated[str, Query(max_length=250)],
+    map_index: Annotated[int, Query(ge=-1)] = -1,
+) -> TaskKey:
+    return TaskKey(dag_id, run_id, task_id, map_index)
+
+
+def _from_our_page(request: Request) -> None:
+    """
+    Refuse what another site makes a user's browser send.
+
+    The session's cookie is SameSite=Lax, which alone leaves other hosts of the same site.
+    """
+    site = request.headers.get("sec-fetch-site")
+    sent_from = request.headers.get("origin")
+    ours = {_origin(str(request.base_url)), _origin(conf.get("api", "base_url", fallback=""))}
+    if (
+        request.headers.get(CANCEL_HEADER) != "cancel"
+        or (site is not None and site != "same-origin")
+        or (sent_from is not None and site is None and _origin(sent_from) not in ours)
+    ):
+        raise HTTPException(403, "only Airflow's own page may ask this")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _look(key: TaskKey, user: Any) -> tuple[Seen, bool]:
+    with create_session() as session:
+        seen = look(key, session)
+        team_name = DagModel.get_team_name(key.dag_id, session=session)
+    if seen is None:
+        raise HTTPException(404, "there is no such task instance")
+    return seen, get_auth_manager().is_authorized_dag(
+        method="PUT",
+        access_entity=DagAccessEntity.TASK_INSTANCE,
+        details=DagDetails(id=key.dag_id, team_name=team_name),
+        user=user,
+    )
+
+
+def _note(key: TaskKey, seen: Seen, user: Any) -> None:
+    """Write into Airflow's audit log who has asked for a cancellation."""
+    with create_session() as session:
+        session.add(
+            Log(
+                event="cancel_operation",
+                owner=user.get_name(),
+                owner_display_name=user.get_name(),
+                extra=seen.name,
+                try_number=seen.try_number,
+                **key._asdict(),
+            )
+        )
+
+
+def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: bool) -> dict[str, Any]:
+    """
+    Return what the tab shows.
+
+    :return: ``{"task": {...}, "operation": {...} | None, "problem": str | None, "remembered": bool, "live": bool,
+        "may_cancel": bool, "conn_id": str | None, "console_url": str | None}``; live: it is worth asking again.
+    """
+    operation = answered.operation if answered else None
+    problem = answered.problem if answered else None
+    remembered = False
+    if operation is None and seen.final is not None and (seen.over or answered is None):
+        operation, remembered = seen.final, True
+        if answered is not None and answered.forgotten:
+            problem = None
+    shown = shown_operation(operation) if operation else None
+    if shown and not shown["name"]:
+        shown["name"] = printable(seen.name or "")
+    running = operation is not None and not operation.done and not remembered
+    return {
+        "task": {
+            **key._asdict(),
+            "state": seen.state,
+            "started": seen.started and seen.started.isoformat(),
+            "ended": seen.ended and seen.ended.isoformat(),
+        },
+        "name": printable(seen.name) if seen.name else None,
+        "operation": shown,
+        "problem": None if problem is None else clip(printable(problem), 2000),
+        "remembered": remembered,
+        "live": running if operation else not seen.over,
+        "may_cancel": running and may_edit,
+        "conn_id": seen.target.conn_id if seen.target else None,
+        "console_url": page(answered.console_url, seen.target.name) if answered and seen.target else None,
+    }
+
+
+def _listed(user: Any, dag_id: str, conn_id: str, state: str) -> dict[str, Any]:
+    auth = get_auth_manager()
+    with create_session() as session:
+        readable = auth.get_authorized_dag_ids(user=user, method="GET", session=session)
+        rows = running_operations(
+            session, readable, dag_id=dag_id, conn_id=conn_id, state=state, limit=MAX_LISTED + 1
+        )
+        teams = DagModel.get_dag_id_to_team_name_mapping(
+            sorted({row["dag_id"] for row in rows}), session=session
+        )
+    # Whoever may read a DAG need not be allowed to read its task instances.
+    allowed = {
+        one: auth.is_authorized_dag(
+            method="GET",
+            access_entity=DagAccessEntity.TASK_INSTANCE,
+            details=DagDetails(id=one, team_name=teams.get(one)),
+            user=user,
+        )
+        for one in {row["dag_id"] for row in rows}
+    }
+    return {
+        "operations": [
+            {**row, "name": printable(row["name"]), "since": row["since"].isoformat()}
+            for row in rows[:MAX_LISTED]
+            if allowed[row["dag_id"]]
+        ],
+        "more": len(rows) > MAX_LISTED,
+        "states": STATES,
+    }

@@ -1,0 +1,326 @@
+"""The app behind the tab and the list: who may see and do what, and what the browser is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .conftest import start
+
+if TYPE_CHECKING:
+    import httpx
+
+    from airflow_provider_operations.emulator import Emulator
+
+    from .conftest import Database, People
+
+TAB = "api/dags/dag/operation?run_id=run&task_id=task&map_index=-1"
+OURS = {"X-Airflow-Operations": "cancel", "Sec-Fetch-Site": "same-origin", "Origin": "http://airflow.test"}
+
+
+def cancel_url(name: str) -> str:
+    return f"api/dags/dag/operation/cancel?run_id=run&task_id=task&map_index=-1&name={name}"
+
+
+async def tab(client: httpx.AsyncClient, url: str = TAB) -> dict[str, Any]:
+    answer = await client.get(url)
+    assert answer.status_code == 200, answer.text
+    view: dict[str, Any] = answer.json()
+    return view
+
+
+# --- who may -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("who", "page", "read", "cancel"),
+    [
+        pytest.param({"session": False}, 401, 401, 401, id="nobody"),
+        pytest.param({"role": None}, 200, 403, 403, id="no access"),
+        pytest.param({"role": "viewer"}, 200, 200, 403, id="may read"),
+        pytest.param({"role": "user"}, 200, 200, 200, id="may edit"),
+        pytest.param({"role": "admin"}, 200, 200, 200, id="admin"),
+    ],
+)
+async def test_reading_needs_read_access_and_cancelling_edit_access(
+    people: People,
+    database: Database,
+    emulator: Emulator,
+    who: dict[str, Any],
+    page: int,
+    read: int,
+    cancel: int,
+) -> None:
+    """Without a session 401; without access 403; a viewer reads; a user cancels, and nobody else reaches the service."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    client = people(**who)
+    assert (await client.get("task")).status_code == page
+    assert (await client.get("list")).status_code == page
+    assert (await client.get(TAB)).status_code == read
+    assert (await client.post(cancel_url(name), headers=OURS)).status_code == cancel
+    assert len(emulator.journal("cancel")) == (cancel == 200)
+    assert len(emulator.journal("get")) == (read == 200)
+
+
+async def test_the_button_is_offered_to_who_may_edit(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """A viewer is told that he may not cancel, a user that he may."""
+    database.add_task(name=start(emulator, duration=60))
+    assert (await tab(people("viewer")))["may_cancel"] is False
+    assert (await tab(people("user")))["may_cancel"] is True
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="a form"),
+        pytest.param({**OURS, "X-Airflow-Operations": "x"}, id="another value"),
+        pytest.param({**OURS, "Sec-Fetch-Site": "cross-site"}, id="another site"),
+        pytest.param({**OURS, "Sec-Fetch-Site": "same-site"}, id="another host of the site"),
+        pytest.param({"X-Airflow-Operations": "cancel", "Origin": "http://evil.test"}, id="another origin"),
+        pytest.param({"X-Airflow-Operations": "cancel", "Origin": "null"}, id="a sandboxed page"),
+    ],
+)
+async def test_other_sites_cant_make_a_browser_cancel(
+    people: People, database: Database, emulator: Emulator, headers: dict[str, str]
+) -> None:
+    """A valid session alone cancels nothing: the header of our page and its origin have to be there."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    assert (await people("admin").post(cancel_url(name), headers=headers)).status_code == 403
+    assert emulator.journal("cancel") == []
+
+
+async def test_a_get_cancels_nothing(people: People, database: Database, emulator: Emulator) -> None:
+    """Cancelling is a POST alone."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    assert (await people("admin").get(cancel_url(name), headers=OURS)).status_code == 405
+
+
+async def test_cancelling_is_in_the_audit_log(people: People, database: Database, emulator: Emulator) -> None:
+    """Who asked to cancel which operation of which task stands in Airflow's own log."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    await people("user").post(cancel_url(name), headers=OURS)
+    rows = database.execute("SELECT event, owner, dag_id, task_id, run_id, map_index, extra FROM log")
+    assert rows == [("cancel_operation", "somebody", "dag", "task", "run", -1, name)]
+
+
+async def test_what_is_cancelled_is_what_was_seen(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """A task that has started another operation meanwhile isn't cancelled by a page that shows the old one."""
+    database.add_task(name=start(emulator, duration=60))
+    answer = await people("user").post(cancel_url("operations/old"), headers=OURS)
+    assert (answer.status_code, emulator.journal("cancel")) == (409, [])
+
+
+# --- where it is asked ---------------------------------------------------------------------------------------------
+
+
+async def test_the_xcom_gives_the_name_and_nothing_else(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """Whoever may edit XComs can't send the connection's credentials to another host or path."""
+    database.add_task(name="https://evil.test/v1/operations/x")
+    view = await tab(people("viewer"))
+    assert "URL or an absolute path" in view["problem"]
+    assert emulator.journal() == []
+
+
+@pytest.mark.parametrize("name", ["../secret", "operations/x?y=z", "/v1/x", "operations/../../x", "a\nb"])
+async def test_a_name_from_an_xcom_is_checked(
+    people: People, database: Database, emulator: Emulator, name: str
+) -> None:
+    """A name that leaves the prefix is shown as a problem, and nothing is sent."""
+    database.add_task(name=name)
+    assert (await tab(people("viewer")))["problem"]
+    assert emulator.journal() == []
+
+
+async def test_without_rendered_fields_nothing_is_asked(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """A task of another kind that pushes ``operation_name`` gets no request made."""
+    database.add_task(name="operations/x", fields={"bash_command": "echo"})
+    view = await tab(people("viewer"))
+    assert (view["name"], view["operation"], view["conn_id"]) == ("operations/x", None, None)
+    assert emulator.journal() == []
+
+
+async def test_a_deferred_task_is_asked_for_as_its_trigger_does(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """The trigger's arguments win over the XCom, and hold what isn't rendered: how to cancel."""
+    name = start(emulator, duration=60)
+    database.add_task(
+        name="operations/edited",
+        state="deferred",
+        fields={},
+        trigger={"operation_name": name, "cancel_suffix": "/cancel", "path_prefix": "v1"},
+    )
+    client = people("user")
+    assert (await tab(client))["operation"]["name"] == name
+    await client.post(cancel_url(name), headers=OURS)
+    assert [entry["path"] for entry in emulator.journal() if entry["method"] == "POST"][
+        -1
+    ] == f"/v1/{name}/cancel"
+
+
+async def test_a_mapped_task_has_its_own_operation(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """Each map index shows the operation that it has pushed."""
+    names = [start(emulator, duration=60) for _ in range(2)]
+    for index, name in enumerate(names):
+        database.add_task(map_index=index, name=name)
+    client = people("viewer")
+    urls = [TAB.replace("map_index=-1", f"map_index={index}") for index in range(2)]
+    assert [(await tab(client, url))["operation"]["name"] for url in urls] == names
+
+
+async def test_ten_tabs_cost_one_request(people: People, database: Database, emulator: Emulator) -> None:
+    """Who looks while an answer is awaited, or is a second old at most, shares it."""
+    database.add_task(name=start(emulator, duration=60))
+    emulator.script_fault(kind="get", delay=0.3)
+    clients = [people("viewer") for _ in range(10)]
+    await asyncio.gather(*(tab(client) for client in clients))
+    await tab(clients[0])
+    assert len(emulator.journal("get")) == 1
+    await asyncio.sleep(1.1)
+    await tab(clients[0])
+    assert len(emulator.journal("get")) == 2
+
+
+async def test_a_service_that_hangs_is_given_up(
+    people: People, database: Database, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the connection's timeout, a page gets its answer in time, and the name all the same."""
+    monkeypatch.setattr("airflow_provider_operations.ui.asking.REQUEST_S", 0.3)
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    emulator.script_fault(kind="get", delay=5)
+    view = await asyncio.wait_for(tab(people("viewer")), 4)
+    assert (view["name"], view["operation"], view["live"]) == (name, None, True)
+    assert "UNAVAILABLE" in view["problem"]
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+async def test_no_credential_reaches_the_browser(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """Neither the connection's headers nor its address are in what the page is told; its console's page is."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    text = (await people("admin").get(TAB)).text
+    assert "s3cret" not in text
+    assert emulator.url not in text
+    assert json.loads(text)["console_url"] == f"https://console.example.com/{name}"
+
+
+async def test_what_the_service_forgot_is_shown_as_the_task_saw_it(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """When the task is over and the service answers 404, the XCom ``operation`` is shown, and asked no more."""
+    final = {"name": "operations/gone", "done": True, "error": {"code": 9, "message": "the disk is full"}}
+    database.add_task(name="operations/gone", final=final, state="failed")
+    view = await tab(people("user"))
+    assert view["operation"]["error"]["code"] == "FAILED_PRECONDITION (9)"
+    assert (view["remembered"], view["live"], view["may_cancel"], view["problem"]) == (
+        True,
+        False,
+        False,
+        None,
+    )
+
+
+async def test_what_is_over_is_not_asked_for_again(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """``live`` tells the page to stop: here the operation has ended."""
+    database.add_task(name=start(emulator, duration=0))
+    view = await tab(people("user"))
+    assert (view["operation"]["state"], view["live"], view["may_cancel"]) == ("succeeded", False, False)
+
+
+async def test_a_task_without_operation_says_so(people: People, database: Database) -> None:
+    """The tab is on every task's page: there is nothing to show, and while the task goes on it may still come."""
+    database.add_task(fields={"bash_command": "echo"})
+    view = await tab(people("viewer"))
+    assert (view["name"], view["operation"], view["live"]) == (None, None, True)
+    assert (await people("viewer").get(TAB.replace("task_id=task", "task_id=none"))).status_code == 404
+
+
+async def test_pages_load_nothing_from_elsewhere(people: People) -> None:
+    """The policy allows scripts, styles and requests of Airflow's own origin, and nothing inline."""
+    client = people("viewer")
+    for page in ("task", "list", "static/task.js"):
+        policy = (await client.get(page)).headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'self'" in policy
+    for page in ("task", "list"):
+        html = (await client.get(page)).text
+        assert "://" not in html
+        assert "style=" not in html
+        assert "<script>" not in html
+
+
+# --- the list ----------------------------------------------------------------------------------------------------------
+
+
+async def listed(client: httpx.AsyncClient, **filters: str) -> list[tuple[str, int, str]]:
+    answer = await client.get("api/operations", params=filters)
+    assert answer.status_code == 200, answer.text
+    return [(row["dag_id"], row["map_index"], row["name"]) for row in answer.json()["operations"]]
+
+
+async def test_the_list_has_what_runs_and_filters(people: People, database: Database) -> None:
+    """All tasks that wait for an operation, by DAG, connection and state; not those that have seen its end."""
+    database.add_task(name="operations/a", state="deferred")
+    database.add_task("other", name="operations/b", fields={"operations_conn_id": "second"})
+    database.add_task(
+        "other", 0, name="operations/over", final={"name": "x", "done": True}, state="up_for_retry"
+    )
+    database.add_task("other", 1, name="operations/old", state="queued")
+    database.add_task("other", 2, name="operations/resuming", state="queued", next_method="execute_complete")
+    database.add_task("other", 3, name="operations/done", state="success")
+    client = people("viewer")
+    a, b, resuming = (
+        ("dag", -1, "operations/a"),
+        ("other", -1, "operations/b"),
+        ("other", 2, "operations/resuming"),
+    )
+    assert sorted(await listed(client)) == [a, b, resuming]
+    assert await listed(client, dag_id="da") == [a]
+    assert await listed(client, dag_id="%") == []
+    assert await listed(client, conn_id="second") == [b]
+    assert await listed(client, state="deferred") == [a]
+
+
+async def test_the_list_shows_what_the_viewer_may_read(
+    people: People, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DAGs that somebody may not read are left out, and so are those whose task instances he may not read."""
+    from airflow.api_fastapi.app import get_auth_manager
+
+    for dag_id in ("dag", "other", "third"):
+        database.add_task(dag_id, name=f"operations/{dag_id}")
+    database.add_dag("third")
+    assert (await people(session=False).get("api/operations")).status_code == 401
+    assert await listed(people(None)) == []
+    assert len(await listed(people("viewer"))) == 3
+
+    def may(*, access_entity: Any = None, details: Any = None, **_: Any) -> bool:
+        return details.id == "dag" or (details.id == "other" and access_entity is None)
+
+    monkeypatch.setattr(get_auth_manager(), "is_authorized_dag", may)
+    assert await listed(people("viewer")) == [("dag", -1, "operations/dag")]
