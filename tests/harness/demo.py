@@ -43,6 +43,11 @@ EXPECTED: dict[str, dict[str, str]] = {
         **{f"convert[{index}]": "success" for index in range(5)},
         "count": "success",
     },
+    "operations_decorator": {
+        "videos": "success",
+        **{f"convert[{index}]": "success" for index in range(2)},
+        "publish": "success",
+    },
     "operations_cancel": {"start": "success", "cancel": "success", "report": "success"},
 }
 """How the tasks of each demo DAG are meant to end."""

@@ -167,10 +167,11 @@ def test_bare() -> None:
         def build() -> Any:
             return request()
 
-        plain: Any = build().operator
-        other: Any = build.override(
-            task_id="other", deferrable=True, operations_conn_id="elsewhere"
-        )().operator
+        outputs: list[Any] = [
+            build(),
+            build.override(task_id="other", deferrable=True, operations_conn_id="elsewhere")(),
+        ]
+    plain, other = (output.operator for output in outputs)
 
     assert (plain.task_id, plain.operations_conn_id) == ("build", "operations_default")
     assert (other.task_id, other.deferrable, other.operations_conn_id) == ("other", True, "elsewhere")
