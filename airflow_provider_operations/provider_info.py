@@ -46,6 +46,7 @@ def get_provider_info() -> dict[str, Any]:
                 "plugin-class": "airflow_provider_operations.ui.plugin.OperationsPlugin",
             }
         ],
+        "cli": ["airflow_provider_operations.cli.definition.get_operations_cli_commands"],
         "connection-types": [
             {
                 "connection-type": "operations",

@@ -3,9 +3,9 @@
 from typing import Any
 
 try:
-    from airflow.sdk.log import mask_secret
+    from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  # imported there to be had
 except ImportError:  # Airflow 2.11
-    from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef, import-not-found]
+    from airflow.utils.log.secrets_masker import mask_secret, redact  # type: ignore[no-redef, import-not-found]
 
 try:
     from airflow.providers.common.compat.connection import get_async_extra_dejson
@@ -19,4 +19,4 @@ except ImportError:  # common-compat 1.20, the newest for Python 3.10
         return extra
 
 
-__all__ = ["get_async_extra_dejson", "mask_secret"]
+__all__ = ["get_async_extra_dejson", "mask_secret", "redact"]

@@ -33,6 +33,7 @@ from airflow_provider_operations.hooks.calls import (
 )
 from airflow_provider_operations.hooks.compat import mask_secret
 from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
+from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
-    from airflow_provider_operations.operation import Operation
     from airflow_provider_operations.retries import Retries
 
 T = TypeVar("T")
@@ -257,15 +257,30 @@ class OperationsHook(OperationsCalls, HttpHook):
         result = self._call(self.settings.service.cancel_operation(name), self._read, retries)
         return result if isinstance(result, CallFailure) else None
 
-    def watch(self, watch: Watch) -> Outcome:
-        """Poll until the watch says that it's over, logging what is new."""
+    def cancel_unless_over(self, name: str) -> CallFailure | None:
+        """Ask for the cancellation; a refusal because there is nothing left to cancel is no failure."""
+        failure = self.try_cancel(name)
+        if failure is None or failure.may_pass:
+            return failure
+        seen = self.poll(name)
+        return None if isinstance(seen, Operation) and seen.done else failure
+
+    def watch(self, watch: Watch, show: Callable[[Watch], None] | None = None) -> Outcome:
+        """
+        Poll until the watch says that it's over.
+
+        :param show: called after every poll; ``None`` logs what is new.
+        """
         while True:
             verdict = watch.judge(self.poll(watch.name), clock.now())
-            for line in watch.take_news():
-                self.log.info("%s", line)
+            (show or self._log_news)(watch)
             if isinstance(verdict, Outcome):
                 return verdict
             clock.sleep(verdict)
+
+    def _log_news(self, watch: Watch) -> None:
+        for line in watch.take_news():
+            self.log.info("%s", line)
 
     def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""

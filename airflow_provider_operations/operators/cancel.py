@@ -9,7 +9,6 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, ending
 from airflow_provider_operations.waiting import WaitsForOperation, as_seconds, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
-
-    from airflow_provider_operations.wire import CallFailure
 
 __all__ = ["CancelOperationOperator"]
 
@@ -97,8 +94,8 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
     def _cancel(self, context: Context) -> dict[str, Any]:
         started_epoch_s = clock.now()
         name = self.operation_name
-        failure = self.hook.try_cancel(name)
-        if failure is not None and not self._is_over(failure):
+        failure = self.hook.cancel_unless_over(name)
+        if failure is not None:
             raise error_of_call(failure, name, final=self._is_final(failure))
         self.log.info("%s: asked to cancel", name)
         self._push_link(context, name)
@@ -112,13 +109,6 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
                 self._defer_for(watch)
             outcome = self.hook.watch(watch)
         return self._deliver(context, outcome)
-
-    def _is_over(self, failure: CallFailure) -> bool:
-        """Tell whether the server refused the cancel because there is nothing left to cancel."""
-        if failure.may_pass:
-            return False
-        seen = self.hook.poll(self.operation_name)
-        return isinstance(seen, Operation) and seen.done
 
     def execute_complete(
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0

@@ -1,0 +1,1 @@
+"""``airflow operations``, and the same as ``python -m airflow_provider_operations``."""

@@ -1,0 +1,174 @@
+"""What the commands do: call the hook, print what it brought, turn what went wrong into an exit code."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import sys
+import traceback
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
+from airflow_provider_operations import clock
+from airflow_provider_operations.cli.output import Output
+from airflow_provider_operations.exceptions import (
+    OperationFailed,
+    OperationsCallError,
+    OperationTimeout,
+    error_of,
+    error_of_call,
+)
+from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks.calls import watch_of
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.outcome import Kind, Outcome, ending
+from airflow_provider_operations.wire import InvalidName
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable, Iterator
+
+    Action = Callable[[OperationsHook, Namespace, Output], None]
+
+__all__ = ["cancel", "delete", "get", "list", "wait"]
+
+OUTAGE_TOLERANCE_S = 600.0
+"""How long a wait bears that the server doesn't answer, once it has."""
+
+EXIT_CODES: dict[type[Exception], int] = {
+    OperationFailed: 1,
+    InvalidName: 2,
+    InvalidConnection: 2,
+    AirflowNotFoundException: 2,
+    OperationsCallError: 3,
+    OperationTimeout: 4,
+}
+INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
+
+
+def _command(act: Action) -> Callable[[Namespace], NoReturn]:
+    @functools.wraps(act)
+    def command(args: Namespace) -> NoReturn:
+        sys.exit(_run(act, args))
+
+    return command
+
+
+def _run(act: Action, args: Namespace) -> int:
+    # Else Airflow 3 looks connections up as a task does: not in the database.
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    out = Output(args.output, sys.stdout, sys.stderr)
+    try:
+        with _results_alone_on_stdout(), _hook(args) as hook:
+            act(hook, args, out)
+    except tuple(EXIT_CODES) as error:
+        out.note(str(error))
+        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_READER
+    except Exception:  # noqa: BLE001  its exit code must not be that of a failed operation
+        out.note(traceback.format_exc().rstrip())
+        return INTERNAL_ERROR
+    return 0
+
+
+@contextmanager
+def _results_alone_on_stdout() -> Iterator[None]:
+    """Send to stderr what others write to stdout, log handlers that hold on to it included."""
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr):
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stdout:
+                handler.setStream(sys.stderr)
+        yield
+
+
+def _hook(args: Namespace) -> OperationsHook:
+    """Return a hook whose connection has been looked up."""
+    hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix)
+    try:
+        hook.settings  # noqa: B018  looks it up
+    except tuple(EXIT_CODES):
+        raise
+    except Exception as error:
+        raise InvalidConnection(
+            f"connection {args.conn_id!r} can't be read: {type(error).__name__}: {error}"
+        ) from error
+    return hook
+
+
+@_command
+def get(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Show an operation, however it is."""
+    out.operation(hook.get_operation(args.name))
+
+
+@_command
+def list(hook: OperationsHook, args: Namespace, out: Output) -> None:  # noqa: A001  the command's name
+    """List operations, once all of them have come."""
+    found = hook.list_operations(args.parent, args.filter, args.page_size)
+    out.operations([*itertools.islice(found, args.limit)])
+
+
+@_command
+def wait(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Wait for the end, show it; an error is what the command fails with."""
+    outcome = _outcome(hook, args, out)
+    error = error_of(outcome, final=lambda _: False, note="it goes on")
+    operation = outcome.operation
+    # For people the error alone: it holds everything.
+    if operation is not None and operation.done and (error is None or args.output != "table"):
+        out.operation(operation)
+    if error is not None:
+        raise error
+
+
+@_command
+def cancel(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Ask for the cancellation; say how the operation ended, if it has."""
+    failure = hook.cancel_unless_over(args.name)
+    if failure is not None:
+        raise error_of_call(failure, args.name)
+    if args.wait:
+        outcome = _outcome(hook, args, out)
+        if outcome.kind is not Kind.DONE:
+            note = "it has been asked to cancel"
+            raise error_of(outcome, final=lambda _: False, note=note) or AssertionError(outcome)
+        seen = outcome.operation
+    else:
+        polled = hook.poll(args.name)
+        seen = polled if isinstance(polled, Operation) and polled.done else None
+    ended = ending(seen) if seen else None
+    out.fields({"name": args.name, "ended": ended}, unknown="not yet; asked to cancel")
+
+
+@_command
+def delete(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Have the service forget an operation."""
+    hook.delete_operation(args.name)
+    out.fields({"name": args.name, "deleted": True})
+
+
+def _outcome(hook: OperationsHook, args: Namespace, out: Output) -> Outcome:
+    """
+    Wait for the end and show how it gets on.
+
+    The first answer must come, as with every command; only later outages are borne.
+    """
+    watch = watch_of(args.name, args.poke_interval, args.timeout, OUTAGE_TOLERANCE_S)
+    try:
+        with out.progress(args.name) as show:
+            verdict = watch.judge(hook.get_operation(args.name), clock.now())
+            show(watch)
+            return verdict if isinstance(verdict, Outcome) else hook.watch(watch, show)
+    except KeyboardInterrupt:
+        out.note(f"No longer waiting. Operation {args.name} goes on.")
+        raise

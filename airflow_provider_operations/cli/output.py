@@ -1,0 +1,179 @@
+"""
+How the commands print: results to stdout, everything else to stderr.
+
+What a server wrote can't steer the terminal, and secrets that Airflow knows of are hidden.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import yaml  # type: ignore[import-untyped]  # its types are another package
+from airflow.cli.simple_table import SimpleTable
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from airflow_provider_operations.hooks.compat import redact
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.outcome import ending
+from airflow_provider_operations.rendering import clip, printable, render_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from airflow_provider_operations.outcome import Watch
+
+__all__ = ["Output"]
+
+
+class Output:
+    """
+    One command's stdout and stderr.
+
+    :param form: of the result: ``table``, ``json`` or ``yaml``.
+    """
+
+    def __init__(self, form: str, results: TextIO, notes: TextIO) -> None:
+        self._form = form
+        self._results = results
+        self._notes = notes
+
+    def operation(self, operation: Operation) -> None:
+        """Print one operation."""
+        resource = _without_secrets(operation.to_json())
+        if self._form != "table":
+            self._data(resource)
+            return
+        shown = Operation.from_json(resource)
+        rows = {"name": shown.name, "state": _state(shown), "progress": _progress(shown)}
+        rows |= {key: _json(value) for key, value in resource.items() if key not in {"name", "done", "error"}}
+        if shown.error is not None:
+            rows["error"] = render_status(shown.error)
+        self._pairs(rows)
+
+    def operations(self, operations: Sequence[Operation]) -> None:
+        """Print a list of operations."""
+        resources = [_without_secrets(operation.to_json()) for operation in operations]
+        if self._form != "table":
+            self._data(resources)
+            return
+        if not resources:
+            self._write("No operations found\n")
+            return
+        table = SimpleTable(show_header=True)
+        for title in ("name", "state", "progress"):
+            table.add_column(title)
+        for shown in map(Operation.from_json, resources):
+            table.add_row(*map(_line, (shown.name, _state(shown), _progress(shown))))
+        self._table(table)
+
+    def fields(self, fields: dict[str, Any], unknown: str = "") -> None:
+        """
+        Print facts.
+
+        :param unknown: for people, instead of None.
+        """
+        if self._form != "table":
+            self._data(fields)
+            return
+        self._pairs({key: unknown if value is None else str(value) for key, value in fields.items()})
+
+    def note(self, text: str) -> None:
+        """Say something beside the result."""
+        print(printable(_without_secrets(text)), file=self._notes, flush=True)
+
+    @contextmanager
+    def progress(self, name: str) -> Iterator[Callable[[Watch], None]]:
+        """
+        Show how an operation gets on: a bar on a terminal, else a line for each piece of news.
+
+        :return: called with the watch after every poll.
+        """
+        console = Console(file=self._notes)
+        if self._form != "table" or not self._results.isatty() or not console.is_terminal:
+            yield self._note_news
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[message]}", markup=False, table_column=Column(no_wrap=True)),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(_line(name).plain, total=None, message="")
+
+            def show(watch: Watch) -> None:
+                watch.take_news()
+                percent, message = watch.last_seen.progress if watch.last_seen else (None, None)
+                if watch.outage.since_epoch_s is not None:
+                    message = "no answer from the server"
+                total = None if percent is None else 100
+                bar.update(task, total=total, completed=percent or 0, message=_line(message or "").plain)
+
+            yield show
+
+    def _note_news(self, watch: Watch) -> None:
+        for line in watch.take_news():
+            self.note(line)
+
+    def _data(self, data: Any) -> None:
+        # All but ASCII is escaped; JSON leaves one control character.
+        if self._form == "json":
+            self._write(json.dumps(data, indent=2).replace("\x7f", "\\u007f") + "\n")
+        else:  # not by libyaml, which stumbles over surrogates
+            self._write(yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False))
+
+    def _pairs(self, rows: dict[str, str]) -> None:
+        table = SimpleTable(show_header=False)
+        table.add_column("")
+        table.add_column("")
+        for key, value in rows.items():
+            if value:
+                table.add_row(_line(key), Text(printable(clip(value))))
+        self._table(table)
+
+    def _table(self, table: SimpleTable) -> None:
+        table.caption = None
+        console = Console(file=self._results, highlight=False)
+        if not console.is_terminal:  # one line a row, for grep
+            console.width = max(
+                console.measure(table, options=console.options.update(max_width=10**6)).maximum, 1
+            )
+        console.print(table)
+        self._results.flush()
+
+    def _write(self, text: str) -> None:
+        self._results.write(text)
+        self._results.flush()
+
+
+def _state(operation: Operation) -> str:
+    return ending(operation) if operation.done else "running"
+
+
+def _progress(operation: Operation) -> str:
+    return "" if operation.done else str(operation.progress)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _line(text: str) -> Text:
+    return Text(printable(clip(" ".join(text.split()), 1000)))
+
+
+def _without_secrets(value: Any) -> Any:
+    """Hide what Airflow was told to mask; by value alone, as a field's name doesn't make it our secret."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    return value
