@@ -112,11 +112,12 @@ def test_get_shows_progress_and_error(run: Run, emulator: Emulator) -> None:
 @pytest.fixture
 def three(emulator: Emulator) -> Emulator:
     """An emulator with an operation that runs and two that are over, under a parent."""
-    for name, script in {
+    scripts: dict[str, dict[str, Any]] = {
         "a": {"duration": 9, "metadata": {"progressPercent": 7}},
         "b": {"duration": 0},
         "c": {"duration": 0, "error": ERROR},
-    }.items():
+    }
+    for name, script in scripts.items():
         start(emulator.url, name=f"projects/p/operations/{name}", **script)
     return emulator
 
