@@ -49,6 +49,9 @@ class Standalone:
     :param dags: folder with the DAGs.
     :param environment: further variables, connections among them.
     :param check: called again and again while something is waited for; what it raises ends the waiting.
+    :param path: of ``[api] base_url``, as behind a proxy.
+    :param users: name and role (``viewer``, ``user``, ``op``, ``admin``, or empty: nothing allowed); their passwords
+        are their names, and this object is the first of them. Without, everybody is an admin.
     """
 
     def __init__(
@@ -56,8 +59,12 @@ class Standalone:
         dags: Path,
         environment: Mapping[str, str] | None = None,
         check: Callable[[], object] = lambda: None,
+        path: str = "",
+        users: Mapping[str, str] | None = None,
     ) -> None:
         self._dags = dags
+        self._path = path
+        self._users = dict(users or {})
         self._more = dict(environment or {})
         self._check = check
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,7 +78,7 @@ class Standalone:
     def __enter__(self) -> Standalone:
         """Start it and wait until scheduler, triggerer and DAG processor are healthy."""
         port, worker_logs, trigger_logs = free_ports(3)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}{self._path}"
         self.home = Path(tempfile.mkdtemp(prefix="airflow-operations-"))
         try:
             self._start(port, worker_logs, trigger_logs)
@@ -119,6 +126,14 @@ class Standalone:
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             **self._more,
         }
+        if self._users:
+            passwords = self.home / "passwords.json"
+            passwords.write_text(json.dumps({name: name for name in self._users}))
+            self.environment |= {
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(map(":".join, self._users.items())),
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+            }
         with (self.home / "standalone.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", "standalone"],
@@ -173,8 +188,16 @@ class Standalone:
             return False
 
         self.until(healthy, "Airflow is healthy", START_TIMEOUT_S)
-        token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["Authorization"] = f"Bearer {self.token(next(iter(self._users), None))}"
+
+    def token(self, user: str | None = None) -> str:
+        """Sign a user in and return the token; without users, an admin."""
+        if user is None:
+            answer = self._session.get(f"{self.url}/auth/token", timeout=10)
+        else:
+            body = {"username": user, "password": user}
+            answer = self._session.post(f"{self.url}/auth/token", json=body, timeout=10)
+        return str(answer.json()["access_token"])
 
     # --- use -----------------------------------------------------------------------------------------------
 

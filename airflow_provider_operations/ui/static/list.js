@@ -68,7 +68,7 @@ function row(operation) {
   const part = encodeURIComponent;
   const mapped = map_index >= 0 ? `/mapped/${map_index}` : "";
   const path = `dags/${part(dag_id)}/runs/${part(run_id)}/tasks/${part(task_id)}${mapped}/plugin/operation`;
-  const label = `${dag_id} › ${task_id}${map_index >= 0 ? ` [${map_index}]` : ""}`;
+  const label = `${dag_id} / ${task_id}${map_index >= 0 ? ` [${map_index}]` : ""}`;
   return el(
     "tr",
     {},
