@@ -97,15 +97,17 @@ class Output:
         if self._form != "table" or not self._results.isatty() or not console.is_terminal:
             yield self._note_news
             return
+        self.note(f"Waiting for {name}")
+        # What the server says takes the room that is left.
+        message_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
-            TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold")),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[message]}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[message]}", markup=False, table_column=message_column),
         )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(_line(name).plain, total=None, message="")
+        with Progress(*columns, console=console, transient=True, expand=True) as bar:
+            task = bar.add_task("", total=None, message="")
 
             def show(watch: Watch) -> None:
                 watch.take_news()
