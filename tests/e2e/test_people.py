@@ -106,5 +106,8 @@ def test_decorator(airflow: Standalone, emulator: EmulatorProcess) -> None:
     }
     files = airflow.xcom("operations_decorator", run_id, "publish", "return_value")
     assert files == ["intro-high.mp4", "talk-high.mp4"]
+    rendered = airflow.task("operations_decorator", run_id, "convert", 0)["rendered_fields"]
+    assert rendered["operations_conn_id"] == "operations_default"
+    assert rendered["op_kwargs"]["video"]["name"] == "intro"
     for video in ("intro", "talk"):
         assert journal(emulator, f"videos/{video}", "start") == ["start"]
