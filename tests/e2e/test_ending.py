@@ -47,7 +47,10 @@ def test_ending(airflow: Standalone) -> None:
         assert airflow.xcom("e2e_ending", run_id, task_id, "return_value", map_index) == response
         assert airflow.xcom("e2e_ending", run_id, task_id, "operation", map_index) == operation
     assert airflow.xcom("e2e_ending", run_id, "silent", "operation") == operation
-    assert xcom_keys(airflow, run_id, "silent") == {"operation_name", "operation"}
+    keys = xcom_keys(airflow, run_id, "resumed")
+    assert keys >= {"operation_name", "operation", "return_value"}
+    assert xcom_keys(airflow, run_id, "ended") == keys
+    assert xcom_keys(airflow, run_id, "silent") == keys - {"return_value"}
     assert airflow.xcom("e2e_ending", run_id, "use", "return_value") == {"type": "dict", "layers": 4}
 
     ended = airflow.task("e2e_ending", run_id, "ended")
