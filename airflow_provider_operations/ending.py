@@ -70,20 +70,22 @@ def xcoms_of(operation: Operation, *, with_result: bool) -> dict[str, Any] | Non
 
 
 async def success_event(
-    task_instance: Any, outcome: Outcome, log: Any, *, with_result: bool
+    task_instance: Any, outcome: Outcome, log: Any, end_from_trigger: bool | str
 ) -> TaskSuccessEvent | None:
     """
     Push the XComs of a success and return the event that ends the task; never raises.
 
     :param task_instance: the trigger's; ``None`` outside of a triggerer: ``dag.test`` knows no such event.
-    :param with_result: the task has ``do_xcom_push``.
+    :param end_from_trigger: the trigger's.
     :return: ``None`` where a worker has to end the task; the ordinary event brings it there.
     """
     operation = success_of(outcome)
     if operation is None or task_instance is None or not SUPPORTED:
         return None
+    if end_from_trigger not in (True, WITHOUT_RESULT):  # a value of a later version among them
+        return None
     name = outcome.name
-    push = partial(_push, task_instance, name, operation, with_result=with_result)
+    push = partial(_push, task_instance, name, operation, with_result=end_from_trigger is True)
     try:
         pushed = await asyncio.get_running_loop().run_in_executor(_pushing, push)
     except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend; a worker shows it if it stays

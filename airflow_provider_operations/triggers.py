@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.ending import WITHOUT_RESULT, success_event
+from airflow_provider_operations.ending import success_event
 from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
@@ -121,10 +121,7 @@ class OperationTrigger(BaseTrigger):
             if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all one hears of a kill
                 await self.on_kill()
             raise
-        event: TriggerEvent | None = None
-        if self.end_from_trigger:
-            with_result = self.end_from_trigger != WITHOUT_RESULT
-            event = await success_event(self.task_instance, outcome, self.log, with_result=with_result)
+        event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
         yield event or TriggerEvent(outcome.to_event())
 
     async def _wait(self) -> Outcome:

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,7 @@ LEFT_TO_A_WORKER: dict[str, dict[str, Any]] = {
     "no such operation": {"name": "operations/nobody-knows"},
     "cleared meanwhile": {"script": {"response": {"a": 1}}, "own": "operations/another"},
     "not in a triggerer": {"script": {"response": {"a": 1}}, "in_triggerer": False},
+    "an argument of a later version": {"script": {"response": {"a": 1}}, "end": "somehow"},
 }
 
 
@@ -190,12 +192,26 @@ async def test_left_to_a_worker(
     emulator: Emulator, moved: MovedClock, supervisor: Supervisor, case: str
 ) -> None:
     """Whatever isn't a plain success of this task comes to a worker, whole, and nothing is pushed."""
-    this = {"script": {}, "own": None, "in_triggerer": True, "deadline": 3600, **LEFT_TO_A_WORKER[case]}
+    defaults: dict[str, Any] = {
+        "script": {},
+        "own": None,
+        "in_triggerer": True,
+        "deadline": 3600,
+        "end": True,
+    }
+    this = {**defaults, **LEFT_TO_A_WORKER[case]}
     name = this.get("name") or start(**{"duration": 10, **this["script"]})
     arguments = {"deadline_epoch_s": moved.now + this["deadline"]}
     began = moved.now
 
-    event = await event_of(name, supervisor, own=this["own"], in_triggerer=this["in_triggerer"], **arguments)
+    event = await event_of(
+        name,
+        supervisor,
+        own=this["own"],
+        in_triggerer=this["in_triggerer"],
+        end_from_trigger=this["end"],
+        **arguments,
+    )
 
     assert supervisor.set == []
     moved.now = began
@@ -206,6 +222,14 @@ async def test_left_to_a_worker(
     assert [json.loads(event.payload["outcome"])[key] for key in kept] == [
         json.loads(plain.payload["outcome"])[key] for key in kept
     ]
+
+
+@pytest.mark.parametrize("argument", ["end_from_trigger", "poll_with"])
+def test_arguments_of_a_later_version(argument: str) -> None:
+    """What a newer worker has stored ends an older triggerer, unless it is a TypeError: Airflow catches no other."""
+    arguments: Any = {argument: "somehow"}
+    with suppress(TypeError):
+        OperationTrigger("operations/x", **arguments)
 
 
 @pytest.mark.parametrize("key", ["operation", "return_value"])
