@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
@@ -70,8 +71,8 @@ def look(key: TaskKey, session: Session) -> Seen | None:
     """
     Look a task instance up.
 
-    Where the service is comes from the trigger's arguments or the rendered fields, both written by the DAG's own
-    code, and never from an XCom, which whoever may edit XComs could point anywhere.
+    Where the service is comes from the trigger's arguments, the rendered fields or the serialized task, all written
+    by the DAG's own code, and never from an XCom, which whoever may edit XComs could point anywhere.
     """
     ti = session.execute(
         select(
@@ -80,6 +81,7 @@ def look(key: TaskKey, session: Session) -> Seen | None:
             TaskInstance.start_date,
             TaskInstance.end_date,
             TaskInstance.trigger_id,
+            TaskInstance.dag_version_id,
         ).where(*_is(TaskInstance, key))
     ).one_or_none()
     if ti is None:
@@ -91,7 +93,11 @@ def look(key: TaskKey, session: Session) -> Seen | None:
             )
         ).all()
     )
-    fields = _trigger_arguments(ti.trigger_id, session) or _rendered(key, session)
+    fields = (
+        _trigger_arguments(ti.trigger_id, session)
+        or _rendered(key, session)
+        or _serialized(key, ti.dag_version_id, session)
+    )
     name = _text(fields.get("operation_name")) or _text(xcoms.get(OPERATION_NAME_KEY))
     return Seen(
         state=None if ti.state is None else str(getattr(ti.state, "value", ti.state)),
@@ -128,6 +134,25 @@ def _rendered(key: TaskKey, session: Session) -> Mapping[str, Any]:
         select(RenderedTaskInstanceFields.rendered_fields).where(*_is(RenderedTaskInstanceFields, key))
     )
     return fields if isinstance(fields, dict) and _text(fields.get("operations_conn_id")) else {}
+
+
+def _serialized(key: TaskKey, dag_version_id: Any, session: Session) -> Mapping[str, Any]:
+    """Return a task's arguments as in its DAG, if none is a template: rendered fields are kept of few runs only."""
+    if dag_version_id is None or key.map_index >= 0:
+        return {}
+    query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == dag_version_id)
+    dag = session.scalar(query.options(lazyload("*")))
+    tasks = dag.data["dag"]["tasks"] if dag is not None and dag.data else []
+    fields: dict[str, Any] = next(
+        (task["__var"] for task in tasks if task["__var"]["task_id"] == key.task_id), {}
+    )
+    given: dict[str, Any] = {
+        name: fields[name] for name in ("operations_conn_id", "base_url", "path_prefix") if name in fields
+    }
+    literal = all(isinstance(value, str) and "{" not in value for value in given.values())
+    if not literal or not _text(given.get("operations_conn_id")):
+        return {}
+    return given
 
 
 def _target(name: str, fields: Mapping[str, Any]) -> Target:

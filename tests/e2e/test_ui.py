@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.emulator import EmulatorProcess
 
-pytestmark = [pytest.mark.airflow, pytest.mark.browser]
-
 CHROMIUM = shutil.which("chromium")
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the machine"),
+]
+
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -50,7 +55,7 @@ def airflow(emulator: EmulatorProcess, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def runs(airflow: Standalone) -> dict[str, str]:
     """A run of each DAG."""
-    return {name: airflow.trigger(f"e2e_ui_{name}") for name in ("failure", "progress", "mapped")}
+    return {name: airflow.trigger(f"e2e_ui_{name}") for name in ("failure", "hostile", "progress", "mapped")}
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +116,10 @@ def window(browser: Browser, airflow: Standalone, user: str, **options: Any) -> 
         context.close()
 
 
-def test_a_failed_operation_is_shown_whole_and_harmless(
+def test_a_failed_operation_is_shown_whole(
     browser: Browser, airflow: Standalone, runs: dict[str, str]
 ) -> None:
-    """The error by detail type; hostile text stays text; only http(s) is a link, and it opens in a new tab."""
+    """The error by detail type; its link opens in a new tab that can't reach ours; then nothing more is asked."""
     run_id = runs["failure"]
     airflow.until(lambda: airflow.run_state("e2e_ui_failure", run_id) == "failed", "the task has failed", 180)
     with window(browser, airflow, "reader", color_scheme="dark") as view:
@@ -122,25 +127,70 @@ def test_a_failed_operation_is_shown_whole_and_harmless(
         frame.locator("#error h2").wait_for(timeout=WAIT_MS)
         assert frame.locator("#state").inner_text() == "failed"
         assert frame.locator("#error h2").inner_text() == "RESOURCE_EXHAUSTED (8)"
-        titles = frame.locator("#error h3").all_inner_texts()
-        assert titles == ["ErrorInfo", "BadRequest", "Help", "acme.Odd"]
+        assert frame.locator("#error h3").all_inner_texts() == ["ErrorInfo", "BadRequest", "Help"]
         cells = frame.locator("#error table").first.locator("tbody td").all_inner_texts()
         assert cells[:2] == ["machines[0].gpus", "at most 4 in europe-west1"]
-        assert cells[3].startswith("<img src=x onerror=")
-        assert frame.locator("img, #operation script, #operation iframe").count() == 0
-        links = [link.get_attribute("href") for link in frame.locator("#error a").all()]
-        assert links == ["https://console.example.com/quotas"]
         view.picture("operation-failed")
         with view.context.expect_page() as opened:
             frame.locator("#error a").focus()
             view.page.keyboard.press("Enter")
         opened.value.wait_for_load_state()
-        assert opened.value.url == links[0]
+        assert opened.value.url == "https://console.example.com/quotas"
         assert opened.value.evaluate("window.opener") is None
-        assert "owned" not in view.page.title()
         before = len(view.calls())
         view.page.wait_for_timeout(5000)
-        assert len(view.calls()) == before, "what is over is not asked for again"
+        assert len(view.calls()) == before
+        assert view.complaints == []
+
+
+def test_hostile_text_stays_text(browser: Browser, airflow: Standalone, runs: dict[str, str]) -> None:
+    """Markup in name, message, metadata and details is shown as it came, runs nothing, and is no link."""
+    run_id = runs["hostile"]
+    airflow.until(lambda: airflow.run_state("e2e_ui_hostile", run_id) == "failed", "the task has failed", 180)
+    with window(browser, airflow, "reader") as view:
+        frame = view.open_tab("e2e_ui_hostile", run_id, "run")
+        frame.locator("#error h2").wait_for(timeout=WAIT_MS)
+        markup = "<img src=x onerror="
+        assert markup in frame.locator("#name").inner_text()
+        for place in ("#message", "#error p", "#error td >> nth=0", "#error pre", "#tree"):
+            assert markup in frame.locator(place).inner_text()
+        assert "javascript:" in frame.locator("#error").inner_text()
+        assert frame.locator("#operation").locator("img, script, iframe, #error a").count() == 0
+        assert "owned" not in view.page.title()
+        assert "owned" not in frame.locator("body").evaluate("() => document.title")
+        assert view.complaints == []
+
+
+def test_the_list_leads_to_each_tasks_own_operation(
+    browser: Browser, airflow: Standalone, runs: dict[str, str]
+) -> None:
+    """What runs over all DAGs, filtered by DAG; a link leads to the tab of the mapped task; dark as the UI is."""
+    run_id = runs["mapped"]
+    airflow.until(
+        lambda: [task["state"] for task in airflow.tasks("e2e_ui_mapped", run_id)] == ["deferred"] * 2,
+        "deferred",
+        180,
+    )
+    with window(browser, airflow, "reader", color_scheme="dark") as view:
+        view.page.goto(f"{airflow.url}/plugin/operations")
+        frame = view.page.frame_locator("iframe")
+        frame.locator("tbody tr").first.wait_for(timeout=WAIT_MS)
+        view.picture("operations-list")
+        frame.locator("input[name=dag_id]").fill("e2e_ui_mapped")
+        frame.get_by_role("button", name="Filter").click()
+        view.page.wait_for_url("**/plugin/operations/**dag_id=e2e_ui_mapped**")
+        rows = frame.locator("tbody tr")
+        rows.first.wait_for()
+        assert sorted(rows.locator("a").all_inner_texts()) == [f"e2e_ui_mapped / run [{i}]" for i in range(2)]
+        frame.get_by_text("run [1]").click()
+        view.page.wait_for_url("**/mapped/1/plugin/operation")
+        frame = view.page.frame_locator("iframe")
+        frame.locator("#message").wait_for(timeout=WAIT_MS)
+        assert frame.locator("#message").inner_text() == "number 1"
+        root = frame.locator("html")
+        assert root.get_attribute("data-theme") == "dark"
+        view.page.evaluate("localStorage.setItem('theme', 'light')")
+        airflow.until(lambda: root.get_attribute("data-theme") == "light", "light")
         assert view.complaints == []
 
 
@@ -221,36 +271,3 @@ def test_who_may_not_cancel_is_refused_by_the_server(
     assert context.request.post(url, headers=headers).status == status
     assert len(emulator.journal("cancel")) == before
     context.close()
-
-
-def test_the_list_leads_to_each_tasks_own_operation(
-    browser: Browser, airflow: Standalone, runs: dict[str, str]
-) -> None:
-    """What runs over all DAGs, filtered by DAG; a link leads to the tab of the mapped task; dark as the UI is."""
-    run_id = runs["mapped"]
-    airflow.until(
-        lambda: [task["state"] for task in airflow.tasks("e2e_ui_mapped", run_id)] == ["deferred"] * 2,
-        "deferred",
-        180,
-    )
-    with window(browser, airflow, "reader", color_scheme="dark") as view:
-        view.page.goto(f"{airflow.url}/plugin/operations")
-        frame = view.page.frame_locator("iframe")
-        frame.locator("tbody tr").first.wait_for(timeout=WAIT_MS)
-        view.picture("operations-list")
-        frame.locator("input[name=dag_id]").fill("e2e_ui_mapped")
-        frame.get_by_role("button", name="Filter").click()
-        view.page.wait_for_url("**/plugin/operations/**dag_id=e2e_ui_mapped**")
-        rows = frame.locator("tbody tr")
-        rows.first.wait_for()
-        assert sorted(rows.locator("a").all_inner_texts()) == [f"e2e_ui_mapped / run [{i}]" for i in range(2)]
-        frame.get_by_text("run [1]").click()
-        view.page.wait_for_url("**/mapped/1/plugin/operation")
-        frame = view.page.frame_locator("iframe")
-        frame.locator("#message").wait_for(timeout=WAIT_MS)
-        assert frame.locator("#message").inner_text() == "number 1"
-        root = frame.locator("html")
-        assert root.get_attribute("data-theme") == "dark"
-        view.page.evaluate("localStorage.setItem('theme', 'light')")
-        airflow.until(lambda: root.get_attribute("data-theme") == "light", "light")
-        assert view.complaints == []

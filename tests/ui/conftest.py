@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 import warnings
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,15 @@ class Database:
             max_consecutive_failed_dag_runs=0,
             has_task_concurrency_limits=False,
         )
+
+    def add_dag_version(self, dag_id: str, task: dict[str, Any]) -> uuid.UUID:
+        version = uuid.uuid4()
+        self.insert("dag_version", id=version, version_number=1, dag_id=dag_id, bundle_name="bundle")
+        data = {"__version": 3, "dag": {"dag_id": dag_id, "tasks": [{"__var": {"task_id": "task", **task}}]}}
+        self.insert(
+            "serialized_dag", id=uuid.uuid4(), dag_id=dag_id, data=data, dag_hash="x", dag_version_id=version
+        )
+        return version
 
     def add_task(
         self,

@@ -154,6 +154,25 @@ async def test_without_rendered_fields_nothing_is_asked(
     assert emulator.journal() == []
 
 
+@pytest.mark.parametrize(
+    ("conn_id", "asked"),
+    [
+        pytest.param("operations_default", 1, id="literal"),
+        pytest.param("{{ params.conn }}", 0, id="a template"),
+    ],
+)
+async def test_where_rendered_fields_are_gone_the_dag_tells(
+    people: People, database: Database, emulator: Emulator, conn_id: str, asked: int
+) -> None:
+    """Airflow keeps rendered fields of the latest runs only; the serialized task has what isn't a template."""
+    version = database.add_dag_version("dag", {"operations_conn_id": conn_id, "json": "{{ ds }}"})
+    name = start(emulator, duration=60)
+    database.add_task(name=name, fields={}, dag_version_id=version)
+    view = await tab(people("viewer"))
+    assert (view["name"], view["operation"] is not None) == (name, bool(asked))
+    assert len(emulator.journal("get")) == asked
+
+
 async def test_a_deferred_task_is_asked_for_as_its_trigger_does(
     people: People, database: Database, emulator: Emulator
 ) -> None:

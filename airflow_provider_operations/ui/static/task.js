@@ -14,6 +14,7 @@ const place = new URLSearchParams({
 const api = `api/dags/${encodeURIComponent(asked.get("dag_id") ?? "")}/operation`;
 
 let shown = null;
+let cancelling = null;
 let timer = null;
 let ticking = null;
 const drawn = new Map();
@@ -91,6 +92,8 @@ function show(view) {
   setText($("connection"), view.conn_id ?? "–");
   redraw("console", view.console_url, (url) => (url ? outerLink(url, "Open in the service's console") : ""));
   $("cancel").hidden = !view.may_cancel;
+  $("cancel").disabled = cancelling === view.name;
+  setText($("cancel"), cancelling === view.name ? "Cancelling …" : "Cancel operation");
   if (!view.may_cancel && $("confirm").open) $("confirm").close("no");
   redraw("error", operation?.error ?? null, errorParts);
   $("error").hidden = !operation?.error;
@@ -199,18 +202,19 @@ $("cancel").addEventListener("click", () => {
 
 $("confirm").addEventListener("close", async () => {
   if ($("confirm").returnValue !== "yes") return;
-  $("cancel").disabled = true;
+  cancelling = shown.name;
+  show(shown);
   try {
     const query = new URLSearchParams(place);
-    query.set("name", shown.name);
+    query.set("name", cancelling);
     await ask(`${api}/cancel?${query}`, { method: "POST", headers: { "X-Airflow-Operations": "cancel" } });
     await refresh();
   } catch (error) {
+    cancelling = null;
+    show(shown);
     notice(`The operation was not cancelled: ${error.message}`, true);
     clearTimeout(timer);
     timer = setTimeout(refresh, AFTER_FAILURE_MS);
-  } finally {
-    $("cancel").disabled = false;
   }
 });
 

@@ -46,10 +46,10 @@ with DAG(dag_id="e2e_ui_failure", schedule=None, catchup=False):
         poke_interval=1,
         json=operation(
             duration=1,
-            metadata={HOSTILE: HOSTILE, "statusMessage": f"waiting for machines {HOSTILE}"},
+            metadata={"@type": "type.example.com/shop.Train", "progressPercent": 20},
             error={
                 "code": 8,
-                "message": f"The training job could not get the machines it asked for. {HOSTILE}",
+                "message": "The training job could not get the machines it asked for.",
                 "details": [
                     {
                         "@type": f"{RPC}ErrorInfo",
@@ -61,17 +61,39 @@ with DAG(dag_id="e2e_ui_failure", schedule=None, catchup=False):
                         "@type": f"{RPC}BadRequest",
                         "fieldViolations": [
                             {"field": "machines[0].gpus", "description": "at most 4 in europe-west1"},
-                            {"field": "machines[1].zone", "description": HOSTILE},
+                            {"field": "machines[1].zone", "description": "not in europe-west1"},
                         ],
                     },
                     {
                         "@type": f"{RPC}Help",
                         "links": [
-                            {"description": "Ask for more", "url": "https://console.example.com/quotas"},
-                            {"description": "A trap", "url": "javascript:document.title='owned'"},
+                            {"description": "Ask for more", "url": "https://console.example.com/quotas"}
                         ],
                     },
-                    {"@type": "type.example.com/acme.Odd", HOSTILE: HOSTILE},
+                ],
+            },
+        ),
+    )
+
+with DAG(dag_id="e2e_ui_hostile", schedule=None, catchup=False):
+    RunOperationOperator(
+        task_id="run",
+        path="projects/shop/things:run",
+        poke_interval=1,
+        json=operation(
+            name=f"operations/{HOSTILE.replace('/', '')}",
+            duration=1,
+            metadata={HOSTILE: HOSTILE, "statusMessage": HOSTILE},
+            error={
+                "code": 8,
+                "message": HOSTILE,
+                "details": [
+                    {"@type": f"{RPC}BadRequest", "fieldViolations": [{"field": HOSTILE, HOSTILE: HOSTILE}]},
+                    {
+                        "@type": f"{RPC}Help",
+                        "links": [{"description": HOSTILE, "url": "javascript:document.title='owned'"}],
+                    },
+                    {"@type": f"type.example.com/{HOSTILE}", HOSTILE: HOSTILE},
                 ],
             },
         ),
