@@ -2,7 +2,7 @@
 Defer the tasks of a DAG run in Airflow's database: ``python -m tests.bench.defer FILE``, with Airflow's environment.
 
 The file holds ``{"dag_id": str, "run_id": str, "triggers": [{"classpath": str, "kwargs": dict, "next": dict}]}``, one
-for each task instance. What is stored is what Airflow's own ``defer`` stores.
+for each task instance. What is stored is what Airflow's own ``defer`` stores, and the XCom that our sensor pushes before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
+from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from sqlalchemy import select
@@ -40,6 +41,16 @@ def defer(dag_id: str, run_id: str, triggers: list[dict[str, Any]]) -> None:
             task.next_kwargs = told["next"]
             task.try_number = 1
             task.start_date = now
+            if name := told["next"].get("operation_name"):
+                XComModel.set(
+                    "operation_name",
+                    name,
+                    dag_id=dag_id,
+                    task_id=task.task_id,
+                    run_id=run_id,
+                    map_index=task.map_index,
+                    session=session,
+                )
         run = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one()
         run.state = DagRunState.RUNNING
         run.start_date = now

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BEAT_S = 0.005
+PART_S = 1.0
 WARM_LOOKS = 100
 CLASSES = {"ours": "ours:Ours", "floor": "floor:Floor", "sensor": "peers:Sensor", "event": "peers:Event"}
 
@@ -46,25 +47,46 @@ class Candidate(Protocol):
         """Give back what is shared."""
 
 
+class Collections:
+    """
+    How long garbage collections take.
+
+    :ivar longest_s: the longest.
+    :ivar cpu_s: CPU time of all together.
+    """
+
+    def __init__(self) -> None:
+        self.longest_s = self.cpu_s = 0.0
+        self._since = self._used = 0.0
+        gc.callbacks.append(self._note)
+
+    def end(self) -> None:
+        """Stop."""
+        gc.callbacks.remove(self._note)
+
+    def _note(self, phase: str, info: Mapping[str, int]) -> None:
+        if phase == "start":
+            self._since, self._used = time.perf_counter(), time.thread_time()
+        else:
+            self.longest_s = max(self.longest_s, time.perf_counter() - self._since)
+            self.cpu_s += time.thread_time() - self._used
+
+
 class Beats:
     """
     A task that sleeps 5 ms again and again, and notes by how much longer that took.
 
     :ivar longest_s: the longest, as a clock on the wall sees it.
     :ivar longest_cpu_s: the most CPU time that this thread used between two beats.
-    :ivar collected_s: the longest garbage collection.
     """
 
     def __init__(self) -> None:
-        self.longest_s = self.longest_cpu_s = self.collected_s = 0.0
+        self.longest_s = self.longest_cpu_s = 0.0
         self.last = time.perf_counter()
-        self._collecting_since = 0.0
         self._task = asyncio.create_task(self._beat())
-        gc.callbacks.append(self._collection)
 
     async def end(self) -> None:
         """Stop."""
-        gc.callbacks.remove(self._collection)
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -76,13 +98,6 @@ class Beats:
             await asyncio.sleep(BEAT_S)
             self.longest_s = max(self.longest_s, time.perf_counter() - self.last - BEAT_S)
             self.longest_cpu_s = max(self.longest_cpu_s, time.thread_time() - used)
-
-    def _collection(self, phase: str, info: Mapping[str, int]) -> None:
-        now = time.perf_counter()
-        if phase == "start":
-            self._collecting_since = now
-        else:
-            self.collected_s = max(self.collected_s, now - self._collecting_since)
 
 
 class Process:
@@ -106,7 +121,9 @@ class Process:
         memory_samples = MemorySamples() if spec.profile == "memory" else None
         began = time.monotonic()
         result.begun = time.time()
-        beats = Beats()
+        if spec.frozen:
+            gc.freeze()
+        beats, collections = Beats(), Collections()
         blocks = BlockWatch(beats) if spec.profile == "block" else None
         await self._start()
         result.started_s = time.monotonic() - began
@@ -117,7 +134,8 @@ class Process:
         await beats.end()
         result.blocked_ms = 1000 * beats.longest_s
         result.blocked_cpu_ms = 1000 * beats.longest_cpu_s
-        result.collected_ms = 1000 * beats.collected_s
+        collections.end()
+        result.collected_ms = 1000 * collections.longest_s
         await asyncio.sleep(spec.settle_s)
         if spec.window_s:
             await self._window()
@@ -178,12 +196,17 @@ class Process:
     async def _window(self) -> None:
         spec, result = self.spec, self.result
         samples = CpuSamples() if spec.profile == "cpu" else None
-        asked = counts_at(spec.url).requests if spec.counted else 0
-        began, used = time.perf_counter(), time.process_time()
-        await asyncio.sleep(spec.window_s)
-        result.cpu_s = time.process_time() - used
+        collections = Collections()
+        began = time.perf_counter()
+        for _ in range(round(spec.window_s / PART_S)):
+            asked = counts_at(spec.url).requests
+            collected, used = collections.cpu_s, time.process_time()
+            await asyncio.sleep(PART_S)
+            used = time.process_time() - used - (collections.cpu_s - collected)
+            result.parts.append((used, counts_at(spec.url).requests - asked - 1))
+        collections.end()
         result.window_s = time.perf_counter() - began
-        result.polls = counts_at(spec.url).requests - asked - 1 if spec.counted else 0
+        result.collecting_s = collections.cpu_s
         if samples:
             result.profile = samples.lines()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from dataclasses import asdict, dataclass, field
 
 __all__ = ["Measured", "Spec"]
@@ -23,9 +25,11 @@ class Spec:
     :param warm: so many waits are run and ended before, so that what is needed once is there.
     :param begin_over_s: the waits are started evenly over this time; 0: one after the other at once.
     :param settle_s: then nothing is measured for so long.
-    :param window_s: then CPU time is.
+    :param window_s: then CPU time is, in parts of a second.
     :param hold_s: at least so long from the first start to the end.
     :param counted: the server has a ``/status``.
+    :param frozen: what is in memory before the start is kept from garbage collection, so that a collection takes
+        as long as what the waits have made, and not as long as all of Airflow.
     :param profile: ``cpu``, ``memory`` or ``block``: say where it goes, at the price of the figures.
     """
 
@@ -42,6 +46,7 @@ class Spec:
     window_s: float = 0.0
     hold_s: float = 0.0
     counted: bool = True
+    frozen: bool = False
     profile: str = ""
 
     def to_json(self) -> str:
@@ -59,13 +64,13 @@ class Measured:
     """
     What came out.
 
-    :param cpu_s: CPU time of the window, all threads.
-    :param polls: requests of the window.
-    :param window_s: how long it was.
+    :param parts: CPU time of each part of the window, all threads, without garbage collection, and its requests.
+    :param window_s: how long the window was.
+    :param collecting_s: CPU time of garbage collections in the window.
     :param kb_per_operation: memory at the end, less what was used before the start.
     :param blocked_ms: longest time that the event loop didn't come round while the waits were started.
     :param blocked_cpu_ms: most CPU time that the loop's thread used in one round: without what others took.
-    :param collected_ms: longest garbage collection meanwhile.
+    :param collected_ms: longest garbage collection meanwhile, a part of ``blocked_ms``.
     :param started_s: how long it took to start all waits.
     :param round_trip_ms: median time of a bare request.
     :param begun: when the first wait was started (epoch).
@@ -74,9 +79,9 @@ class Measured:
     :param profile: lines for people.
     """
 
-    cpu_s: float = 0.0
-    polls: int = 0
+    parts: list[tuple[float, int]] = field(default_factory=list)
     window_s: float = 0.0
+    collecting_s: float = 0.0
     kb_per_operation: float = 0.0
     blocked_ms: float = 0.0
     blocked_cpu_ms: float = 0.0
@@ -89,6 +94,24 @@ class Measured:
     profile: list[str] = field(default_factory=list)
 
     @property
+    def polls(self) -> int:
+        """Requests of the window."""
+        return sum(polls for _, polls in self.parts)
+
+    @property
     def cpu_ms_per_poll(self) -> float:
-        """CPU time per poll."""
-        return 1000 * self.cpu_s / self.polls if self.polls else float("nan")
+        """
+        CPU time per poll in the least disturbed third of the window, and the window's garbage collections.
+
+        What else the machine runs empties the caches of whoever waits, and makes each poll dearer, by up to a
+        half. Collections are rare and large, so they are spread over all polls.
+        """
+        if not self.polls:
+            return float("nan")
+        costs = sorted(1000 * cpu_s / polls for cpu_s, polls in self.parts if polls)
+        return statistics.fmean(costs[: math.ceil(len(costs) / 3)]) + self.collecting_ms_per_poll
+
+    @property
+    def collecting_ms_per_poll(self) -> float:
+        """CPU time of garbage collections per poll."""
+        return 1000 * self.collecting_s / self.polls if self.polls else 0.0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["triggerer"]
 
-FIRST_END_S = 45.0
+FIRST_END_S = 40.0
 ENDS_OVER_S = 40.0
 LIMIT_S = 240.0
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
@@ -139,8 +139,10 @@ class Sets:
             time.sleep(1)
         over_s = time.time()
         said = self._log()[before:]
+        states = self._states(dag_id)
         return {
-            "states": self._states(dag_id),
+            "states": states,
+            "failures": self._failures(dag_id, run_id) if "failed" in states else [],
             "worker_starts": self._worker_starts(dag_id),
             "blocked_s": [float(seconds) for seconds in BLOCKED.findall(said)],
             "over_after_last_end_s": over_s - (first_s + ENDS_OVER_S),
@@ -171,6 +173,14 @@ class Sets:
         )
         with self._engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query, {"id": dag_id})}
+
+    def _failures(self, dag_id: str, run_id: str) -> list[str]:
+        query = text("SELECT map_index FROM task_instance WHERE dag_id = :id AND state = 'failed' LIMIT 3")
+        with self._engine.connect() as connection:
+            indexes = [row[0] for row in connection.execute(query, {"id": dag_id})]
+        return [
+            str(self._airflow.failure(dag_id, run_id, "wait", map_index=index))[:1000] for index in indexes
+        ]
 
     def _worker_starts(self, dag_id: str) -> int:
         query = text("SELECT count(pid) FROM task_instance WHERE dag_id = :id")
