@@ -548,11 +548,17 @@ def test_interrupted_wait(tmp_path: Path) -> None:
         start(emulator.url, name=NAME, duration=600, metadata=progress)
         terminal, end = pty.openpty()
         command = [sys.executable, "-m", "airflow_provider_operations", "wait", NAME, "--conn-id", "ops"]
+        # Where the tests run in the background SIGINT is ignored, which a child would inherit.
         with subprocess.Popen(
-            command, env=environment(tmp_path, emulator.url), stdin=end, stdout=end, stderr=end
+            command,
+            env=environment(tmp_path, emulator.url),
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             os.close(end)
-            seen = ""
+            seen, told = "", False
             deadline = real_time.monotonic() + 120
             while real_time.monotonic() < deadline:
                 if select.select([terminal], [], [], 1)[0]:
@@ -560,10 +566,13 @@ def test_interrupted_wait(tmp_path: Path) -> None:
                         seen += os.read(terminal, 65536).decode(errors="replace")
                     except OSError:  # the process has ended
                         break
-                if "copying" in seen and process.poll() is None:
+                if "copying" in seen and not told:
+                    told = True
                     process.send_signal(signal.SIGINT)
-                    process.wait(60)
-            assert process.wait(10) == 130, seen
+            try:
+                assert process.wait(30) == 130, seen
+            finally:
+                process.kill()
         os.close(terminal)
         assert emulator.journal("cancel") == []
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
