@@ -49,6 +49,7 @@ def defer(dag_id: str, run_id: str, triggers: list[dict[str, Any]]) -> None:
                     task_id=task.task_id,
                     run_id=run_id,
                     map_index=task.map_index,
+                    serialize=False,  # as from a worker, which has done so
                     session=session,
                 )
         run = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one()
