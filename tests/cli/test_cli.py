@@ -555,7 +555,7 @@ def test_interrupted_wait(tmp_path: Path) -> None:
             stdin=end,
             stdout=end,
             stderr=end,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  it only sets a signal
         ) as process:
             os.close(end)
             seen, told = "", False
