@@ -146,8 +146,8 @@ class Watch:
         hint = None
         failure = None
         if isinstance(seen, Operation):
-            self.last_seen = seen
-            self._note_answer(seen, now)
+            before, self.last_seen = self.last_seen, seen
+            self._note_answer(seen, before, now)
             if seen.done:
                 return self._end(Kind.DONE, now)
         else:
@@ -173,13 +173,14 @@ class Watch:
         created = self.created_epoch_s
         return failure.http_status == 404 and created is not None and now - created < GRACE_AFTER_START_S
 
-    def _note_answer(self, operation: Operation, now: float) -> None:
+    def _note_answer(self, operation: Operation, before: Operation | None, now: float) -> None:
         if self._in_outage:
             self.news.append(f"{self.name}: the server answers again")
             self._in_outage = False
         self.outage.over()
-        progress = operation.progress
-        if not operation.done and progress != self._reported:
+        if operation.done or (before is not None and before.metadata == operation.metadata):
+            return
+        if (progress := operation.progress) != self._reported:
             self._reported = progress
             spent = timedelta(seconds=int(max(now - self.started_epoch_s, 0.0)))
             self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({spent} spent)")

@@ -27,17 +27,17 @@ MAX_HINT = timedelta(minutes=10)
 @dataclass(frozen=True)
 class Schedule:
     """
-    Pauses that grow with the age of the wait: 1 s at first, by a factor of 1.2 from pause to pause.
+    Pauses that grow with the age of the wait: half a second at first, by a factor of 1.2 from pause to pause.
 
     A geometric series of pauses is, seen from its start, linear in the age: ``first + (factor - 1) * age``. So
-    a watcher that is restarted goes on where the schedule is by now, not at one second again.
+    a watcher that is restarted goes on where the schedule is by now, not at the beginning again.
 
     :param maximum_s: the poke interval.
     :param jitter: share of the pause by which it is shortened at random, so that thousands don't ask at once.
     """
 
     maximum_s: float
-    first_s: float = 1.0
+    first_s: float = 0.5
     factor: float = 1.2
     jitter: float = 0.1
     random: Callable[[], float] = random.random

@@ -55,7 +55,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
         ``path_prefix`` templated)
     :param deferrable: wait in the triggerer.
-    :param poke_interval: longest pause between polls; they begin at 1 s, but in reschedule mode, where each poll
+    :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where each poll
         costs a worker start, every pause is this long. At least 1 s.
     :param timeout: from the first look on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
         counts too, whichever is shorter.

@@ -55,7 +55,7 @@ class OperationTrigger(BaseTrigger):
     :param operation_name: the operation.
     :param operations_conn_id: connection of type ``operations``.
     :param base_url: this and the next four: instead of what the connection says.
-    :param poke_interval: longest pause between polls, in seconds; they begin at 1 s.
+    :param poke_interval: longest pause between polls, in seconds; they begin at half a second.
     :param started_epoch_s: when the wait began: the schedule's origin, and for 30 s from then on a 404 isn't
         taken for an answer. ``None``: now.
     :param deadline_epoch_s: absolute, so that a restart of the triggerer doesn't extend it.

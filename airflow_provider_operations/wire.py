@@ -292,17 +292,23 @@ def read_json(request: Request, base_url: str, answer: Answer, now: datetime) ->
         return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"the number {number[:20]} is too large")
+    return value
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+"""Made once: ``json.loads`` would make one for every body."""
+
+
 def _parse(body: bytes) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
-    def finite(number: str) -> float:
-        if not math.isfinite(value := float(number)):
-            raise ValueError(f"the number {number[:20]} is too large")
-        return value
-
     try:
-        value = json.loads(body, parse_constant=refuse, parse_float=finite)
+        value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if body.count(b"[") + body.count(b"{") > MAX_NESTING and _deeper_than(MAX_NESTING, value):

@@ -49,7 +49,7 @@ _POKE_INTERVAL = Arg(
     metavar="SECONDS",
     type=_seconds(1),
     default=10.0,
-    help="Longest pause between polls, which begin at 1 s; 10",
+    help="Longest pause between polls, which begin at half a second; 10",
 )
 
 

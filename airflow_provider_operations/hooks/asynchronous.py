@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.hooks.metrics import Figures
     from airflow_provider_operations.retries import Retries
+    from airflow_provider_operations.wire import Service
 
 LONGEST_WAIT_S = 60.0
 """How long a server is asked to hold an answer back."""
@@ -86,6 +88,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self.waits = False
         """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
         self._transport: Transport | None = None
+        self._polled: tuple[Service, str, Request] | None = None
+        """What ``poll`` sent last: a trigger's hook asks for one operation again and again."""
 
     async def settings(self) -> Settings:
         """Return what the connection says, looked up once in 5 minutes for all hooks of the event loop."""
@@ -193,8 +197,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         :param first: the last one was refused as one too many: before those whose turn it is next.
         """
         ready = await self._get_ready()
-        request = ready.settings.service.get_operation(name)
-        return await self._in_turn(request, self._read_operation, ready, first=first)
+        service = ready.settings.service
+        if self._polled is None or self._polled[:2] != (service, name):
+            self._polled = (service, name, service.get_operation(name))
+        return await self._in_turn(self._polled[2], self._read_operation, ready, first=first)
 
     async def look(self, name: str, max_age_s: float, *, first: bool = False) -> Operation | CallFailure:
         """
@@ -363,7 +369,6 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         base_url = settings.service.base_url
         transport = self._transport
         assert transport is not None  # noqa: S101  it made ``ready``
-        timeout_s = request.timeout_s or settings.timeout_s
 
         def no_answer(error: BaseException, *, sent: bool, may_pass: bool = True) -> CallFailure:
             return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
@@ -374,9 +379,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 yarl.URL(base_url + request.target, encoded=True),
                 data=self._payload(request),
                 headers=self._headers(settings, request, token),
-                timeout=aiohttp.ClientTimeout(
-                    total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s)
-                ),
+                timeout=_timeouts(request.timeout_s or settings.timeout_s),
                 allow_redirects=False,
                 ssl=ready.tls,
                 proxy=ready.proxy,
@@ -399,12 +402,19 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     """Read the body, decompressed, up to the largest that is read."""
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await response.content.read(CHUNK_BYTES):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
             raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    return bytes(body)
+    return b"".join(chunks)
+
+
+@lru_cache
+def _timeouts(total_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, sock_connect=min(CONNECT_TIMEOUT_S, total_s))
 
 
 async def _off_the_loop(

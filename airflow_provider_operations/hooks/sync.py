@@ -238,7 +238,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         """
         Poll until the operation is over, however it ended.
 
-        :param poke_interval: longest pause between polls; they begin at 1 s.
+        :param poke_interval: longest pause between polls; they begin at half a second.
         :param outage_tolerance: how long the server may not answer.
         :raises OperationTimeout: still running after ``timeout``.
         :raises OperationsCallError: no answer for ``outage_tolerance``, or one that asking again won't change.

@@ -36,7 +36,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
     :param base_url: this and the next four: instead of what the connection says.
     :param wait_for_completion: ``False`` only asks.
     :param deferrable: wait in the triggerer; without, the worker is held.
-    :param poke_interval: longest pause between polls; they begin at 1 s. At least 1 s.
+    :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: how long to wait for the end; default 10 min.
     :param outage_tolerance: how long the server may not answer; default 10 min.
 

@@ -75,7 +75,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
         ``path_prefix`` templated)
     :param deferrable: wait in the triggerer; without, the worker is held.
-    :param poke_interval: longest pause between polls; they begin at 1 s. At least 1 s.
+    :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``
         counts too, whichever is shorter.
     :param outage_tolerance: how long the server may not answer; default 10 min.

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(bench: Bench, wanted: Sequence[str]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         for name in (one for one in wanted if one in QUIET):
             found[name] = _figure(bench, name)
         later: dict[str, Future[list[Row]]] = {

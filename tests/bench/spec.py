@@ -112,6 +112,11 @@ class Measured:
         return statistics.fmean(costs[: math.ceil(len(costs) / 3)]) + self.collecting_ms_per_poll
 
     @property
+    def cpu_us_per_second(self) -> float:
+        """CPU time of the process in a second of the window, everything in it."""
+        return 1e6 * (sum(cpu_s for cpu_s, _ in self.parts) + self.collecting_s) / self.window_s
+
+    @property
     def collecting_ms_per_poll(self) -> float:
         """CPU time of garbage collections per poll."""
         return 1000 * self.collecting_s / self.polls if self.polls else 0.0

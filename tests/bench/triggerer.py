@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["triggerer"]
 
-FIRST_END_S = 40.0
-ENDS_OVER_S = 40.0
+FIRST_END_S = 30.0
+ENDS_OVER_S = 30.0
 LIMIT_S = 240.0
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
 OURS = "airflow_provider_operations.triggers.OperationTrigger"

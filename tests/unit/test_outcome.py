@@ -62,8 +62,8 @@ def watch(
 @pytest.mark.parametrize(
     ("seen", "at_s", "deadline_s", "verdict"),
     [
-        pytest.param(RUNNING, 0, None, 1.0, id="running"),
-        pytest.param(RUNNING, 10, None, pytest.approx(3.0), id="running-older"),
+        pytest.param(RUNNING, 0, None, 0.5, id="running"),
+        pytest.param(RUNNING, 10, None, pytest.approx(2.5), id="running-older"),
         pytest.param(RUNNING, 10, 12, 2.0, id="running-near-the-deadline"),
         pytest.param(DONE, 5, None, Outcome(Kind.DONE, NAME, DONE, None, 5.0), id="done"),
         pytest.param(DONE, 5, 5, Outcome(Kind.DONE, NAME, DONE, None, 5.0), id="done-at-the-deadline"),
@@ -76,8 +76,8 @@ def watch(
         pytest.param(
             failed(), 5, 5, Outcome(Kind.TIMED_OUT, NAME, None, failed(), 5.0), id="timed-out-in-an-outage"
         ),
-        pytest.param(failed(), 10, None, pytest.approx(3.0), id="failure-that-may-pass"),
-        pytest.param(failed(None), 10, None, pytest.approx(3.0), id="no-answer"),
+        pytest.param(failed(), 10, None, pytest.approx(2.5), id="failure-that-may-pass"),
+        pytest.param(failed(None), 10, None, pytest.approx(2.5), id="no-answer"),
         pytest.param(failed(503, 45), 10, None, 45.0, id="failure-with-a-hint"),
         pytest.param(failed(503, 45), 10, 30, 20.0, id="deadline-before-the-hint"),
         pytest.param(failed(503, 86_400), 10, None, 600.0, id="hint-of-a-day"),
@@ -104,7 +104,7 @@ def test_outage_edges() -> None:
     """An outage is borne until exactly its tolerance after its first failure, then it is the end."""
     watching = watch(tolerance_s=60)
     verdicts = [watching.judge(failed(), START + at_s) for at_s in (100, 130, 159.999)]
-    assert verdicts == pytest.approx([21.0, 27.0, 30.0])
+    assert verdicts == pytest.approx([20.5, 26.5, 30.0])
     assert watching.judge(failed(), START + 160) == Outcome(Kind.UNREACHABLE, NAME, None, failed(), 160.0)
 
 
