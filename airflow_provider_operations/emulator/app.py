@@ -42,8 +42,13 @@ def create_app(protocol: Protocol) -> Starlette:
             return JSONResponse({})
         return JSONResponse({"faults": faults.to_json()})
 
+    async def scripts(request: Request) -> Response:
+        service.add_script(await _object(request))
+        return JSONResponse({})
+
     async def reset(_request: Request) -> Response:
         service.store.reset()
+        service.forget_scripts()
         faults.clear()
         return JSONResponse({})
 
@@ -51,6 +56,7 @@ def create_app(protocol: Protocol) -> Starlette:
         Route("/journal", journal, methods=["GET", "DELETE"]),
         Route("/operations", operations, methods=["GET"]),
         Route("/faults", fault_list, methods=["GET", "POST", "DELETE"]),
+        Route("/scripts", scripts, methods=["POST"]),
         Route("/reset", reset, methods=["POST"]),
     ]
     return Starlette(

@@ -51,6 +51,16 @@ class EmulatorControls:
         found: dict[str, Any] = self._call("GET", "operations", name=name)["operations"][0]
         return found
 
+    def script_operation(self, **script: Any) -> None:
+        """
+        Say what the next operation does that is started by a request without a script under ``operation``.
+
+        :param script: the keys of a script, all optional: ``duration``, ``steps``, ``metadata``, ``response`` or
+            ``error``, ``on_cancel``, ``cancel_delay``, ``name``. Several calls are for several starts, in order.
+        :raises ValueError: a key or value is not allowed.
+        """
+        self._call("POST", "scripts", {_camel(key): value for key, value in script.items()})
+
     def script_fault(self, **fault: Any) -> str:
         """
         Let requests go wrong from now on.
@@ -77,7 +87,7 @@ class EmulatorControls:
         self._call("DELETE", "faults")
 
     def reset(self) -> None:
-        """Forget operations, request ids, journal and faults."""
+        """Forget operations, request ids, journal, faults and scripts that no start has taken."""
         self._call("POST", "reset")
 
     def _call(self, method: str, route: str, body: object = None, **query: str | None) -> dict[str, Any]:

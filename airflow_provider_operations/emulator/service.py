@@ -13,6 +13,7 @@ import json
 import re
 import sqlite3
 import uuid
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +55,7 @@ class Service:
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self.store = store
         self.clock = clock
+        self._scripts: deque[dict[str, Any]] = deque()
 
     def known(self, names: Sequence[str]) -> str | None:
         """Return the first of these names that an operation has or had."""
@@ -96,19 +98,32 @@ class Service:
         """Forget an operation; its name stays taken."""
         self.store.set_deleted(self.record(name).name)
 
+    def add_script(self, script: dict[str, Any]) -> None:
+        """
+        Let the next start without an ``operation`` in its body follow this one, after those added before.
+
+        :raises ApiError: 400 for a bad script.
+        """
+        Script.from_json(script)
+        self._scripts.append(script)
+
+    def forget_scripts(self) -> None:
+        """Drop the scripts that no start has taken."""
+        self._scripts.clear()
+
     def start(self, target: str, verb: str, body: dict[str, Any], request_id: RequestId | None) -> Started:
         """
         Start an operation, or return the one started under the same request id.
 
-        :param body: holds the script, under ``operation``, or is one; any other body starts an operation with
-            the defaults.
+        :param body: holds the script, under ``operation``; else the next of ``add_script`` counts, else the body
+            is the script if it has no other keys, else the defaults do.
         :raises ApiError: 400 for a bad script or an id used by another request; 409 for a taken name.
         """
         if request_id is not None:
             known = self.store.find_request(request_id.id)
             if known is not None:
                 return self._again(request_id, *known)
-        written = _script(body)
+        written = self._scripts.popleft() if self._scripts and "operation" not in body else _script(body)
         script = Script.from_json(written, "operation" if "operation" in body else "")
         parent = parent_of(target) if script.parent is None else script.parent
         name = script.name or f"{parent}/operations/{uuid.uuid4()}".lstrip("/")

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_operations.emulator.errors import ApiError
 from airflow_provider_operations.emulator.script import STRUCT, Record, Script, timestamp
+
+from .raw import call
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.emulator import Emulator
 
 START = 1_700_000_000.0
 
@@ -159,3 +164,27 @@ def test_mistakes_in_a_script_are_named(script: dict[str, Any], field: str, text
     (violation,) = refused.value.violations
     assert violation.field == field
     assert text in violation.description
+
+
+def test_a_start_without_a_script_takes_the_next_one(emulator: Emulator) -> None:
+    """Tests of real requests say beforehand what becomes of them; a script in the request goes before."""
+    emulator.script_operation(duration=0, response={"a": 1})
+    emulator.script_operation(duration=0, error={"code": 8}, name="operations/second")
+
+    own = call(emulator.url, "POST", "/v1/jobs", {"operation": {"duration": 0, "response": {"own": 1}}}).body
+    first = call(emulator.url, "POST", "/v1/projects/p/jobs", {"displayName": "x", "name": "y"}).body
+    second = call(emulator.url, "POST", "/v1/projects/p/jobs", {}).body
+    third = call(emulator.url, "POST", "/v1/projects/p/jobs", {"displayName": "x"}).body
+
+    assert (own["response"], first["response"]) == ({"own": 1}, {"a": 1})
+    assert (second["name"], second["error"]) == ("operations/second", {"code": 8})
+    assert third["done"] is False
+
+
+def test_scripts_are_checked_and_forgotten(emulator: Emulator) -> None:
+    """A bad script is refused where it is given; a reset drops those that nobody has taken."""
+    with pytest.raises(ValueError, match="respons"):
+        emulator.script_operation(respons={})
+    emulator.script_operation(duration=0)
+    emulator.reset()
+    assert call(emulator.url, "POST", "/v1/jobs", {}).body["done"] is False
