@@ -15,9 +15,10 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent
+from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_operations.outcome import MAX_EVENT_CHARS, Kind
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom, storable
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUPPORTED", "WITHOUT_RESULT", "listeners", "losses", "mapped_over", "success_event"]
 
-SUPPORTED = hasattr(BaseTrigger, "on_kill")
-"""Airflow 3.3 or later. Before, a trigger's threads can't push an XCom: their calls wait on another event loop."""
+SUPPORTED = AIRFLOW_V_3_3_PLUS
 
 WITHOUT_RESULT = "without_result"
 """Value of the trigger's ``end_from_trigger`` for a task with ``do_xcom_push=False``."""

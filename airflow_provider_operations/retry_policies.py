@@ -15,17 +15,17 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow.sdk.definitions.context import Context
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+elif AIRFLOW_V_3_3_PLUS:
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
 else:
-    try:
-        from airflow.sdk.definitions.retry_policy import RetryPolicy
-    except ImportError:  # Airflow before 3.3, which asks no policy; the operators say so
-        RetryPolicy = object
+    RetryPolicy = object  # nobody asks it; the operators say so
 
 __all__ = ["OperationRetryPolicy"]
 

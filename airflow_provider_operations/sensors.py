@@ -18,11 +18,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations import clock, ending
-from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
+from airflow_provider_operations.version_compat import AirflowRescheduleException
 from airflow_provider_operations.waiting import WaitsForOperation, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 

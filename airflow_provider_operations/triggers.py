@@ -19,6 +19,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.task_state import was_acted_upon
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class OperationTrigger(BaseTrigger):
         try:
             outcome = await self._wait()
         except asyncio.CancelledError:
-            if not hasattr(BaseTrigger, "on_kill"):  # before Airflow 3.3 this is all one hears of a kill
+            if not AIRFLOW_V_3_3_PLUS:  # this is all one hears of a kill
                 await self.on_kill()
             raise
         event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException, BaseOperator
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import is_trigger_timeout
 from airflow_provider_operations.console import page
 from airflow_provider_operations.exceptions import (
     OperationEventError,
@@ -35,6 +34,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, 
 from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS, is_trigger_timeout
 from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import (
     LINK_KEY,
@@ -397,7 +397,7 @@ def policy_argument(retry_policy: Any) -> dict[str, Any]:
     """Return the argument for ``BaseOperator``, which before Airflow 3.3 takes none: then warn instead."""
     if retry_policy is None:
         return {}
-    if hasattr(BaseOperator, "retry_policy"):
+    if AIRFLOW_V_3_3_PLUS:
         return {"retry_policy": retry_policy}
     _warn_of_policy()
     return {}

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from airflow_provider_operations.hooks.compat import redact
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import ending
 from airflow_provider_operations.rendering import clip, printable, render_status
+from airflow_provider_operations.version_compat import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

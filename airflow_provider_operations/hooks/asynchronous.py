@@ -29,12 +29,12 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.compat import mask_secret
 from airflow_provider_operations.hooks.listing import Listing, parent_of
 from airflow_provider_operations.hooks.tokens import NoToken, Token
 from airflow_provider_operations.hooks.transport import Ready, Transport
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.outcome import Outcome, Watch
+from airflow_provider_operations.version_compat import mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:

@@ -31,10 +31,10 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.compat import mask_secret
 from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome, Watch
+from airflow_provider_operations.version_compat import mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from airflow_provider_operations import clock
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import secrets_of, tls_of
-from airflow_provider_operations.hooks.compat import get_async_extra_dejson, mask_secret
 from airflow_provider_operations.hooks.metrics import Figures
 from airflow_provider_operations.hooks.pace import Pace
 from airflow_provider_operations.hooks.tokens import TokenSource, token_source_of
+from airflow_provider_operations.version_compat import get_async_extra_dejson, mask_secret
 
 if TYPE_CHECKING:
     import ssl

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import TaskDeferralError
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationsCallError,
@@ -28,6 +27,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
+from airflow_provider_operations.version_compat import TaskDeferralError
 from airflow_provider_operations.waiting import (
     CANCEL_OUTAGE_S,
     SETTLE_LIMIT_S,

@@ -7,12 +7,12 @@ Airflow loads plugins in every process, so nothing heavy is imported here: the a
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowPlugin
+
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_1_PLUS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["OperationsPlugin"]
 
 URL_PREFIX = "operations-ui"
-
-_SUPPORTED = tuple(map(int, re.findall(r"\d+", airflow_version)[:2])) >= (3, 1)
 
 
 class _ImportedLater:
@@ -74,7 +72,7 @@ class OperationsPlugin(AirflowPlugin):
     name = "airflow_provider_operations"
     fastapi_apps = (
         [{"app": _ImportedLater(), "url_prefix": f"/{URL_PREFIX}", "name": "Long-Running Operations"}]
-        if _SUPPORTED
+        if AIRFLOW_V_3_1_PLUS
         else []
     )
-    external_views = _external_views() if _SUPPORTED else []
+    external_views = _external_views() if AIRFLOW_V_3_1_PLUS else []

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
-from airflow.sdk.serde import deserialize, serialize
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.compat import AirflowRescheduleException
 from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.version_compat import AirflowRescheduleException
+from tests.versions import AIRFLOW, deserialize, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +138,9 @@ class Driver:
         """
         task = make()
         ti = TaskInstance(task.task_id, try_number, max_tries)
-        context = {"ti": ti, "task_state_store": StateStore() if store is None else store}
+        context: dict[str, Any] = {"ti": ti}
+        if AIRFLOW >= (3, 3):
+            context["task_state_store"] = StateStore() if store is None else store
         verdict = Verdict("success")
 
         resume: tuple[str, Any] | None = None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_operations.operators import RunOperationOperator
+from tests.versions import DagSerialization
 
 from .conftest import Driver, StateStore, TaskInstance, Verdict
 from .test_operators import WAYS, kinds

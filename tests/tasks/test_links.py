@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.versions import DagSerialization
 
 from .conftest import Driver, StateStore, TaskInstance
 

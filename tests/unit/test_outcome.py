@@ -266,7 +266,7 @@ def test_event_round_trip(outcome: Outcome) -> None:
 
 def test_airflow_takes_events_with_reserved_keys() -> None:
     """Airflow's serializer, which refuses reserved keys anywhere in a payload, takes our event."""
-    from airflow.sdk.serde import deserialize, serialize
+    from tests.versions import deserialize, serialize
 
     outcome = Outcome(
         Kind.DONE, NAME, Operation(NAME, done=True, response={"__classname__": "x", "__id__": 1})

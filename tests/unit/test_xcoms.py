@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.xcoms import MAX_OPERATION_CHARS, operation_xcom, storable
+from tests.versions import deserialize, serialize
 
 from .values import JSON
 

@@ -1,0 +1,82 @@
+"""
+What differs between Airflow 2.11, 3.0, 3.1, 3.2 and 3.3, decided here and nowhere else.
+
+DAG files and plugins load this, so it imports only what Airflow has loaded by then. Each fallback has a test that
+runs on the version that needs it (``make matrix``).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+
+__all__ = [
+    "AIRFLOW_V_3_0_PLUS",
+    "AIRFLOW_V_3_1_PLUS",
+    "AIRFLOW_V_3_2_PLUS",
+    "AIRFLOW_V_3_3_PLUS",
+    "AirflowRescheduleException",
+    "TaskDeferralError",
+    "get_async_extra_dejson",
+    "is_trigger_timeout",
+    "mask_secret",
+    "redact",
+]
+
+
+def minor_version(version: str) -> tuple[int, ...]:
+    """Return major and minor of a version such as ``3.3.2`` or ``4.0.0.dev0``."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2]))
+
+
+_AIRFLOW = minor_version(airflow_version)
+
+AIRFLOW_V_3_0_PLUS = _AIRFLOW >= (3, 0)
+"""There is a Task SDK; before, a trigger asks Airflow's database what became of its task."""
+
+AIRFLOW_V_3_1_PLUS = _AIRFLOW >= (3, 1)
+"""The UI has a place for a plugin's views."""
+
+AIRFLOW_V_3_2_PLUS = _AIRFLOW >= (3, 2)
+"""The SDK has exceptions of its own."""
+
+AIRFLOW_V_3_3_PLUS = _AIRFLOW >= (3, 3)
+"""
+Triggers have ``on_kill``; before, ``CancelledError`` is all that one hears of a kill. Their threads can push XComs;
+before, such a call waits on another event loop. Tasks have a state store and take a ``retry_policy``.
+"""
+
+if TYPE_CHECKING or AIRFLOW_V_3_2_PLUS:
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
+elif AIRFLOW_V_3_0_PLUS:
+    from airflow.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
+else:
+    from airflow.exceptions import AirflowRescheduleException, TaskDeferralError
+
+if TYPE_CHECKING or AIRFLOW_V_3_1_PLUS:
+    from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  # imported there to be had
+elif AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk.execution_time.secrets_masker import mask_secret, redact
+else:
+    from airflow.utils.log.secrets_masker import mask_secret, redact
+
+
+def is_trigger_timeout(error: Exception) -> bool:
+    """Tell whether a trigger failed as its time, of which Airflow knows, was up."""
+    if not AIRFLOW_V_3_0_PLUS:  # which has no class for it
+        return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
+    return isinstance(error, TaskDeferralTimeout)
+
+
+async def get_async_extra_dejson(conn: Any) -> dict[str, Any]:
+    """Return the connection's extra; masking its secrets asks the supervisor, so not on the event loop."""
+    try:
+        from airflow.providers.common.compat.connection import get_async_extra_dejson as of_compat
+    except ImportError:  # common-compat 1.20, the newest for Python 3.10
+        from asgiref.sync import sync_to_async
+
+        extra: dict[str, Any] = await sync_to_async(lambda: conn.extra_dejson)()
+        return extra
+    return dict(await of_compat(conn))

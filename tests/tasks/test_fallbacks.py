@@ -1,0 +1,140 @@
+"""What the provider does where Airflow lacks something; each test runs on the versions that lack it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_operations import triggers, version_compat, waiting
+from airflow_provider_operations.exceptions import OperationTimeout
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.retry_policies import OperationRetryPolicy
+from airflow_provider_operations.sensors import OperationSensor
+from tests.versions import AIRFLOW
+
+from .conftest import Driver, MovedClock, TaskInstance
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.emulator import Emulator
+
+
+def start(**script: Any) -> str:
+    with OperationsHook() as hook:
+        return hook.start_operation("things:run", json={"operation": script}).name
+
+
+def kinds(emulator: Emulator) -> list[str]:
+    return [entry["kind"] for entry in emulator.journal() if entry["kind"] != "get"]
+
+
+@pytest.mark.parametrize(
+    ("version", "read"),
+    [("2.11.0", (2, 11)), ("3.0.6", (3, 0)), ("3.3.2rc1", (3, 3)), ("4.0.0.dev0", (4, 0))],
+)
+def test_versions_are_read(version: str, read: tuple[int, int]) -> None:
+    """Only major and minor count; a release candidate of 3.3 is a 3.3."""
+    assert version_compat.minor_version(version) == read
+
+
+def test_retry_policy() -> None:
+    """One warning, no unknown argument."""
+    waiting._warn_of_policy.cache_clear()
+    policy = OperationRetryPolicy()
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        RunOperationOperator(task_id="run", path="p", retry_policy=policy)
+        OperationSensor(task_id="sensor", operation_name="operations/o", retry_policy=policy)
+        CancelOperationOperator(task_id="cancel", operation_name="operations/o", retry_policy=policy)
+
+    assert [str(warning.message) for warning in warned if warning.category is UserWarning] == [
+        "'retry_policy' needs Airflow 3.3 or later and has no effect: tasks are retried as without it"
+    ]
+    waiting._warn_of_policy.cache_clear()
+
+
+def test_end_from_trigger(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
+    """It is ignored with a warning, and a worker delivers."""
+    name = start(duration=10, response={"answer": 42})
+
+    def make() -> OperationSensor:
+        with pytest.warns(UserWarning, match="'end_from_trigger' needs Airflow 3.3 or later"):
+            return OperationSensor(task_id="t", operation_name=name, deferrable=True, end_from_trigger=True)
+
+    assert make().end_from_trigger is False
+    verdict = driver.run(make)
+    assert (verdict.state, verdict.value, verdict.deferrals) == ("success", {"answer": 42}, 1)
+
+
+def test_no_record(emulator: Emulator, driver: Driver) -> None:
+    """Without a state store a try starts an operation of its own, and cancels it when it gives up."""
+
+    def make() -> RunOperationOperator:
+        return RunOperationOperator(
+            task_id="t", path="things:run", json={"operation": {"duration": 3600}}, timeout=30
+        )
+
+    verdicts = [driver.run(make, try_number=number) for number in (1, 2)]
+
+    assert [type(verdict.error) for verdict in verdicts] == [OperationTimeout, OperationTimeout]
+    assert kinds(emulator) == ["start", "cancel", "start", "cancel"]
+
+
+@pytest.mark.parametrize("deferrable_of", ["operator", "sensor"])
+def test_a_trigger_timeout_cancels(emulator: Emulator, driver: Driver, deferrable_of: str) -> None:
+    """Where Airflow says that the trigger's time was up, as it does when no triggerer runs, nothing is left running."""
+    body = {"operation": {"duration": 3600}}
+    make: dict[str, Any] = {
+        "operator": lambda: RunOperationOperator(
+            task_id="t", path="things:run", json=body, timeout=30, deferrable=True
+        ),
+        "sensor": lambda: OperationSensor(
+            task_id="t", operation_name=name, timeout=30, deferrable=True, cancel_on_timeout=True
+        ),
+    }
+    name = start(duration=3600) if deferrable_of == "sensor" else ""
+    context: Any = {"ti": TaskInstance("t")}
+    with pytest.raises(TaskDeferred):
+        make[deferrable_of]().execute(context)
+
+    # The method and the text with which each version's scheduler resumes such a task.
+    error = "Trigger timeout" if AIRFLOW >= (3, 0) else "Trigger/execution timeout"
+    with pytest.raises(Exception, match=r"not over|cancel") as failed:
+        make[deferrable_of]().resume_execution("__fail__", {"error": error}, context)
+
+    assert isinstance(failed.value, OperationTimeout), repr(failed.value)
+    assert kinds(emulator) == ["start", "cancel"]
+
+
+@pytest.mark.parametrize(("acted", "cancels"), [(True, 1), (False, 0)])
+async def test_a_kill_comes_as_a_cancellation(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, acted: bool, cancels: int
+) -> None:
+    """A trigger that is cancelled asks what became of its task, and cancels only if somebody acted upon it."""
+
+    async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
+        return acted
+
+    monkeypatch.setattr(triggers, "was_acted_upon", was_acted_upon)
+    monkeypatch.setattr(triggers.clock, "asleep", asyncio.sleep)
+    name = await asyncio.to_thread(start, duration=3600, cancelDelay=0)
+    trigger = triggers.OperationTrigger(name, cancel_on_kill=True)
+    trigger.task_instance = SimpleNamespace(dag_id="dag", task_id="t", run_id="run", map_index=-1)  # type: ignore[assignment]
+
+    async def wait() -> None:
+        async for _ in trigger.run():
+            pass
+
+    waiting_task = asyncio.create_task(wait())
+    await asyncio.sleep(0.2)
+    waiting_task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting_task
+
+    assert kinds(emulator).count("cancel") == cancels

@@ -1,0 +1,61 @@
+"""Which tests need which Airflow: the one place that says so, and the names that moved between versions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import airflow
+
+AIRFLOW = tuple(map(int, re.findall(r"\d+", airflow.__version__)[:2]))
+
+ROOT = Path(__file__).parent
+
+if TYPE_CHECKING or AIRFLOW >= (3, 2):
+    from airflow.sdk.serde import deserialize, serialize
+    from airflow.serialization.serialized_objects import DagSerialization
+else:
+    from airflow.serialization.serde import deserialize, serialize
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+
+__all__ = ["AIRFLOW", "ROOT", "DagSerialization", "deserialize", "reason_to_skip", "serialize"]
+
+NEEDS: dict[str, tuple[tuple[int, int], str]] = {
+    "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
+    "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
+    "tasks/test_durable.py": ((3, 3), "tasks have a state store"),
+    "tasks/test_trigger_kill.py": ((3, 0), "triggers can ask what became of their task"),
+    "tasks/test_watchers.py": ((3, 3), "triggers share a stream and keep something for an asset"),
+    "ui": ((3, 1), "the UI has plugins"),
+}
+"""A folder, a module or a test of this folder; the first version that has what it needs; what that is."""
+
+ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
+    "tasks/test_fallbacks.py::test_retry_policy": ((3, 3), "the argument has no effect"),
+    "tasks/test_fallbacks.py::test_end_from_trigger": ((3, 3), "workers end every task"),
+    "tasks/test_fallbacks.py::test_no_record": ((3, 3), "there is no state store"),
+    "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
+}
+"""The same for tests of fallbacks, with the first version that needs none."""
+
+
+def reason_to_skip(place: str) -> str | None:
+    """
+    Say why what is at a place can't run on this Airflow.
+
+    :param place: folder or file, below this folder, or a test as ``file::test``.
+    """
+    if place in NEEDS:
+        (since, what) = NEEDS[place]
+        if since > AIRFLOW:
+            return f"Airflow {_shown(since)} or later: {what}; this is {airflow.__version__}"
+    if place in ONLY_BEFORE:
+        (until, what) = ONLY_BEFORE[place]
+        if until <= AIRFLOW:
+            return f"before Airflow {_shown(until)}: {what}; this is {airflow.__version__}"
+    return None
+
+
+def _shown(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
