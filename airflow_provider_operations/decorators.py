@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations.operators import RunOperationOperator
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -69,6 +70,13 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
         super().__init__(
             python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, path=path, **kwargs
         )
+
+    if AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_1_PLUS:
+
+        @staticmethod
+        def xcom_push(context: Context, key: str, value: Any) -> None:
+            """Push an XCom; ``DecoratedOperator`` of 3.0 needs it, and the SDK's operators of 3.0 lack it."""
+            context["ti"].xcom_push(key=key, value=value)
 
     def execute(self, context: Context) -> Any:
         """Start the operation that the function asks for, or take over an earlier try's; then wait for it."""

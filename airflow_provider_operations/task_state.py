@@ -11,6 +11,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 ATTEMPTS = 60
@@ -37,8 +38,6 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return await loop.run_in_executor(_asking, _was_acted_upon, task_instance, operation_name)
-        except ImportError:  # Airflow 2
-            raise
         except Exception:
             if attempt == ATTEMPTS:
                 raise
@@ -48,16 +47,33 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
 
 def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     from airflow.providers.common.compat.sdk import XCom
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    where = {"dag_id": task_instance.dag_id, "map_index": task_instance.map_index}
-    states = RuntimeTaskInstance.get_task_states(
-        **where, task_ids=[task_instance.task_id], run_ids=[task_instance.run_id]
-    )
-    state = next(iter(states.get(task_instance.run_id, {}).values()), None)
+    state = _state(task_instance) if AIRFLOW_V_3_0_PLUS else _state_in_database(task_instance)
     if state != "deferred":
         return True
-    own = XCom.get_one(
-        **where, key=OPERATION_NAME_KEY, task_id=task_instance.task_id, run_id=task_instance.run_id
+    return bool(XCom.get_one(key=OPERATION_NAME_KEY, **_place(task_instance)) != operation_name)
+
+
+def _place(task_instance: Any) -> dict[str, Any]:
+    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def _state(task_instance: Any) -> str | None:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=task_instance.dag_id,
+        map_index=task_instance.map_index,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
     )
-    return bool(own != operation_name)
+    return next(iter(states.get(task_instance.run_id, {}).values()), None)
+
+
+def _state_in_database(task_instance: Any) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        state: str | None = session.query(TaskInstance.state).filter_by(**_place(task_instance)).scalar()
+        return state

@@ -67,7 +67,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests."""
     for item in items:
-        test = getattr(item, "originalname", item.name)
-        reason = reason_to_skip(f"{item.path.relative_to(ROOT).as_posix()}::{test}")
-        if reason:
+        place = item.path.relative_to(ROOT).as_posix()
+        names = (item.name, getattr(item, "originalname", item.name))
+        reasons = filter(None, (reason_to_skip(f"{place}::{name}") for name in names))
+        if reason := next(reasons, None):
             item.add_marker(pytest.mark.skip(reason=reason))

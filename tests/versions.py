@@ -19,7 +19,16 @@ else:
     from airflow.serialization.serde import deserialize, serialize
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
-__all__ = ["AIRFLOW", "ROOT", "DagSerialization", "deserialize", "reason_to_skip", "serialize"]
+__all__ = [
+    "AIRFLOW",
+    "ROOT",
+    "TRIGGER_TIMEOUT",
+    "DagSerialization",
+    "allow_execute_in_this_thread",
+    "deserialize",
+    "reason_to_skip",
+    "serialize",
+]
 
 NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
@@ -31,6 +40,16 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
 }
 """A folder, a module or a test of this folder; the first version that has what it needs; what that is."""
 
+STORE = ((3, 3), "tasks have a state store")
+NEEDS |= {
+    "tasks/test_decorators.py::test_taken_over": STORE,
+    "tasks/test_decorators.py::test_lost_answer": STORE,
+    "tasks/test_modes.py::test_verdicts[reschedule-outage-strict]": STORE,
+    "tasks/test_modes.py::test_verdicts[reschedule-outage-soft_fail]": STORE,
+    "tasks/test_modes.py::test_verdicts[reschedule-outage-never_fail]": STORE,
+    "tasks/test_operators.py::test_a_retry_policy_is_asked": ((3, 3), "tasks have a retry_policy"),
+}
+
 ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_fallbacks.py::test_retry_policy": ((3, 3), "the argument has no effect"),
     "tasks/test_fallbacks.py::test_end_from_trigger": ((3, 3), "workers end every task"),
@@ -38,6 +57,18 @@ ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }
 """The same for tests of fallbacks, with the first version that needs none."""
+
+
+TRIGGER_TIMEOUT = "Trigger timeout" if AIRFLOW >= (3, 0) else "Trigger/execution timeout"
+"""What a scheduler tells a task whose trigger didn't end in time."""
+
+
+def allow_execute_in_this_thread() -> None:
+    """Before 3.0 Airflow looks for the caller of ``execute`` in a thread-local that only the main thread has."""
+    if AIRFLOW < (3, 0):
+        from airflow.models.baseoperator import ExecutorSafeguard
+
+        ExecutorSafeguard._sentinel.callers = {}
 
 
 def reason_to_skip(place: str) -> str | None:

@@ -161,7 +161,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.path = path
         self.method = method
         self.json = json
-        self.query = _own_params(params, kwargs.get("dag"))
+        self.query = _own_params(params, self.dag if self.has_dag() else None)
         self.headers = headers
         self.deferrable = deferrable
         self.poke_interval = as_seconds("poke_interval", poke_interval)

@@ -116,6 +116,14 @@ class Verdict:
         return self.state, type(shown).__name__, self.value
 
 
+def context_of(ti: TaskInstance, store: StateStore | None = None) -> Any:
+    """Return the context that a worker gives a task."""
+    context: dict[str, Any] = {"ti": ti}
+    if AIRFLOW >= (3, 3):
+        context["task_state_store"] = StateStore() if store is None else store
+    return context
+
+
 class Driver:
     """Does with a task what worker, triggerer and scheduler do."""
 
@@ -138,9 +146,7 @@ class Driver:
         """
         task = make()
         ti = TaskInstance(task.task_id, try_number, max_tries)
-        context: dict[str, Any] = {"ti": ti}
-        if AIRFLOW >= (3, 3):
-            context["task_state_store"] = StateStore() if store is None else store
+        context = context_of(ti, store)
         verdict = Verdict("success")
 
         resume: tuple[str, Any] | None = None

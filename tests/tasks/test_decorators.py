@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.versions import DagSerialization
 
-from .conftest import Driver, StateStore, TaskInstance, Verdict
+from .conftest import Driver, StateStore, TaskInstance, Verdict, context_of
 from .test_operators import WAYS, kinds
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def test_mapped(emulator: Emulator, driver: Driver) -> None:
 def test_shown_as_rendered(emulator: Emulator, driver: Driver) -> None:
     """Airflow shows the request that was sent as the rendered fields."""
     operator = made(lambda: (PATH, BODY), task_id="t", wait_for_completion=False)()
-    operator.execute({"ti": TaskInstance("t"), "task_state_store": StateStore()})
+    operator.execute(context_of(TaskInstance("t")))
 
     assert operator.overwrite_rtif_after_execution is True
     assert {"op_args", "op_kwargs", "path", "json", "query", "headers"} <= set(operator.template_fields)

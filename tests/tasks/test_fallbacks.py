@@ -16,7 +16,7 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
-from tests.versions import AIRFLOW
+from tests.versions import TRIGGER_TIMEOUT
 
 from .conftest import Driver, MovedClock, TaskInstance
 
@@ -103,10 +103,8 @@ def test_a_trigger_timeout_cancels(emulator: Emulator, driver: Driver, deferrabl
     with pytest.raises(TaskDeferred):
         make[deferrable_of]().execute(context)
 
-    # The method and the text with which each version's scheduler resumes such a task.
-    error = "Trigger timeout" if AIRFLOW >= (3, 0) else "Trigger/execution timeout"
     with pytest.raises(Exception, match=r"not over|cancel") as failed:
-        make[deferrable_of]().resume_execution("__fail__", {"error": error}, context)
+        make[deferrable_of]().resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, context)
 
     assert isinstance(failed.value, OperationTimeout), repr(failed.value)
     assert kinds(emulator) == ["start", "cancel"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
@@ -14,7 +14,7 @@ from airflow_provider_operations.operators import CancelOperationOperator, RunOp
 from airflow_provider_operations.sensors import OperationSensor
 from tests.versions import DagSerialization
 
-from .conftest import Driver, StateStore, TaskInstance
+from .conftest import Driver, TaskInstance, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_while_deferred(connect: Callable[..., None], driver: Driver, kind: str)
     )
     ti = TaskInstance(task.task_id)
     with pytest.raises(TaskDeferred):
-        task.execute(cast("Any", {"ti": ti, "task_state_store": StateStore()}))
+        task.execute(context_of(ti))
 
     assert ti.xcoms[LINK] == page(ti.xcoms["operation_name"])
 

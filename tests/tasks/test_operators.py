@@ -26,6 +26,7 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.versions import TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
 from .conftest import Driver, MovedClock, TaskInstance, Verdict
 
@@ -194,7 +195,7 @@ def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None
     assert deferred.value.timeout.total_seconds() == pytest.approx(60 + waiting.BACKSTOP_S)
 
     with pytest.raises(OperationTimeout, match="it is over: cancelled"):
-        task.resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+        task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where)
     assert kinds(emulator) == ["start", "cancel"]
 
 
@@ -330,6 +331,7 @@ def killed_while(emulator: Emulator, task: Any, when: Any) -> BaseException:
     errors: list[BaseException] = []
 
     def work() -> None:
+        allow_execute_in_this_thread()
         try:
             task.execute(context(task))
         except BaseException as error:  # noqa: BLE001  it is looked at below
@@ -514,7 +516,7 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
         task.execute(where)
     moved.sleep(300)
 
-    assert task.resume_execution("__fail__", {"error": "Trigger timeout"}, where) == {"a": 1}
+    assert task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where) == {"a": 1}
     assert kinds(emulator) == ["start"]
 
 

@@ -11,8 +11,11 @@ from tests.versions import AIRFLOW
 
 LOOK = """
 import json, sys
+from airflow.providers.common.compat.sdk import AirflowPlugin
+before = set(sys.modules)
 from airflow_provider_operations.ui.plugin import OperationsPlugin as plugin
-heavy = [name for name in ("fastapi", "requests", "aiohttp", "airflow_provider_operations.hooks") if name in sys.modules]
+heavy = [name for name in ("fastapi", "requests", "aiohttp", "airflow_provider_operations.hooks")
+         if name in set(sys.modules) - before]
 print(json.dumps([len(plugin.fastapi_apps), [view["url_route"] for view in plugin.external_views], heavy]))
 """
 
