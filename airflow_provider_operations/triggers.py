@@ -20,6 +20,7 @@ from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.task_state import was_acted_upon
 from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_operations.watchers import OperationsEventTrigger
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
 
-__all__ = ["OperationTrigger"]
+__all__ = ["OperationTrigger", "OperationsEventTrigger"]
 
 KILL_LIMIT_S = 20.0
 """How long ``on_kill`` waits for its work, which goes on without it; Airflow's own limit is 30 s."""

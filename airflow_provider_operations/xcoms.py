@@ -41,25 +41,25 @@ def storable(value: Any) -> Any:
     return value
 
 
-def operation_xcom(operation: Operation) -> dict[str, Any]:
+def operation_xcom(operation: Operation, max_chars: int = MAX_OPERATION_CHARS) -> dict[str, Any]:
     """
     Return ``{"name": str, "done": bool, "metadata": {...}, "error": Status}``.
 
     The response isn't in it, as it is the task's return value. What is too large is cut, and says so.
+
+    :param max_chars: the longest that it may be, as JSON text.
     """
     body = operation.to_json()
     body.pop("response", None)
-    if (size := len(json.dumps(body))) > MAX_OPERATION_CHARS and "metadata" in body:
+    if (size := len(json.dumps(body))) > max_chars and "metadata" in body:
         body["metadata"] = f"left out: the operation has {size} characters"
-    if (size := len(json.dumps(body))) > MAX_OPERATION_CHARS:
+    if (size := len(json.dumps(body))) > max_chars:
         error = body.get("error") or {}
         body = {"name": operation.name, "done": operation.done}
         if error:
             body["error"] = {
                 "code": error["code"],
-                "message": clip(
-                    error["message"], MAX_OPERATION_CHARS // 16
-                ),  # up to 12 characters each in JSON
+                "message": clip(error["message"], max_chars // 16),  # up to 12 characters each in JSON
                 "details": [f"left out: the operation has {size} characters"],
             }
     result: dict[str, Any] = storable(body)

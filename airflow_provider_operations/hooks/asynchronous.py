@@ -202,6 +202,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             self._polled = (service, name, service.get_operation(name))
         return await self._in_turn(self._polled[2], self._read_operation, ready, first=first)
 
+    async def list_page(
+        self, parent: str, filter_: str | None, page_size: int, token: str | None
+    ) -> tuple[list[Operation], str] | CallFailure:
+        """Ask once for a page of a list, when it's this request's turn: its operations, and the next one's token."""
+        ready = await self._get_ready()
+        request = ready.settings.service.list_operations(parent, filter_, page_size, token)
+        return await self._in_turn(request, self._read_page, ready)
+
     async def look(self, name: str, max_age_s: float, *, first: bool = False) -> Operation | CallFailure:
         """
         Learn the operation's state in the way that the connection or ``poll_with`` says.
@@ -253,9 +261,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     ) -> tuple[list[Operation], str] | CallFailure:
         async with self:
             ready = await self._get_ready()
-            filter_ = ready.settings.list_filter or None
-            request = ready.settings.service.list_operations(parent, filter_, page_size, token)
-            return await self._in_turn(request, self._read_page, ready)
+            return await self.list_page(parent, ready.settings.list_filter or None, page_size, token)
 
     async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
         assert self._transport is not None  # noqa: S101  it made ``ready``
