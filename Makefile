@@ -1,5 +1,6 @@
 # make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
+# make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1
 # make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
@@ -14,7 +15,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench demo audit lock clean
+.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench matrix demo audit lock clean
 
 test: lint types imports unit
 
@@ -76,6 +77,10 @@ lowest: .venv-lowest/ready
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -e .
 	touch $@
 
+# The wheel on each Airflow, with the Pythons that are on the machine; needs no other environment than its own.
+matrix:
+	@$(PYTHON) -m tests.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN))
+
 # Known vulnerabilities in what is locked: information, as what to do about one takes thought.
 audit:
 	$(PYTHON) -m venv --clear .venv-audit
@@ -92,5 +97,5 @@ lock:
 	  | $(COMPILE) --upgrade --resolution lowest-direct pyproject.toml - --output-file requirements-lowest.lock
 
 clean:
-	rm -rf .venv .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator
+	rm -rf .venv .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator .matrix
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

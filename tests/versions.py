@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,9 +67,8 @@ TRIGGER_TIMEOUT = "Trigger timeout" if AIRFLOW >= (3, 0) else "Trigger/execution
 def allow_execute_in_this_thread() -> None:
     """Before 3.0 Airflow looks for the caller of ``execute`` in a thread-local that only the main thread has."""
     if AIRFLOW < (3, 0):
-        from airflow.models.baseoperator import ExecutorSafeguard
-
-        ExecutorSafeguard._sentinel.callers = {}
+        module = importlib.import_module("airflow.models.baseoperator")
+        module.ExecutorSafeguard._sentinel.callers = {}
 
 
 def reason_to_skip(place: str) -> str | None:

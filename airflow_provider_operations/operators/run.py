@@ -161,7 +161,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.path = path
         self.method = method
         self.json = json
-        self.query = _own_params(params, self.dag if self.has_dag() else None)
+        own_dag = self.dag if self.has_dag() else None  # type: ignore[no-untyped-call]  # Airflow's
+        self.query = _own_params(params, own_dag)
         self.headers = headers
         self.deferrable = deferrable
         self.poke_interval = as_seconds("poke_interval", poke_interval)

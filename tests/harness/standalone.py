@@ -64,6 +64,7 @@ class Standalone:
     ) -> None:
         self._dags = dags
         self._path = path
+        self._api = "/api/v2"
         self._users = dict(users or {})
         self._more = dict(environment or {})
         self._check = check
@@ -213,14 +214,14 @@ class Standalone:
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
         """
-        Call Airflow's REST API (``/api/v2``) and return the JSON.
+        Call Airflow's REST API and return the JSON.
 
         The API server writes its audit log on its event loop. If another of its requests holds SQLite's lock just
         then, that one can't go on to release it, and after 5 s the call ends with "database is locked". It was
         rolled back, so it is repeated.
         """
         for attempt in range(6):
-            answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=60, **arguments)
+            answer = self._session.request(method, f"{self.url}{self._api}{path}", timeout=60, **arguments)
             if answer.status_code != _SERVER_ERROR or "Database error" not in answer.text or attempt == 5:
                 break
             self._check()
@@ -236,7 +237,7 @@ class Standalone:
         return str(self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def _known(self, dag_id: str) -> bool:
-        return self._session.get(f"{self.url}/api/v2/dags/{dag_id}", timeout=30).ok
+        return self._session.get(f"{self.url}{self._api}/dags/{dag_id}", timeout=30).ok
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a DAG run."""

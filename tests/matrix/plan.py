@@ -1,0 +1,88 @@
+"""Which environments the matrix has: each Airflow with the lowest and the highest Python that it and the machine have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Python = tuple[int, int]
+
+AIRFLOWS: dict[str, tuple[Python, Python]] = {
+    "2.11.0": ((3, 10), (3, 12)),
+    "2.11.2": ((3, 10), (3, 12)),
+    "3.0.6": ((3, 10), (3, 12)),
+    "3.1.8": ((3, 10), (3, 13)),
+    "3.2.2": ((3, 10), (3, 14)),
+    "3.3.2": ((3, 10), (3, 14)),
+}
+"""2.11's first and last, then the newest of each; the Pythons that they and this provider support."""
+
+LOWEST = ("2.11.0", "3.3.2")
+"""Airflows that are also run with the oldest direct dependencies."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """
+    One column of the matrix.
+
+    :param lowest: with the oldest direct dependencies that ``pyproject.toml`` allows.
+    """
+
+    airflow: str
+    python: Python
+    executable: Path
+    lowest: bool = False
+
+    @property
+    def name(self) -> str:
+        """``2.11.0-3.10`` or ``2.11.0-3.10-lowest``."""
+        return f"{self.airflow}-{self.python[0]}.{self.python[1]}{'-lowest' if self.lowest else ''}"
+
+
+def environments() -> list[Environment]:
+    """
+    Return what this machine can run.
+
+    :raises LookupError: it has none of the Pythons that an Airflow supports.
+    """
+    pythons = dict(_pythons())
+    plan = []
+    for airflow, (least, most) in AIRFLOWS.items():
+        here = sorted(version for version in pythons if least <= version <= most)
+        if not here:
+            raise LookupError(f"Airflow {airflow} needs Python {least} to {most}; found {sorted(pythons)}")
+        plan += [Environment(airflow, version, pythons[version]) for version in sorted({here[0], here[-1]})]
+        if airflow in LOWEST:
+            plan.append(Environment(airflow, here[0], pythons[here[0]], lowest=True))
+    return plan
+
+
+def in_turn(plan: list[Environment], turn: int) -> list[Environment]:
+    """Return two of different Airflows: another pair each time, until all have had their turn."""
+    half = len(plan) // 2
+    return [plan[turn % half], plan[half + turn % (len(plan) - half)]]
+
+
+def _pythons() -> Iterator[tuple[Python, Path]]:
+    """Find interpreters on the path, and those of pyenv."""
+    of_pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    for minor in range(10, 15):
+        found: list[str | Path | None] = [
+            shutil.which(f"python3.{minor}"),
+            *sorted(of_pyenv.glob(f"3.{minor}.*/bin/python")),
+        ]
+        for candidate in found:
+            if candidate is None:
+                continue
+            works = [candidate, "-c", f"import sys, venv, ssl; assert sys.version_info[:2] == (3, {minor})"]
+            if subprocess.run(works, capture_output=True, check=False).returncode == 0:
+                yield (3, minor), Path(candidate)
+                break

@@ -1,0 +1,331 @@
+"""
+Run the provider on each Airflow: ``python -m tests.matrix.run [--only NAME] [--short] [--turn N] [--keep]``.
+
+Each environment is fresh and gets the built wheel; the tests run in a folder without the sources. Needs only the
+standard library: what else it takes, it installs below ``.matrix``. A whole run writes RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .plan import Environment, environments, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / ".matrix"
+RESULTS = Path(__file__).parent / "RESULTS.md"
+PACKAGE = "airflow_provider_operations"
+NOT_COPIED = {PACKAGE, "dist", "build", "__pycache__"}
+EXTRAS = "[emulator,google,oauth2]"
+FAST = (
+    "tests/unit",
+    "tests/tasks/test_fallbacks.py",
+    "tests/tasks/test_imports.py",
+    "tests/tasks/test_plugin.py",
+    "tests/tasks/test_links.py",
+    "tests/tasks/test_decorators.py",
+)
+"""What the short form runs."""
+
+DISCOVERED = """
+from airflow.providers_manager import ProvidersManager
+import airflow_provider_operations, os
+assert "site-packages" in airflow_provider_operations.__file__, airflow_provider_operations.__file__
+manager = ProvidersManager()
+assert "airflow-provider-operations" in manager.providers, sorted(manager.providers)
+hook = manager.hooks["operations"]
+assert hook.hook_class_name == "airflow_provider_operations.hooks.OperationsHook", hook
+assert "operation" in dict(manager.taskflow_decorators)
+print("discovered")
+"""
+
+PARSED = """
+import os, sys
+from pathlib import Path
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:
+    from airflow.models.dagbag import DagBag
+import airflow, re
+version = tuple(map(int, re.findall(r"\\d+", airflow.__version__)[:2]))
+wanted = []
+for file in sorted(Path("dags/examples").glob("*.py")):
+    needs = re.search(r"Airflow (\\d+)\\.(\\d+) or later", file.read_text())
+    if needs and version < tuple(map(int, needs.groups())):
+        print(f"left out: {file.name} says that it needs {needs.group()}")
+        continue
+    wanted.append(file)
+    bag = DagBag(str(file), include_examples=False)
+    assert not bag.import_errors, bag.import_errors
+    assert bag.dags, f"{file}: no DAG"
+print(f"parsed: {len(wanted)}")
+"""
+
+
+@dataclass
+class Step:
+    """How one step went."""
+
+    name: str
+    outcome: str
+    seconds: float
+    note: str = ""
+
+
+@dataclass
+class Column:
+    """How one environment went."""
+
+    environment: Environment
+    steps: list[Step] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every step did."""
+        return all(step.outcome == "passed" for step in self.steps)
+
+
+class Failed(Exception):
+    """A step's command ended with an error."""
+
+
+class Runner:
+    """
+    Runs the steps of one environment.
+
+    :param uv: the installer.
+    :param wheel: what is tested.
+    """
+
+    def __init__(self, environment: Environment, uv: Path, wheel: Path, *, short: bool) -> None:
+        self.environment = environment
+        self.folder = WORK / environment.name
+        self.python = self.folder / "venv" / "bin" / "python"
+        self.tests = self.folder / "tests"
+        self.home = self.folder / "airflow"
+        self.column = Column(environment)
+        self._uv = uv
+        self._wheel = wheel
+        self._short = short
+
+    def run(self) -> Column:
+        """Do one step after the other; the first that fails ends it, but tests and end-to-end run both."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        needed = {
+            "install": self._install,
+            "pip check": self._check,
+            "discovered": lambda: self._python("-c", DISCOVERED),
+            "example DAGs": lambda: self._python("-c", PARSED),
+        }
+        for name, do in needed.items():
+            if not self._step(name, do):
+                return self.column
+        self._step("tests", self._test)
+        if not self._short:
+            self._step("end to end", self._end_to_end)
+        return self.column
+
+    def _step(self, name: str, do: Callable[[], str]) -> bool:
+        began = time.monotonic()
+        self._log = self.folder / f"{name.replace(' ', '-')}.log"
+        try:
+            outcome, note = "passed", do()
+        except Failed as error:
+            outcome, note = "FAILED", str(error)
+        step = Step(name, outcome, time.monotonic() - began, note)
+        self.column.steps.append(step)
+        print(f"{self.environment.name:20} {name:14} {outcome:7} {step.seconds:5.0f} s  {note}", flush=True)
+        return outcome == "passed"
+
+    # --- steps -------------------------------------------------------------------------------------------------
+
+    def _install(self) -> str:
+        self._call(self._uv, "venv", "--quiet", "--python", self.environment.executable, self.folder / "venv")
+        shutil.copytree(
+            ROOT,
+            self.tests,
+            ignore=lambda _folder, names: {
+                name
+                for name in names
+                if name in NOT_COPIED or (name.startswith(".") and name != ".astro-registry.yaml")
+            },
+        )
+        airflow = f"apache-airflow=={self.environment.airflow}"
+        install: list[str | Path] = [self._uv, "pip", "install", "--quiet", "--python", self.python, airflow]
+        if self.environment.lowest:
+            floors, lowest = self.folder / "airflow.in", self.folder / "lowest.txt"
+            floors.write_text(f"{airflow}\n")
+            version = "{}.{}".format(*self.environment.python)
+            self._call(
+                self._uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras",
+                "--python-version", version, "--output-file", lowest, ROOT / "pyproject.toml", floors,
+            )  # fmt: skip
+            install += ["--constraint", lowest]
+        self._call(*install, f"{self._wheel}{EXTRAS}", "--group", f"{ROOT / 'pyproject.toml'}:dev")
+        frozen = self._call(self._uv, "pip", "freeze", "--python", self.python)
+        names = ("apache-airflow-providers-http", "apache-airflow-providers-common-compat")
+        self.column.versions = {
+            name.rpartition("providers-")[2]: version
+            for name in names
+            for version in re.findall(rf"^{name}==(.*)$", frozen, re.MULTILINE)
+        }
+        return ", ".join(f"{name} {version}" for name, version in self.column.versions.items())
+
+    def _check(self) -> str:
+        self._call(self._uv, "pip", "check", "--python", self.python)
+        return ""
+
+    def _test(self) -> str:
+        paths = FAST if self._short else ("tests",)
+        return _counted(self._python("-m", "pytest", "-n", "2", "-q", "-m", "not airflow", *paths))
+
+    def _end_to_end(self) -> str:
+        return _counted(self._python("-m", "pytest", "-q", "tests/matrix/endtoend.py"))
+
+    # --- commands ----------------------------------------------------------------------------------------------
+
+    def _python(self, *arguments: str) -> str:
+        output = self._call(self.python, *arguments)
+        return output.strip().splitlines()[-1] if output.strip() else ""
+
+    def _call(self, *command: str | Path) -> str:
+        clean = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("AIRFLOW", "_AIRFLOW", "PYTHONPATH", "VIRTUAL_ENV"))
+        }
+        environment = {
+            **clean,
+            "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "MATRIX_FEATURES": str(self.folder / "features.json"),
+        }
+        with self._log.open("a") as log:
+            log.write(f"$ {' '.join(map(str, command))}\n")
+            log.flush()
+            ended = subprocess.run(
+                list(map(str, command)),
+                cwd=self.tests if self.tests.exists() else self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                check=False,
+            )
+            log.write(ended.stdout)
+        if ended.returncode:
+            last = next(
+                iter(reversed(ended.stdout.strip().splitlines() or self._log.read_text().splitlines()))
+            )
+            raise Failed(f"{last[:200]} ({self._log.relative_to(ROOT)})")
+        return ended.stdout
+
+
+def _counted(line: str) -> str:
+    return line.strip("= ")
+
+
+def tools() -> tuple[Path, Path]:
+    """Install uv and build the wheel; return both."""
+    folder = WORK / "tools"
+    uv = folder / "bin" / "uv"
+    if not uv.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        pip: list[str | Path] = [
+            folder / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run([*pip, "--no-input", "uv"], check=True)
+    dist = WORK / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", dist, ROOT], check=True)
+    (wheel,) = dist.glob("*.whl")
+    return uv, wheel
+
+
+def report(columns: Sequence[Column], seconds: float) -> str:
+    """Return RESULTS.md."""
+    steps = [step.name for step in columns[0].steps]
+    failed = [column.environment.name for column in columns if not column.passed]
+    lines = [
+        "# Results of `make matrix`",
+        "",
+        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {seconds / 60:.0f} min. "
+        + (f"Failed: {', '.join(failed)}." if failed else "All passed."),
+        "",
+        "Seconds for each step; what can't run on a version is skipped with the reason, in `tests/versions.py`.",
+        "",
+        f"| Airflow | Python | http | common-compat | {' | '.join(steps)} | tests | end to end |",
+        "|" + "---|" * (len(steps) + 6),
+    ]
+    for column in columns:
+        environment = column.environment
+        python = "{}.{}".format(*environment.python) + (", lowest" if environment.lowest else "")
+        versions = [column.versions.get(name, "") for name in ("http", "common-compat")]
+        done = {step.name: step for step in column.steps}
+        cells = [
+            f"{'' if done[name].outcome == 'passed' else '**FAILED** '}{done[name].seconds:.0f}"
+            if name in done
+            else "-"
+            for name in steps
+        ]
+        notes = [done[name].note if name in done else "-" for name in ("tests", "end to end")]
+        lines.append(f"| {' | '.join([environment.airflow, python, *versions, *cells, *notes])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run what is asked for; 0 if everything passed."""
+    parser = argparse.ArgumentParser(prog="make matrix", description="The provider on each Airflow")
+    parser.add_argument("--only", help="one environment, e.g. 2.11.0-3.11; or all that begin so")
+    parser.add_argument("--short", action="store_true", help="no end-to-end run, and few tests")
+    parser.add_argument("--turn", type=int, help="two of them, by this number")
+    parser.add_argument("--keep", action="store_true", help="leave the environments where they are")
+    args = parser.parse_args()
+    began = time.monotonic()
+    plan = environments()
+    chosen = plan if args.turn is None else in_turn(plan, args.turn)
+    if args.only:
+        chosen = [each for each in plan if each.name == args.only] or [
+            each for each in plan if each.name.startswith(args.only)
+        ]
+    if not chosen:
+        parser.error(f"there are {', '.join(each.name for each in plan)}")
+    uv, wheel = tools()
+    columns = []
+    for environment in chosen:
+        runner = Runner(environment, uv, wheel, short=args.short)
+        columns.append(runner.run())
+        if not args.keep and columns[-1].passed:
+            shutil.rmtree(runner.folder / "venv", ignore_errors=True)
+    if chosen == plan and not args.short:
+        RESULTS.write_text(report(columns, time.monotonic() - began))
+    failed = sum(not column.passed for column in columns)
+    print(f"{len(columns) - failed} passed, {failed} failed")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
