@@ -49,11 +49,15 @@ EXPECTED: dict[str, dict[str, str]] = {
         "publish": "success",
     },
     "operations_cancel": {"start": "success", "cancel": "success", "report": "success"},
+    "operations_watcher": {"tell": "success"},
 }
 """How the tasks of each demo DAG are meant to end."""
 
 ENDS_CANCELLED = {"operations_kill", "operations_cancel"}
 """DAGs whose operation is meant to end cancelled."""
+
+WATCHED, WATCHER = "operations_failure", "operations_watcher"
+"""The DAG whose operation's failure makes the other run; it's started when the watcher has looked."""
 
 KILLED = ("operations_kill", "long_running")
 """The task that the demo marks failed while it waits."""
@@ -109,6 +113,7 @@ class Demo:
         self._airflow = airflow
         self._emulator = emulator
         self._runs = Runs()
+        self._dags: set[str] = set()
         self._problems: list[str] = []
 
     # --- the story -----------------------------------------------------------------------------------------
@@ -143,10 +148,12 @@ class Demo:
         known = {dag["dag_id"] for dag in self._airflow.api("GET", "/dags")["dags"]}
         for dag_id in EXPECTED:
             if dag_id in known:
-                self._runs.ids[dag_id] = self._airflow.trigger(dag_id)
+                self._dags.add(dag_id)
+                if dag_id not in {WATCHED, WATCHER}:
+                    self._runs.ids[dag_id] = self._airflow.trigger(dag_id)
             elif dag_id not in self._import_errors():
                 self._problems.append(f"{dag_id}: Airflow doesn't know this DAG")
-        self._say(f"Runs {len(self._runs.ids)} DAGs from {DAGS.parent.name}/{DAGS.name}.")
+        self._say(f"Runs {len(self._dags)} DAGs from {DAGS.parent.name}/{DAGS.name}.")
         self._say()
 
     def _watch(self, shown: Display) -> None:
@@ -161,6 +168,7 @@ class Demo:
                 news = look.done()
                 if news:
                     look.result()
+                    self._start_watched()
                     if not killed and self._waits(*KILLED):
                         killed = True
                         shown.say(f"Marking {'.'.join(KILLED)} failed, as in the UI, while it waits")
@@ -170,20 +178,29 @@ class Demo:
                 if news and self._is_over(resources):
                     return
                 if time.monotonic() > deadline:
-                    late = ", ".join(sorted(self._runs.ids.keys() - set(self._runs.over)))
+                    late = ", ".join(sorted(self._dags - set(self._runs.over)))
                     self._problems.append(f"not over within {RUNS_TIMEOUT_S:g} s: {late or 'an operation'}")
                     return
                 self._interrupts.sleep(0.4)
                 if news:
                     look = pool.submit(self._look)
 
+    def _start_watched(self) -> None:
+        """Start the operation that is to fail, once somebody watches for it."""
+        if WATCHED not in self._dags or WATCHED in self._runs.ids:
+            return
+        if WATCHER not in self._dags or self._emulator.journal("list"):
+            self._runs.ids[WATCHED] = self._airflow.trigger(WATCHED)
+
     def _is_over(self, resources: list[dict[str, Any]]) -> bool:
-        return len(self._runs.over) == len(self._runs.ids) and all(each["done"] for each in resources)
+        return set(self._runs.over) == self._dags and all(each["done"] for each in resources)
 
     def _look(self) -> None:
         """Ask Airflow how its runs are, and which operations they are about."""
         runs = self._runs
         for run in self._airflow.api("GET", "/dags/~/dagRuns")["dag_runs"]:
+            if run["dag_id"] == WATCHER:
+                runs.ids.setdefault(WATCHER, run["dag_run_id"])
             if runs.ids.get(run["dag_id"]) == run["dag_run_id"]:
                 runs.states[run["dag_id"]] = run["state"]
         instances: dict[str, list[dict[str, Any]]] = {dag_id: [] for dag_id in runs.ids}
@@ -203,7 +220,7 @@ class Demo:
 
     def _waits(self, dag_id: str, task_id: str) -> bool:
         """Tell whether only this task goes on, deferred, and its trigger has looked at the operation."""
-        if set(self._runs.over) != self._runs.ids.keys() - {dag_id}:
+        if set(self._runs.over) != self._dags - {dag_id}:
             return False
         if not any(
             ti["task_id"] == task_id and ti["state"] == "deferred" for ti in self._runs.tasks.get(dag_id, [])
@@ -243,7 +260,7 @@ class Demo:
             for ti in found
             if dag_id not in self._runs.over and ti["state"] in {"queued", "running", "deferred"}
         )
-        over, all_runs = len(self._runs.over), len(self._runs.ids)
+        over, all_runs = len(self._runs.over), len(self._dags)
         text = f"{over} of {all_runs} over"
         if busy:
             text += f", {busy[0]}" + (f" and {len(busy) - 1} more" if busy[1:] else "")
