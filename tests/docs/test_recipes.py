@@ -1,0 +1,356 @@
+"""The recipes against the API documents that google-api-python-client brings along."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_operations.connection import ConnectionFields, read_settings
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.operators import RunOperationOperator
+from tests.hooks.google_documents import OPERATION_FIELDS, document
+from tests.hooks.raw import RawServer, answer, sends
+
+from .markdown import DOCS, Section, codes, sections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_operations.connection import Settings
+    from tests.hooks.google_documents import Document, Method
+
+SCOPE = "https://www.googleapis.com/auth/"
+TEXT = (DOCS / "recipes.md").read_text(encoding="utf-8")
+RECIPES = {section.title: section for section in sections(TEXT) if section.cells("document")}
+NO_OPERATION = "Dataflow Flex templates"
+REQUEST_ID = "requestId"
+
+read = cache(document)
+
+
+def raw_method(api: Document, method_id: str) -> dict[str, Any]:
+    """Return a method's description in a document, by its path there: ``projects.builds.create``."""
+    *resources, verb = method_id.split(".")
+    found: dict[str, Any] = api.raw
+    for resource in resources:
+        found = found.get("resources", {}).get(resource, {})
+    method: dict[str, Any] = found.get("methods", {}).get(verb, {})
+    return method
+
+
+def schema_fields(api: Document, reference: dict[str, Any] | None) -> dict[str, Any]:
+    fields: dict[str, Any] = api.raw["schemas"].get((reference or {}).get("$ref"), {}).get("properties", {})
+    return fields
+
+
+def is_operation(api: Document, method: dict[str, Any]) -> bool:
+    """Tell whether a method answers with the standard operation."""
+    return schema_fields(api, method.get("response")).keys() == OPERATION_FIELDS
+
+
+def problems(recipe: Section) -> Iterator[str]:
+    """Compare a recipe with its document; yield what is wrong with it."""
+    api = read(codes(recipe.cell("document"))[0])
+    starts = [codes(cell) for cell in recipe.cells("start")]
+    for method_id, shown, *_ in starts:
+        method = raw_method(api, method_id)
+        if not method:
+            yield f"there is no method {method_id}"
+            return
+        if shown != f"{method['httpMethod']} {api.raw['servicePath']}{method['path']}":
+            yield f"{method_id} is not {shown}"
+        if {SCOPE + scope for scope in codes(recipe.cell("scopes"))} != set(method["scopes"]):
+            yield f"the scopes of {method_id} are {method['scopes']}"
+    for method_id in codes(" ".join(recipe.cells("no operations"))):
+        method = raw_method(api, method_id)
+        if not method or is_operation(api, method):
+            yield f"{method_id} isn't there, or answers with an operation"
+    if recipe.title == NO_OPERATION:
+        yield from _problems_of_no_operation(recipe, api, raw_method(api, starts[0][0]))
+        return
+
+    settings, extra = _connection(recipe)
+    host = settings.service.base_url.removeprefix("https://")
+    if host not in api.hosts:
+        yield f"{host} is not a host of {api.name}"
+    yield from _problems_of_the_name(recipe, api, settings, extra)
+    tasks = _tasks(recipe)
+    if len(tasks) != len(starts):
+        yield f"{len(tasks)} tasks for {len(starts)} starts"
+    for task, (method_id, *_) in zip(tasks, starts, strict=False):
+        for problem in _problems_of_a_start(recipe, api, settings, task, raw_method(api, method_id)):
+            yield f"{task.task_id}: {problem}"
+
+
+def _problems_of_no_operation(recipe: Section, api: Document, launch: dict[str, Any]) -> Iterator[str]:
+    if [launch["response"]["$ref"]] != codes(recipe.cell("answers")) or is_operation(api, launch):
+        yield f"it answers with {launch['response']['$ref']}"
+    if api.methods() or any(
+        is_operation(api, method) for _, methods in _all_methods(api.raw) for method in methods.values()
+    ):
+        yield f"{api.name} has operations"
+    method_id, shown, state = codes(recipe.cell("state"))
+    method = raw_method(api, method_id)
+    if not method or shown != f"{method['httpMethod']} {method['path']}":
+        yield f"{method_id} is not {shown}"
+    elif state not in schema_fields(api, method["response"]):
+        yield f"{method_id} answers with no {state}"
+
+
+def _all_methods(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, resource in raw.get("resources", {}).items():
+        yield name, resource.get("methods", {})
+        yield from _all_methods(resource)
+
+
+def _connection(recipe: Section) -> tuple[Settings, dict[str, Any]]:
+    (block,) = (block for block in recipe.blocks if block.language == "json")
+    fields = json.loads(block.text)
+    assert fields.pop("conn_type") == "operations"
+    extra = fields["extra"]
+    return read_settings(ConnectionFields("recipe", **fields), {}), extra
+
+
+def _tasks(recipe: Section) -> list[RunOperationOperator]:
+    (block,) = (block for block in recipe.blocks if block.language == "python")
+    from airflow.dag_processing.dagbag import DagBag
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "recipe.py"
+        file.write_text(block.text)
+        bag = DagBag(file)
+    assert not bag.import_errors, bag.import_errors
+    (dag,) = bag.dags.values()
+    return [task for task in dag.tasks if isinstance(task, RunOperationOperator)]
+
+
+def _problems_of_the_name(
+    recipe: Section, api: Document, settings: Settings, extra: dict[str, Any]
+) -> Iterator[str]:
+    """Find the resource that the name belongs to, and compare methods and settings with it."""
+    (name,) = codes(recipe.cell("name"))
+    asked_at = settings.service.get_operation(name).target.removeprefix("/")
+    by_resource: dict[tuple[str, ...], list[Method]] = {}
+    for method in api.methods():
+        if method.standard is not False:
+            by_resource.setdefault(method.resources, []).append(method)
+    (matching, *_) = [
+        *(methods for methods in by_resource.values() if any(_is_at(one, asked_at) for one in methods)),
+        [],
+    ]
+    if not matching:
+        yield f"no operation of {api.name} is asked for at {asked_at}"
+        return
+    if set(codes(recipe.cell("methods"))) != {method.verb for method in matching}:
+        yield f"the methods are {sorted(method.verb for method in matching)}"
+    wanted: dict[str, str] = {}
+    for method in matching:
+        if method.verb != "list":
+            spelling = method.spelling()
+            if spelling.path_prefix != settings.service.path_prefix:
+                yield f"the prefix of {method} is {spelling.path_prefix}"
+            wanted |= spelling.extra
+    said = {key: extra[key] for key in ("cancel_suffix", "cancel_method", "wait_timeout_in") if key in extra}
+    if said != wanted:
+        yield f"the connection needs {wanted}"
+
+
+def _is_at(method: Method, path: str) -> bool:
+    """Tell whether this is the get of what is at a path."""
+    if method.verb != "get":
+        return False
+    head, name, tail = re.split(r"\{\+?(\w+)\}", method.template)  # one variable in all get methods
+    inner = path.removeprefix(head)
+    pattern = method.parameters[name].get("pattern", "^[^/]+$")
+    return (
+        path.startswith(head) and not tail and bool(re.fullmatch(pattern.replace("^.*$", "^[^/]*$"), inner))
+    )
+
+
+def _problems_of_a_start(
+    recipe: Section, api: Document, settings: Settings, task: RunOperationOperator, method: dict[str, Any]
+) -> Iterator[str]:
+    call = task._call()
+    request = settings.service.start_operation(
+        call.path, method=call.method, body=call.body, params=call.query
+    )
+    if request.method != method["httpMethod"]:
+        yield f"{request.method} is not its method"
+    path = request.target.partition("?")[0].removeprefix("/")
+    template = api.raw["servicePath"] + method["path"]
+    if not re.fullmatch(_path_pattern(template, method["parameters"]), path):
+        yield f"{path} is not {template}"
+    if not is_operation(api, method):
+        yield f"it answers with {method['response']}"
+    in_query = {name for name, one in method["parameters"].items() if one["location"] == "query"}
+    if unknown := call.query.keys() - in_query:
+        yield f"unknown parameters {sorted(unknown)}"
+    yield from _problems_of_a_body(api, method.get("request"), call.body, "body")
+
+    takes = {
+        place: name
+        for place, names in (("query", in_query), ("body", schema_fields(api, method.get("request"))))
+        for name in names
+        if name == REQUEST_ID
+    }
+    if takes.get(task.request_id_in) != task.request_id_field:
+        yield f"it takes a request id in {takes}"
+    method_ids = codes(recipe.cell("request id"))[2:]
+    if (method["id"].partition(".")[2] in method_ids) != bool(takes):
+        yield f"the line about request ids is wrong: {takes}"
+    if takes and codes(recipe.cell("request id"))[:2] != [task.request_id_field, task.request_id_in]:
+        yield "the line about request ids says otherwise"
+
+    tokens: Any = settings.auth.tokens
+    if not set(tokens.scopes) <= set(method["scopes"]):
+        yield f"the connection asks for {tokens.scopes}"
+    cancels = "cancel" in codes(recipe.cell("methods"))
+    if (task.cancel_on_kill, task.cancel_on_timeout) != (cancels, cancels):
+        yield "there is a cancel or there is none, and the task is told otherwise"
+
+
+def _path_pattern(template: str, parameters: dict[str, Any]) -> str:
+    """Return the regular expression for a method's path, of its template and the patterns in the document."""
+    parts = re.split(r"(\{\+?\w+\})", template)
+    return "".join(
+        parameters[part.strip("{+}")].get("pattern", "[^/]+").strip("^$")
+        if part.startswith("{")
+        else re.escape(part)
+        for part in parts
+    )
+
+
+def _problems_of_a_body(
+    api: Document, schema: dict[str, Any] | None, value: Any, where: str
+) -> Iterator[str]:
+    """Compare a JSON value with its schema: names, types, enumerations, all the way down."""
+    schema = schema or {}
+    if "$ref" in schema:
+        schema = api.raw["schemas"][schema["$ref"]]
+    kind = schema.get("type")
+    types: dict[Any, Any] = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        None: type(None),
+    }
+    if not isinstance(value, types[kind]) and kind != "any":
+        yield f"{where} is {kind or 'not there'}, not {value!r}"
+    elif kind == "array":
+        for item in value:
+            yield from _problems_of_a_body(api, schema["items"], item, f"{where}[]")
+    elif kind == "object":
+        for key, item in value.items():
+            field = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
+            if field is None or field.get("readOnly"):
+                yield f"{where} has no {key}"
+            else:
+                yield from _problems_of_a_body(api, field, item, f"{where}.{key}")
+    elif "enum" in schema and value not in schema["enum"]:
+        yield f"{where} is one of {schema['enum']}, not {value}"
+
+
+# --- the tests -------------------------------------------------------------------------------------------------
+
+
+def test_there_are_ten() -> None:
+    """The ten services are there, and the table at the top leads to each."""
+    assert list(RECIPES) == [
+        "Cloud Build",
+        "Vertex AI",
+        "Dataflow Flex templates",
+        "Filestore",
+        "Memorystore for Redis",
+        "Spanner DDL",
+        "Firestore export",
+        "Speech-to-Text",
+        "Video Intelligence",
+        "Cloud Run jobs",
+    ]
+    overview = sections(TEXT)[1].rows[1:] or sections(TEXT)[0].rows[1:]
+    assert [row[0].strip("[").partition("]")[0] for row in overview] == list(RECIPES)
+    for title, recipe in RECIPES.items():
+        (row,) = (row for row in overview if row[0].startswith(f"[{title}]"))
+        if title != NO_OPERATION:
+            assert ("yes" in row[3]) == ("cancel" in codes(recipe.cell("methods"))), title
+            assert (REQUEST_ID in row[2]) == (REQUEST_ID in recipe.cell("request id")), title
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_recipe(title: str) -> None:
+    """Host, prefix, name, methods, start, scopes, body, parameters and request id are those of the document."""
+    assert list(problems(RECIPES[title])) == []
+
+
+TYPOS = [
+    ("cloudbuild:v1", "cloudbuild:v2"),
+    ('"host": "cloudbuild.googleapis.com"', '"host": "cloudbuilds.googleapis.com"'),
+    ("projects.builds.create", "projects.build.create"),
+    ("`POST v1/projects/{projectId}/builds`", "`PUT v1/projects/{projectId}/builds`"),
+    ('path="projects/my-project/builds"', 'path="projects/my-project/build"'),
+    ('"steps": [{"name"', '"steps": [{"nmae"'),
+    ('"timeout": "1800s"', '"timeout": 1800'),
+    ("`operations/build/my-project", "`builds/my-project"),
+    ("europe-west1-aiplatform", "europe-west0-aiplatform"),
+    ("`aiplatform`, `cloud-platform`", "`cloud-platform`"),
+    ("projects.locations.customJobs.create", "projects.locations.models.upload"),
+    ("`get`, `cancel`, `delete`, `list`, `wait`", "`get`, `cancel`, `delete`, `list`"),
+    ("`LaunchFlexTemplateResponse` |", "`Operation` |"),
+    ("`currentState` |", "`state` |"),
+    ('"tier": "ZONAL"', '"tier": "ZONE"'),
+    ('params={"instanceId": "scratch"}', 'params={"instance": "scratch"}'),
+    ('request_id_field="requestId"', 'request_id_field="requestID"'),
+    ('        request_id_field="requestId",\n', ""),
+    ("| `requestId` in `query`", "| `requestId` in `body`"),
+    ('method="PATCH"', 'method="POST"'),
+    ("databases/(default):exportDocuments", "databases/(default)/exportDocuments"),
+    ("`cloud-platform`, `datastore`", "`cloud-platform`, `firestore`"),
+    ('"path_prefix": "v1/operations"', '"path_prefix": "v1"'),
+    ('path="/v1/speech:', 'path="speech:'),
+    ('"features": ["LABEL_DETECTION"', '"features": ["LABELS"'),
+    ('"path_prefix": "v2"', '"path_prefix": "v1"'),
+    (', "wait_timeout_in": "body"', ""),
+    ("        cancel_on_kill=False,\n", ""),
+    ('"taskCount": 1', '"taskCount": "1"'),
+    ('"auth": "google"', '"auth": "google", "scope": "https://www.googleapis.com/auth/devstorage"'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), TYPOS, ids=[f"{old} -> {new}" for old, new in TYPOS])
+def test_a_typo_is_noticed(old: str, new: str) -> None:
+    """What the test above is worth."""
+    assert old in TEXT
+    wrong = [section for section in sections(TEXT.replace(old, new, 1)) if section.cells("document")]
+
+    def noticed(recipe: Section) -> bool:
+        try:
+            return bool(list(problems(recipe)))
+        except (FileNotFoundError, KeyError):
+            return True
+
+    changed = [recipe for recipe in wrong if recipe != RECIPES[recipe.title]]
+    assert any(map(noticed, changed))
+
+
+def test_what_a_launch_of_dataflow_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text that the recipe warns of is the one that comes, after the job has been started."""
+    from airflow_provider_operations.exceptions import OperationsCallErrorFinal
+
+    with RawServer(sends(answer(200, b'{"job": {"id": "2026-11-24_1"}}'))) as server:
+        connection = {"conn_type": "operations", "host": server.url, "extra": {"path_prefix": "v1b3"}}
+        monkeypatch.setenv("AIRFLOW_CONN_DATAFLOW", json.dumps(connection))
+        with OperationsHook("dataflow") as hook, pytest.raises(OperationsCallErrorFinal) as raised:
+            hook.start_operation("projects/p/locations/l/flexTemplates:launch", json={})
+    assert len(server.seen) == 1
+    quoted = re.search(r"`(the answer is no operation[^`]*)`", TEXT)
+    assert quoted
+    assert quoted[1] in str(raised.value)
