@@ -1,10 +1,12 @@
 # make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
+# make dist    sdist and wheel, checked
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1
 # make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: 8 minutes of it
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
+# make celery  CeleryExecutor on two workers, and triggerers with queues; needs PostgreSQL and Redis
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench matrix demo audit lock clean
+.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
 
 test: lint types imports unit
 
@@ -41,7 +43,7 @@ imports: .venv/ready
 	$(BIN)/lint-imports
 
 unit: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow and not celery"
 
 e2e: .venv/ready $(if $(findstring not functions,$(E2E)),,$(FUNCTIONS_EMULATOR))
 	$(BIN)/python -m pytest -m "$(E2E)"
@@ -64,18 +66,37 @@ bench: .venv/ready
 chaos: .venv/ready
 	@$(BIN)/python -m tests.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
 
+# Celery asks for an older python-dateutil than Airflow has, so it has an environment of its own; the Celery provider
+# (3.26) can't be imported with Celery 5.7.
+celery: .venv-celery/ready
+	.venv-celery/bin/python -m pytest -m celery
+
+.venv-celery/ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv --clear .venv-celery
+	.venv-celery/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r requirements.lock
+	.venv-celery/bin/python -m pip install --quiet --disable-pip-version-check --no-input apache-airflow-providers-celery 'celery<5.7'
+	.venv-celery/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -e .
+	touch $@
+
 demo: .venv/ready
 	@$(BIN)/python -m tests.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
 
 # The oldest direct dependencies that pyproject.toml allows, and today's of all else.
 lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow"
+	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow and not celery"
 
 .venv-lowest/ready: pyproject.toml requirements-lowest.lock
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r requirements-lowest.lock
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps -e .
 	touch $@
+
+# What would be uploaded, and whether it may be.
+dist: .venv/ready
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 # The wheel on each Airflow, with the Pythons that are on the machine; needs no other environment than its own.
 matrix:
@@ -97,5 +118,5 @@ lock:
 	  | $(COMPILE) --upgrade --resolution lowest-direct pyproject.toml - --output-file requirements-lowest.lock
 
 clean:
-	rm -rf .venv .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator .matrix
+	rm -rf .venv .venv-celery .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator .matrix
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations import clock, ending
+from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
@@ -77,7 +78,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     :raises OperationsCallError: the server refused, or didn't answer for too long.
     """
 
-    template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    template_fields: Sequence[str] = ("operation_name", *SERVICE_FIELDS)
     operator_extra_links = (OperationLink(),)
     ui_color = "#e0e7ff"
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException, BaseOperator
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.console import page
 from airflow_provider_operations.exceptions import (
     OperationEventError,
@@ -45,7 +46,7 @@ from airflow_provider_operations.xcoms import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -59,16 +60,6 @@ __all__ = [
     "cancel",
     "policy_argument",
 ]
-
-SERVICE_FIELDS: Sequence[str] = (
-    "operations_conn_id",
-    "base_url",
-    "path_prefix",
-    "cancel_suffix",
-    "cancel_method",
-    "error_format",
-)
-"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
 
 MIN_POKE_INTERVAL_S = 1.0
 BACKSTOP_S = 90.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome, ending
@@ -44,7 +45,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
     :raises OperationTimeout: it was not over in time.
     """
 
-    template_fields: Sequence[str] = ("operation_name", "operations_conn_id", "base_url", "path_prefix")
+    template_fields: Sequence[str] = ("operation_name", *SERVICE_FIELDS)
     operator_extra_links = (OperationLink(),)
     ui_color = "#fee2e2"
 

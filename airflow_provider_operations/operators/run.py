@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationsCallError,
@@ -107,9 +108,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         "json",
         "query",
         "headers",
-        "operations_conn_id",
-        "base_url",
-        "path_prefix",
+        *SERVICE_FIELDS,
     )
     template_fields_renderers = {"json": "json", "query": "json", "headers": "json"}  # noqa: RUF012  as Airflow's
     operator_extra_links = (OperationLink(),)

@@ -15,6 +15,7 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import lazyload
 
+from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.ui.asking import Target
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
@@ -146,25 +147,23 @@ def _serialized(key: TaskKey, dag_version_id: Any, session: Session) -> Mapping[
     fields: dict[str, Any] = next(
         (task["__var"] for task in tasks if task["__var"]["task_id"] == key.task_id), {}
     )
-    given: dict[str, Any] = {
-        name: fields[name] for name in ("operations_conn_id", "base_url", "path_prefix") if name in fields
-    }
-    literal = all(isinstance(value, str) and "{" not in value for value in given.values())
+    given: dict[str, Any] = {name: fields[name] for name in SERVICE_FIELDS if name in fields}
+    literal = not any("{" in str(value) for value in given.values())
     if not literal or not _text(given.get("operations_conn_id")):
         return {}
     return given
 
 
 def _target(name: str, fields: Mapping[str, Any]) -> Target:
-    error_format = fields.get("error_format")
+    error_format = str(fields.get("error_format"))  # a template leaves text
     given: dict[str, Any] = {
         # An empty prefix is one too.
         key: value
         for key in ("base_url", "path_prefix", "cancel_suffix", "cancel_method")
         if isinstance(value := fields.get(key), str)
     }
-    if isinstance(error_format, int):
-        given["error_format"] = error_format
+    if error_format.isdecimal():
+        given["error_format"] = int(error_format)
     return Target(name, fields["operations_conn_id"], **given)
 
 

@@ -308,13 +308,11 @@ class Cluster:
 
         A triggerer is known by its job, so the next one waits until ``is_up``.
         """
-        command = name.partition("-")[0] if name in TRIGGERERS else name
-        arguments = ["--skip-serve-logs"] if command in {"triggerer", "scheduler"} else []
         before = self._jobs("TriggererJob") if name in TRIGGERERS else set()
         with (self.home / f"{name}.log").open("ab") as log:
             self._parts[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", command, *arguments],
-                env=self.environment,
+                [sys.executable, "-m", "airflow", *self._command(name)],
+                env=self._environment_of(name),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -322,6 +320,13 @@ class Cluster:
                 start_new_session=True,
             )
         self._jobs_before = before
+
+    def _command(self, name: str) -> list[str]:
+        command = name.partition("-")[0] if name in TRIGGERERS else name
+        return [command, *(["--skip-serve-logs"] if command in {"triggerer", "scheduler"} else [])]
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        return self.environment
 
     def is_up(self, name: str) -> bool:
         """Tell whether the triggerer that was started last has begun to work."""

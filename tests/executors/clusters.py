@@ -1,0 +1,107 @@
+"""Airflow with CeleryExecutor and two workers; and with triggerers that have queues of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tests.chaos.cluster import Cluster
+from tests.harness.standalone import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["WORKERS", "CeleryCluster", "QueuesCluster"]
+
+WORKERS = ("worker-a", "worker-b")
+
+
+class CeleryCluster(Cluster):
+    """
+    Each worker is a machine of its own as far as can be had on one: name, home and temporary folder.
+
+    :raises FileNotFoundError: there is no ``redis-server``.
+    """
+
+    _redis: subprocess.Popen[bytes] | None = None
+
+    def _start_all(self) -> None:
+        binary = shutil.which("redis-server")
+        if binary is None:
+            raise FileNotFoundError("Redis is missing: apt-get install redis-server")
+        self._redis_port = free_ports(1)[0]
+        command = [binary, "--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", ""]
+        with (self.home / "redis.log").open("wb") as log:
+            self._redis = subprocess.Popen(command, cwd=self.home, stdout=log, stderr=log)
+        super()._start_all()
+        for name in WORKERS:
+            (self.home / name).mkdir()
+            self.start(name)
+        for name in WORKERS:
+            log_file = self.home / f"{name}.log"
+            self.until(
+                lambda log_file=log_file: "ready." in log_file.read_text(errors="replace"),  # type: ignore[misc]  # mypy can't infer the default's type
+                f"{name} is ready",
+                60,
+            )
+
+    def _environment(self, port: int) -> dict[str, str]:
+        return {
+            **super()._environment(port),
+            "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+            "AIRFLOW__CORE__HOSTNAME_CALLABLE": "tests.executors.names.hostname",
+            "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "AIRFLOW__CELERY__RESULT_BACKEND": "db+" + self.postgres.url,
+            "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
+            "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
+        }
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        if name not in WORKERS:
+            return self.environment
+        own = str(self.home / name)
+        return {**self.environment, "OPERATIONS_TEST_HOST": name, "HOME": own, "TMPDIR": own}
+
+    def _command(self, name: str) -> list[str]:
+        if name not in WORKERS:
+            return super()._command(name)
+        pid = str(self.home / f"{name}.pid")
+        return ["celery", "worker", "--skip-serve-logs", "--celery-hostname", name, "--pid", pid]
+
+    def kill(self, name: str) -> None:
+        """Kill a part; a worker with everything that runs on it, as when a machine goes."""
+        if name in WORKERS:
+            for child in psutil.Process(self._parts[name].pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        super().kill(name)
+
+    def close(self) -> None:
+        """End Redis, too."""
+        super().close()
+        if self._redis is not None:
+            self._redis.kill()
+            self._redis.wait()
+            self._redis = None
+
+
+class QueuesCluster(Cluster):
+    """``[triggerer] queues_enabled``: the first triggerer takes the queue ``default``, the second ``heavy``."""
+
+    QUEUES: Mapping[str, str] = {"triggerer-a": "default", "triggerer-b": "heavy"}
+
+    def _environment(self, port: int) -> dict[str, str]:
+        return {
+            **super()._environment(port),
+            "AIRFLOW__TRIGGERER__QUEUES_ENABLED": "True",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+        }
+
+    def _command(self, name: str) -> list[str]:
+        queues = ["--queues", self.QUEUES[name]] if name in self.QUEUES else []
+        return [*super()._command(name), *queues]
