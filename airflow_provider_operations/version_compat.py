@@ -40,7 +40,7 @@ AIRFLOW_V_3_1_PLUS = _AIRFLOW >= (3, 1)
 """The UI has a place for a plugin's views."""
 
 AIRFLOW_V_3_2_PLUS = _AIRFLOW >= (3, 2)
-"""The SDK has exceptions of its own."""
+"""The SDK has exceptions of its own; the connection's form is in the provider's metadata, and so are commands."""
 
 AIRFLOW_V_3_3_PLUS = _AIRFLOW >= (3, 3)
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,15 @@ AIRFLOW = tuple(map(int, re.findall(r"\d+", airflow.__version__)[:2]))
 
 ROOT = Path(__file__).parent
 
-if TYPE_CHECKING or AIRFLOW >= (3, 2):
-    from airflow.sdk.serde import deserialize, serialize
-    from airflow.serialization.serialized_objects import DagSerialization
-else:
-    from airflow.serialization.serde import deserialize, serialize
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+with warnings.catch_warnings():
+    if AIRFLOW < (3, 3):  # of what it imports of others; pytest's own filters come later
+        warnings.simplefilter("default", DeprecationWarning)
+    if TYPE_CHECKING or AIRFLOW >= (3, 2):
+        from airflow.sdk.serde import deserialize, serialize
+        from airflow.serialization.serialized_objects import DagSerialization
+    else:
+        from airflow.serialization.serde import deserialize, serialize
+        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
 __all__ = [
     "AIRFLOW",
@@ -56,6 +60,7 @@ ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_fallbacks.py::test_retry_policy": ((3, 3), "the argument has no effect"),
     "tasks/test_fallbacks.py::test_end_from_trigger": ((3, 3), "workers end every task"),
     "tasks/test_fallbacks.py::test_no_record": ((3, 3), "there is no state store"),
+    "tasks/test_fallbacks.py::test_connection_form": ((3, 2), "hooks tell the connection's form"),
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }
 """The same for tests of fallbacks, with the first version that needs none."""

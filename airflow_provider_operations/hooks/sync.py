@@ -11,7 +11,7 @@ import tenacity
 from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from airflow_provider_operations import clock
+from airflow_provider_operations import clock, connection_form
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.bounded import BoundedAdapter
@@ -34,7 +34,7 @@ from airflow_provider_operations.hooks.calls import (
 from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome, Watch
-from airflow_provider_operations.version_compat import mask_secret
+from airflow_provider_operations.version_compat import AIRFLOW_V_3_2_PLUS, mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ class OperationsHook(OperationsCalls, HttpHook):
     default_conn_name = "operations_default"
     conn_type = "operations"
     hook_name = "Long-Running Operations"
+
+    if not AIRFLOW_V_3_2_PLUS:  # which looks for them in this very class
+        get_connection_form_widgets = staticmethod(connection_form.get_connection_form_widgets)
+        get_ui_field_behaviour = staticmethod(connection_form.get_ui_field_behaviour)
 
     def __init__(
         self,

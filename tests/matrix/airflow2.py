@@ -1,4 +1,4 @@
-"""Airflow 2.11 for the end-to-end tests: another REST API, a webserver, a task at a time."""
+"""Airflow 2.11 for the end-to-end tests: another REST API, a webserver, a scheduler that parses the DAGs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Standalone2"]
 
 
 class Standalone2(Standalone):
-    """``airflow standalone`` of 2.11, on SQLite with the sequential executor; the rest as in ``Standalone``."""
+    """``airflow standalone`` of 2.11, on SQLite with the local executor, too; the rest as in ``Standalone``."""
 
     def __init__(self, dags: Path, environment: Mapping[str, str] | None = None) -> None:
         super().__init__(dags, environment)
@@ -33,6 +33,10 @@ class Standalone2(Standalone):
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            # With its write-ahead log SQLite bears a few tasks at once; one at a time takes a quarter of an hour.
+            "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
         }
         super()._start(port, worker_logs, trigger_logs)
 

@@ -24,6 +24,11 @@ AIRFLOWS: dict[str, tuple[Python, Python]] = {
 }
 """2.11's first and last, then the newest of each; the Pythons that they and this provider support."""
 
+PINS: dict[str, tuple[str, ...]] = {
+    "3.0.6": ("fastapi<0.117", "cadwyn<5.5", "pyjwt<2.11"),
+}
+"""What Airflow leaves open and doesn't run with today: no task can report to its API server."""
+
 LOWEST = ("2.11.0", "3.3.2")
 """Airflows that are also run with the oldest direct dependencies."""
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations import triggers, version_compat, waiting
+from airflow_provider_operations import clock, triggers, version_compat, waiting
 from airflow_provider_operations.exceptions import OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.provider_info import get_provider_info
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
 from tests.versions import TRIGGER_TIMEOUT
@@ -90,6 +91,7 @@ def test_no_record(emulator: Emulator, driver: Driver) -> None:
 def test_a_trigger_timeout_cancels(emulator: Emulator, driver: Driver, deferrable_of: str) -> None:
     """Where Airflow says that the trigger's time was up, as it does when no triggerer runs, nothing is left running."""
     body = {"operation": {"duration": 3600}}
+    name = start(duration=3600) if deferrable_of == "sensor" else ""
     make: dict[str, Any] = {
         "operator": lambda: RunOperationOperator(
             task_id="t", path="things:run", json=body, timeout=30, deferrable=True
@@ -98,7 +100,6 @@ def test_a_trigger_timeout_cancels(emulator: Emulator, driver: Driver, deferrabl
             task_id="t", operation_name=name, timeout=30, deferrable=True, cancel_on_timeout=True
         ),
     }
-    name = start(duration=3600) if deferrable_of == "sensor" else ""
     context: Any = {"ti": TaskInstance("t")}
     with pytest.raises(TaskDeferred):
         make[deferrable_of]().execute(context)
@@ -120,7 +121,7 @@ async def test_a_kill_comes_as_a_cancellation(
         return acted
 
     monkeypatch.setattr(triggers, "was_acted_upon", was_acted_upon)
-    monkeypatch.setattr(triggers.clock, "asleep", asyncio.sleep)
+    monkeypatch.setattr(clock, "asleep", asyncio.sleep)
     name = await asyncio.to_thread(start, duration=3600, cancelDelay=0)
     trigger = triggers.OperationTrigger(name, cancel_on_kill=True)
     trigger.task_instance = SimpleNamespace(dag_id="dag", task_id="t", run_id="run", map_index=-1)  # type: ignore[assignment]
@@ -136,3 +137,18 @@ async def test_a_kill_comes_as_a_cancellation(
         await waiting_task
 
     assert kinds(emulator).count("cancel") == cancels
+
+
+def test_connection_form() -> None:
+    """Before 3.2 Airflow asks the hook for the form, and gets what the metadata has."""
+    pytest.importorskip(
+        "flask_appbuilder", reason="Airflow 3.0 and 3.1 need not have it, and show no fields then"
+    )
+    connection_type = get_provider_info()["connection-types"][0]
+
+    widgets = OperationsHook.get_connection_form_widgets()
+    behaviour = OperationsHook.get_ui_field_behaviour()
+
+    assert list(widgets) == list(connection_type["conn-fields"])
+    assert behaviour["relabeling"] == connection_type["ui-field-behaviour"]["relabeling"]
+    assert set(behaviour) == {"hidden_fields", "relabeling", "placeholders"}

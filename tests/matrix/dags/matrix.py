@@ -71,11 +71,14 @@ with DAG(dag_id="matrix_sensor", schedule=None, catchup=False):
     )
     modes: dict[str, dict[str, Any]] = {
         "poke": {"mode": "poke"},
-        "reschedule": {"mode": "reschedule"},
+        # Much shorter, and a busy scheduler takes the end of one stay for a crash of the next.
+        "reschedule": {"mode": "reschedule", "poke_interval": 15, "retries": 2},
         "deferred": {"deferrable": True},
     }
     for mode, more in modes.items():
-        begun >> OperationSensor(task_id=mode, operation_name=str(begun.output), poke_interval=5, **more)
+        begun >> OperationSensor(
+            task_id=mode, operation_name=str(begun.output), **{"poke_interval": 5, **more}
+        )
     begun >> OperationSensor(
         task_id="ending",
         operation_name=str(begun.output),
