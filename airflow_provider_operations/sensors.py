@@ -108,7 +108,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         if deferrable and (self.exponential_backoff or self.max_wait):
             raise ValueError(
                 "'exponential_backoff' and 'max_wait' have no effect when deferrable: the trigger's pauses "
-                "grow from 1 s to 'poke_interval' by themselves; leave them out"
+                "grow from half a second to 'poke_interval' by themselves; leave them out"
             )
         self.operation_name = operation_name
         self.deferrable = deferrable

@@ -368,14 +368,15 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
     """
     failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s))
     deadline = clock.now() + settle_s
-    if failure is not None and failure.http_status == 404:
-        return CancelEnd(over=True, note="the server doesn't know it")
     pause_s = 0.5
     while True:
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             return CancelEnd(over=True, note=f"it is over: {ending(seen)}")
         if failure is not None:
+            # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
+            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.http_status == 404:
+                return CancelEnd(over=True, note="the server doesn't know it")
             problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
             return CancelEnd(over=False, note=f"it may still run: {problem}", failure=failure)
         if clock.now() + pause_s > deadline:

@@ -264,7 +264,10 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
     alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach()])
     if alone:
         suite.batch("single faults", alone)
-    for fault in faults.shared(short=arguments.short):
+    shared = faults.shared(short=arguments.short)
+    if arguments.short and not wanted:
+        shared = [chance.choice(shared)]
+    for fault in shared:
         if wanted in fault.name:
             rounds = fault.rounds()
             if arguments.short and "scheduler" in fault.name and not wanted:

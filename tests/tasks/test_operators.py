@@ -23,6 +23,7 @@ from airflow_provider_operations.exceptions import (
     OperationsError,
     OperationTimeout,
 )
+from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.triggers import OperationTrigger
@@ -165,6 +166,24 @@ def test_cannot_be_cancelled(emulator: Emulator, driver: Driver) -> None:
 
     assert type(verdict.error) is OperationTimeout
     assert "it may still run: the cancel call failed: HTTP 501, UNIMPLEMENTED (12)" in str(verdict.error)
+
+
+@pytest.mark.parametrize(
+    ("gone", "end"),
+    [
+        (["cancel"], (False, "it may still run: the cancel call failed: HTTP 404, NOT_FOUND (5)")),
+        (["cancel", "get"], (True, "the server doesn't know it")),
+    ],
+    ids=["no-such-call", "no-such-operation"],
+)
+def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, str]) -> None:
+    """Some services have no cancel, and answer as if there were no operation: what get says of it counts."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        for kind in gone:
+            emulator.script_fault(kind=kind, status=404)
+
+        assert waiting.cancel(hook, name, 10, 10)[:2] == end
 
 
 def test_airflows_own_time_out(
