@@ -47,7 +47,8 @@ class SkippedFolder(_Skipped, pytest.Directory):
 def pytest_configure(config: pytest.Config) -> None:
     """Airflow's own deprecations are no errors where they can't be helped: on its older versions."""
     if AIRFLOW < (3, 3):
-        config.addinivalue_line("filterwarnings", "default::DeprecationWarning")
+        for kind in ("DeprecationWarning", "FutureWarning"):
+            config.addinivalue_line("filterwarnings", f"default::{kind}")
 
 
 @pytest.hookimpl(tryfirst=True)

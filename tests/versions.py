@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent
 
 with warnings.catch_warnings():
     if AIRFLOW < (3, 3):  # of what it imports of others; pytest's own filters come later
-        warnings.simplefilter("default", DeprecationWarning)
+        for kind in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("default", kind)
     if TYPE_CHECKING or AIRFLOW >= (3, 2):
         from airflow.sdk.serde import deserialize, serialize
         from airflow.serialization.serialized_objects import DagSerialization
