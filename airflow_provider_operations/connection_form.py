@@ -16,10 +16,12 @@ __all__ = ["get_connection_form_widgets", "get_ui_field_behaviour"]
 
 def get_connection_form_widgets() -> dict[str, Any]:
     """Return the fields of ``extra``; 2.11 shows them with Flask AppBuilder, 3.0 and 3.1 read them off stand-ins."""
-    # Airflow 3.2 and later have none of these; before, it puts stand-ins in their places while it asks.
-    widgets: Any = importlib.import_module("flask_appbuilder.fieldwidgets")
-    gettext: Any = importlib.import_module("flask_babel").lazy_gettext
-    wtforms: Any = importlib.import_module("wtforms")
+    try:
+        widgets: Any = importlib.import_module("flask_appbuilder.fieldwidgets")
+        gettext: Any = importlib.import_module("flask_babel").lazy_gettext
+        wtforms: Any = importlib.import_module("wtforms")
+    except ImportError:  # 3.0 without Flask AppBuilder: no fields, and the labels none the less
+        return {}
 
     def field(shown: dict[str, Any]) -> Any:
         schema = shown["schema"]

@@ -227,7 +227,7 @@ def test_lost_worker(airflow: Standalone, emulator: EmulatorProcess) -> None:
 def test_ui(airflow: Standalone) -> None:
     """Tab and list are there from 3.1 on."""
     found = airflow._session.get(f"{airflow.url}/operations-ui/list", timeout=60)
-    served = found.status_code == 200 and "Operations" in found.text
+    served = found.status_code == 200 and "Running operations" in found.text
     plugins = airflow.api("GET", "/plugins")["plugins"]
     views = [
         view
@@ -236,7 +236,8 @@ def test_ui(airflow: Standalone) -> None:
         for view in plugin.get("external_views", [])
     ]
     measured("UI tab and list", value=served and len(views) == 2)
-    assert (served, len(views)) == ((True, 2) if AIRFLOW >= (3, 1) else (False, 0))
+    expected = (True, 2) if AIRFLOW >= (3, 1) else (False, 0)
+    assert (served, len(views)) == expected, (found.status_code, found.text[:300])
 
 
 FORM = """
