@@ -221,13 +221,14 @@ class WaitsForOperation:
             ) from error
         if outcome.kind is not Kind.DONE:
             with suppress(AirflowNotFoundException, ValueError):  # the outcome tells of a bad connection
-                self._hold(operation_name)
-        outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
+                self._hold(outcome.name)
+        if started_epoch_s:  # dag.test and "airflow tasks test" resume a task with the event and nothing else
+            outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
         if outcome.kind is Kind.DONE and outcome.operation is None:
-            self.log.info("%s: too large for the trigger's event, asking again", operation_name)
-            seen = self.hook.poll(operation_name)
+            self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
+            seen = self.hook.poll(outcome.name)
             if not isinstance(seen, Operation):
-                raise error_of_call(seen, operation_name)
+                raise error_of_call(seen, outcome.name)
             outcome = replace(outcome, operation=seen)
         return outcome
 

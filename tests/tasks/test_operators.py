@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.versions import TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
@@ -184,6 +186,35 @@ def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, s
             emulator.script_fault(kind=kind, status=404)
 
         assert waiting.cancel(hook, name, 10, 10)[:2] == end
+
+
+@pytest.mark.parametrize("kind", [Kind.DONE, Kind.TIMED_OUT])
+def test_resumed_with_the_event_alone(
+    emulator: Emulator,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: Kind,
+) -> None:
+    """``dag.test`` and ``airflow tasks test`` resume a task with the event and nothing else."""
+    # Airflow's own loggers don't propagate to where pytest listens.
+    monkeypatch.setattr(RunOperationOperator, "log", logging.getLogger("operator"), raising=False)
+    caplog.set_level(logging.INFO, "operator")
+    with OperationsHook() as hook:
+        duration = 0 if kind is Kind.DONE else 5000
+        script = {"duration": duration, "response": {"a": 1}}
+        name = hook.start_operation("things:run", json={"operation": script}).name
+    event = Outcome(kind, name, None, waited_s=5.0).to_event()  # DONE without an operation: it was too large
+    task = RunOperationOperator(task_id="run", path="things:run", durable=False)
+    context: Any = {"ti": TaskInstance("run", try_number=1, max_tries=0)}
+
+    if kind is Kind.DONE:
+        assert task.execute_complete(context, event) == {"a": 1}
+        assert "succeeded after 0:00:05" in caplog.text
+    else:
+        with pytest.raises(OperationTimeout, match="was not over after 0:00:05"):
+            task.execute_complete(context, event)
+        assert kinds(emulator) == ["start", "cancel"]
 
 
 def test_airflows_own_time_out(
