@@ -83,7 +83,7 @@ demo: .venv/ready
 
 # The oldest direct dependencies that pyproject.toml allows, and today's of all else.
 lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow and not celery"
+	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow and not celery" --ignore=tests/docs
 
 .venv-lowest/ready: pyproject.toml requirements-lowest.lock
 	$(PYTHON) -m venv --clear .venv-lowest
