@@ -17,7 +17,7 @@ from airflow_provider_operations.operation import detail_fields, detail_type
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Status
 
-__all__ = ["MAX_TEXT_CHARS", "clip", "printable", "render_status"]
+__all__ = ["MAX_TEXT_CHARS", "clip", "printable", "render_status", "whole_fields"]
 
 MAX_TEXT_CHARS = 16_000
 """Longest text put into an exception or a log line; the attributes keep the whole."""
@@ -59,7 +59,7 @@ def _render_detail(detail: object) -> list[str]:
     full_name = detail_type(detail) or ""
     package, _, name = full_name.rpartition(".")
     render = _RENDERERS.get(name) if package == "google.rpc" else None
-    fields = _whole_fields(detail)
+    fields = whole_fields(detail)
     if render is not None and fields is not None:
         try:
             return list(render(_Fields(fields)))
@@ -70,7 +70,7 @@ def _render_detail(detail: object) -> list[str]:
     return [_json(detail)]
 
 
-def _whole_fields(detail: object) -> dict[str, Any] | None:
+def whole_fields(detail: object) -> dict[str, Any] | None:
     """Return the fields of a detail; ``None`` where they aren't all that it holds (bytes, keys beside)."""
     if isinstance(detail, dict) and "@type" not in detail:
         whole = detail.keys() <= {"typeUrl", "value"} and isinstance(detail.get("value", {}), dict)

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
+from airflow_provider_operations.hiding import without_secrets
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import ending
 from airflow_provider_operations.rendering import clip, printable, render_status
-from airflow_provider_operations.version_compat import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Output:
 
     def operation(self, operation: Operation) -> None:
         """Print one operation."""
-        resource = _without_secrets(operation.to_json())
+        resource = without_secrets(operation.to_json())
         if self._form != "table":
             self._data(resource)
             return
@@ -57,7 +57,7 @@ class Output:
 
     def operations(self, operations: Sequence[Operation]) -> None:
         """Print a list of operations."""
-        resources = [_without_secrets(operation.to_json()) for operation in operations]
+        resources = [without_secrets(operation.to_json()) for operation in operations]
         if self._form != "table":
             self._data(resources)
             return
@@ -84,7 +84,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say something beside the result."""
-        print(printable(_without_secrets(text)), file=self._notes, flush=True)
+        print(printable(without_secrets(text)), file=self._notes, flush=True)
 
     @contextmanager
     def progress(self, name: str) -> Iterator[Callable[[Watch], None]]:
@@ -168,14 +168,3 @@ def _json(value: object) -> str:
 
 def _line(text: str) -> Text:
     return Text(printable(clip(" ".join(text.split()), 1000)))
-
-
-def _without_secrets(value: Any) -> Any:
-    """Hide what Airflow was told to mask; by value alone, as a field's name doesn't make it our secret."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return value

@@ -20,14 +20,15 @@ from airflow.models.dag import DagModel
 from airflow.models.log import Log
 from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
 from airflow_provider_operations.console import page
-from airflow_provider_operations.rendering import clip, printable
+from airflow_provider_operations.hiding import without_secrets
+from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.ui.asking import Answered, Asking
-from airflow_provider_operations.ui.shown import shown_operation
+from airflow_provider_operations.ui.shown import shown_operation, shown_text
 from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ def create_app(asking: Asking | None = None) -> FastAPI:
         return FileResponse(STATIC / "list.html")
 
     @app.get("/api/dags/{dag_id}/operation", dependencies=[_reads_task])
-    async def get_operation(key: Annotated[TaskKey, Depends(_key)], user: GetUserDep) -> dict[str, Any]:
+    async def get_operation(key: Annotated[TaskKey, Depends(_key)], user: GetUserDep) -> JSONResponse:
         seen, may_edit = await run_in_threadpool(_look, key, user)
         answered = await asks.ask(seen.target) if seen.target else None
-        return _shown(key, seen, answered, may_edit=may_edit)
+        # A service may answer megabytes, and the event loop is that of all of Airflow's API.
+        return await run_in_threadpool(lambda: JSONResponse(_shown(key, seen, answered, may_edit=may_edit)))
 
     @app.post("/api/dags/{dag_id}/operation/cancel", dependencies=[Depends(_from_our_page), _edits_task])
     async def cancel_operation(
@@ -102,7 +104,7 @@ def create_app(asking: Asking | None = None) -> FastAPI:
         log.info("%s asks to cancel %s", user.get_name(), seen.target.name)
         problem = await asks.cancel(seen.target)
         if problem is not None:
-            raise HTTPException(502, clip(printable(problem), 2000))
+            raise HTTPException(502, shown_text(problem, 2000, without_secrets))
         return {"cancelling": True}
 
     @app.get("/api/operations")
@@ -191,7 +193,7 @@ def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: boo
         operation, remembered = seen.final, True
         if answered is not None and answered.forgotten:
             problem = None
-    shown = shown_operation(operation) if operation else None
+    shown = shown_operation(operation, without_secrets) if operation else None
     if shown and not shown["name"]:
         shown["name"] = printable(seen.name or "")
     running = operation is not None and not operation.done and not remembered
@@ -204,7 +206,7 @@ def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: boo
         },
         "name": printable(seen.name) if seen.name else None,
         "operation": shown,
-        "problem": None if problem is None else clip(printable(problem), 2000),
+        "problem": None if problem is None else shown_text(problem, 2000, without_secrets),
         "remembered": remembered,
         "live": running if operation else not seen.over,
         "may_cancel": running and may_edit,

@@ -2,7 +2,7 @@
 What the browser gets to show: an operation, its error and where it comes from, as plain JSON.
 
 Pure. All text is neutralised here as in logs, and stays text in the browser. The response isn't shown, as it is
-the task's return value.
+the task's return value. However many megabytes a service answers, what is made of them is bounded.
 """
 
 from __future__ import annotations
@@ -13,21 +13,38 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_operations.operation import Code, Operation, Status, detail_fields, detail_type
-from airflow_provider_operations.rendering import clip, printable
+from airflow_provider_operations.rendering import MAX_TEXT_CHARS, clip, printable, whole_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["shown_operation", "shown_status", "web_link"]
+    Hide = Callable[[Any], Any]
+
+__all__ = ["shown_operation", "shown_status", "shown_text", "web_link"]
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
 
 MAX_TREE_CHARS = 200_000
 """Longest JSON shown as a tree; what is longer would only hold up the browser."""
 
+MAX_DETAILS = 100
+"""So many details of an error are shown, and the number of the others."""
 
-def shown_operation(operation: Operation) -> dict[str, Any]:
+MAX_DETAILS_CHARS = 1_000_000
+"""Longest JSON of all details together that is shown."""
+
+MAX_CELLS = 10_000
+"""Largest table; a row for each of as many columns would make a hundred megabytes of a service's kilobytes."""
+
+
+def shown_operation(operation: Operation, hide: Hide = _as_is) -> dict[str, Any]:
     """
     Return what the tab shows of an operation.
 
+    :param hide: takes the secrets out of text or JSON: a service may repeat what it was sent.
     :return: ``{"name": str, "state": str, "percent": float | None, "message": str | None, "started": str | None,
         "ended": str | None, "metadata": Any, "error": {...} | None}``; state is running, succeeded, failed or
         cancelled.
@@ -35,15 +52,20 @@ def shown_operation(operation: Operation) -> dict[str, Any]:
     percent, message = operation.progress
     fields = detail_fields(operation.metadata)
     return {
-        "name": printable(operation.name),
+        "name": shown_text(operation.name, 2000, hide),
         "state": _state(operation),
         "percent": percent,
-        "message": None if message is None else clip(printable(message), 2000),
+        "message": None if message is None else shown_text(message, 2000, hide),
         "started": _time(fields, "startTime", "createTime"),
         "ended": _time(fields, "endTime") if operation.done else None,
-        "metadata": _tree(operation.metadata),
-        "error": None if operation.error is None else shown_status(operation.error),
+        "metadata": _tree(operation.metadata, hide),
+        "error": None if operation.error is None else shown_status(operation.error, hide),
     }
+
+
+def shown_text(text: str, limit: int = MAX_TEXT_CHARS, hide: Hide = _as_is) -> str:
+    """Return text without secrets and control characters, cut where it is too long."""
+    return printable(clip(hide(text), limit))  # hidden first: half a secret isn't recognised
 
 
 def _state(operation: Operation) -> str:
@@ -62,9 +84,9 @@ def _time(fields: Mapping[str, Any], *keys: str) -> str | None:
     return next((time for time in times if isinstance(time, str) and _TIME.fullmatch(time)), None)
 
 
-def _tree(value: Any) -> Any:
+def _tree(value: Any, hide: Hide) -> Any:
     size = len(json.dumps(value))
-    return _clean(value) if size <= MAX_TREE_CHARS else f"left out: {size} characters"
+    return _clean(hide(value)) if size <= MAX_TREE_CHARS else f"left out: {size} characters"
 
 
 def _clean(value: Any) -> Any:
@@ -95,46 +117,59 @@ _FACTS = {
 }
 
 
-def shown_status(status: Status) -> dict[str, Any]:
+def shown_status(status: Status, hide: Hide = _as_is) -> dict[str, Any]:
     """
-    Return an error with its details by type, DebugInfo last; none is dropped.
+    Return an error with its details by type, DebugInfo last; of one that isn't shown there is a word.
 
     :return: ``{"code": str, "message": str, "sections": [{"title": str, ...}]}``. A section has ``facts`` (pairs
         of name and value), a ``table`` (``{"columns": [str], "rows": [[value]]}``), or ``json``. A value is text,
         or ``{"url": str, "text": str}``.
     """
     details = sorted(status.details, key=lambda detail: detail_type(detail) == "google.rpc.DebugInfo")
-    sections = [_section(detail) for detail in details]
+    sections: list[dict[str, Any]] = []
+    chars = 0
+    for detail in details[:MAX_DETAILS]:
+        size = len(json.dumps(detail))
+        chars += size
+        sections.append(_section(detail, size, hide, whole=chars <= MAX_DETAILS_CHARS))
+    if len(details) > MAX_DETAILS:
+        sections.append({"title": "More", "json": f"left out: {len(details) - MAX_DETAILS} details"})
     if status.other:
-        sections.append({"title": "Also sent", "json": _tree(status.other)})
+        sections.append({"title": "Also sent", "json": _tree(status.other, hide)})
     return {
         "code": status.code_name,
-        "message": clip(printable(status.message or "(no message)")),
+        "message": shown_text(status.message or "(no message)", hide=hide),
         "sections": sections,
     }
 
 
-def _section(detail: Any) -> dict[str, Any]:
+def _section(detail: Any, size: int, hide: Hide, *, whole: bool) -> dict[str, Any]:
     full_name = detail_type(detail) or ""
+    title = shown_text(full_name, 500, hide) or "Detail"
+    if size > MAX_TREE_CHARS or not whole:
+        return {"title": title, "json": f"left out: {size} characters"}
+    detail = hide(detail)
+    fields = whole_fields(detail)
     package, _, name = full_name.rpartition(".")
-    fields = detail_fields(detail)
-    if package == "google.rpc" and len(json.dumps(detail)) <= MAX_TREE_CHARS:
+    if package == "google.rpc" and fields:
         section = (
             _table(name, fields) if name in _TABLES else _facts(name, fields) if name in _FACTS else None
         )
         if section is not None:
             return {"title": name, **section}
-    return {"title": printable(full_name) or "Detail", "json": _tree(fields or detail)}
+    return {"title": title, "json": _clean(fields or detail)}
 
 
 def _table(name: str, fields: dict[str, Any]) -> dict[str, Any] | None:
     key, known = _TABLES[name]
-    rows = fields.get(key) or []
+    rows = fields.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
     present = dict.fromkeys(column for row in rows for column in row)
     columns = [column for column in known if column in present]
     columns += [column for column in present if column not in known]
+    if len(rows) * len(columns) > MAX_CELLS:
+        return None
     rest = {other: value for other, value in fields.items() if other != key}
     return {
         "table": {
@@ -146,11 +181,11 @@ def _table(name: str, fields: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _facts(name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: fields[key] for key in _FACTS[name] if key in fields}
-    rest = {key: value for key, value in fields.items() if key not in facts}
+    facts = [(key, fields[key]) for key in _FACTS[name] if key in fields]
+    rest = {key: value for key, value in fields.items() if key not in _FACTS[name]}
     if name == "ErrorInfo" and isinstance(rest.get("metadata"), dict):
-        facts |= {key: value for key, value in rest.pop("metadata").items() if key not in facts}
-    return {"facts": [[printable(key), _value(value)] for key, value in (facts | rest).items()]}
+        facts += rest.pop("metadata").items()
+    return {"facts": [[printable(key), _value(value)] for key, value in (*facts, *rest.items())]}
 
 
 def _value(value: Any, key: str = "") -> Any:

@@ -245,6 +245,23 @@ async def test_no_credential_reaches_the_browser(
     assert json.loads(text)["console_url"] == f"https://console.example.com/{name}"
 
 
+@pytest.mark.parametrize("status", [200, 403])
+async def test_a_credential_that_the_service_repeats_is_hidden(
+    people: People, database: Database, emulator: Emulator, status: int
+) -> None:
+    """As in the task's log: whoever may read a task need not know the secrets of its connection."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    error = {"code": 7, "message": "not with s3cret", "details": [{"@type": "x/y.Z", "sent": ["s3cret"]}]}
+    body = {"name": name, "done": True, "error": error, "metadata": {"sent": {"s3cret": "s3cret"}}}
+    emulator.script_fault(kind="get", status=status, body=body if status == 200 else {"error": error})
+    emulator.script_fault(kind="cancel", status=403, body={"error": error})
+    client = people("user")
+    answers = [await client.get(TAB), await client.post(cancel_url(name), headers=OURS)]
+    assert not any("s3cret" in answer.text for answer in answers)
+    assert all("not with ***" in answer.text for answer in answers)
+
+
 async def test_what_the_service_forgot_is_shown_as_the_task_saw_it(
     people: People, database: Database, emulator: Emulator
 ) -> None:

@@ -119,6 +119,24 @@ def test_control_characters_are_neutralised_everywhere() -> None:
             id="unknown type",
         ),
         pytest.param("text", {"title": "Detail", "json": "text"}, id="no type"),
+        pytest.param(
+            {"typeUrl": T + "ErrorInfo", "value": "CgNmb28="},
+            {"title": "google.rpc.ErrorInfo", "json": {"typeUrl": T + "ErrorInfo", "value": "CgNmb28="}},
+            id="bytes",
+        ),
+        pytest.param(
+            {"typeUrl": "x/y.Z", "value": {"a": 1}, "beside": 2},
+            {"title": "y.Z", "json": {"typeUrl": "x/y.Z", "value": {"a": 1}, "beside": 2}},
+            id="keys beside the value",
+        ),
+        pytest.param(
+            {"@type": T + "ErrorInfo", "reason": "R", "metadata": {"reason": "r", "zone": "a"}, "zone": "b"},
+            {
+                "title": "ErrorInfo",
+                "facts": [["reason", "R"], ["reason", "r"], ["zone", "a"], ["zone", "b"]],
+            },
+            id="metadata of the same name",
+        ),
     ],
 )
 def test_a_detail_is_shown_by_its_type(detail: Any, section: dict[str, Any]) -> None:
@@ -140,6 +158,42 @@ def test_what_is_too_large_is_left_out_and_says_so() -> None:
     assert shown_operation(Operation("x", metadata=huge))["metadata"].startswith("left out: 3000")
     assert shown_status(Status(9, "", [huge]))["sections"][0]["json"].startswith("left out: 3000")
     assert len(shown_status(Status(9, "x" * 100_000))["message"]) < 17_000
+
+
+def test_many_details_are_left_out_and_counted() -> None:
+    """Millions of empty details, a few bytes each, don't become hundreds of megabytes."""
+    sections = shown_status(Status(9, "", [{}] * 100_000))["sections"]
+    assert (len(sections), sections[-1]["json"]) == (101, "left out: 99900 details")
+    large = {"@type": "x/y.Z", "data": "x" * 150_000}
+    sections = shown_status(Status(9, "", [large] * 10))["sections"]
+    assert [isinstance(section["json"], dict) for section in sections] == [True] * 6 + [False] * 4
+    assert sections[-1] == {"title": "y.Z", "json": "left out: 150030 characters"}
+
+
+def test_a_table_has_no_more_cells_than_fit() -> None:
+    """Rows that have no column in common make a table of the square of their number: shown as they came."""
+    rows = [{f"k{number}": 1} for number in range(2000)]
+    (section,) = shown_status(Status(9, "", [{"@type": T + "QuotaFailure", "violations": rows}]))["sections"]
+    assert section == {"title": "google.rpc.QuotaFailure", "json": {"violations": rows}}
+
+
+def test_secrets_are_hidden_before_text_is_cut() -> None:
+    """Half a secret at the end of what is shown is still half a secret."""
+    text = "x" * 1996 + "s3cret"
+
+    def hide(value: Any) -> Any:
+        return json.loads(json.dumps(value).replace("s3cret", "***"))
+
+    details = [{"@type": T + "ErrorInfo", "reason": "s3cret", "metadata": {"s3cret": "s3cret"}}, "s3cret"]
+    operation = Operation(
+        text,
+        done=True,
+        metadata={"statusMessage": text},
+        error=Status(9, text, details, {"errors": ["s3cret"]}),
+    )
+    shown = json.dumps(shown_operation(operation, hide))
+    assert "s3cr" not in shown
+    assert shown.count("***") == 9
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ const api = `api/dags/${encodeURIComponent(asked.get("dag_id") ?? "")}/operation
 
 let shown = null;
 let cancelling = null;
+let confirming = null;
 let timer = null;
 let ticking = null;
 const drawn = new Map();
@@ -195,6 +196,7 @@ $("copy").addEventListener("click", async () => {
 });
 
 $("cancel").addEventListener("click", () => {
+  confirming = shown.name;
   setText($("confirm-name"), $("name").textContent);
   $("confirm").returnValue = "no";
   $("confirm").showModal();
@@ -202,7 +204,7 @@ $("cancel").addEventListener("click", () => {
 
 $("confirm").addEventListener("close", async () => {
   if ($("confirm").returnValue !== "yes") return;
-  cancelling = shown.name;
+  cancelling = confirming; // what the question named: the task may have another operation by now
   show(shown);
   try {
     const query = new URLSearchParams(place);
