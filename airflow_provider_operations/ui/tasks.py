@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations.connection import SERVICE_FIELDS
@@ -214,6 +215,13 @@ def running_operations(
         for field in ("dag_id", "run_id", "task_id", "map_index")
     ]
     final = XComModel.__table__.alias("final")
+    # A sensor in reschedule mode pushes its XComs anew in every stay, as Airflow clears them before.
+    first_stay = (
+        select(func.min(TaskReschedule.start_date))
+        .where(TaskReschedule.ti_id == TaskInstance.id)
+        .scalar_subquery()
+    )
+    since = func.coalesce(first_stay, XComModel.timestamp)
     query = (
         select(
             TaskInstance.dag_id,
@@ -222,7 +230,7 @@ def running_operations(
             TaskInstance.map_index,
             TaskInstance.state,
             XComModel.value.label("name"),
-            XComModel.timestamp.label("since"),
+            since.label("since"),
             conn.label("conn_id"),
         )
         .join(XComModel, and_(*same, XComModel.key == OPERATION_NAME_KEY))
@@ -250,7 +258,7 @@ def running_operations(
                 final.c.key == OPERATION_KEY,
             ),
         )
-        .order_by(XComModel.timestamp)
+        .order_by(since)
         .limit(limit)
     )
     if dag_id:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import start
+from .conftest import BEGAN, start
 
 if TYPE_CHECKING:
     import httpx
@@ -340,6 +342,23 @@ async def test_the_list_has_what_runs_and_filters(people: People, database: Data
     assert await listed(client, dag_id="%") == []
     assert await listed(client, conn_id="second") == [b]
     assert await listed(client, state="deferred") == [a]
+
+
+async def test_a_rescheduled_sensor_waits_since_its_first_stay(people: People, database: Database) -> None:
+    """Each stay clears the XComs and pushes them anew: they are as old as the last look."""
+    ti_id = uuid.uuid4()
+    stays = [BEGAN - timedelta(hours=hours) for hours in (2, 1)]
+    database.add_task(name="operations/short", state="deferred")
+    database.add_task("other", name="operations/long", state="up_for_reschedule", id=ti_id)
+    for stay in stays:
+        end = stay + timedelta(seconds=5)
+        values = {"start_date": stay, "end_date": end, "duration": 5, "reschedule_date": end}
+        database.insert("task_reschedule", ti_id=ti_id, **values)
+    rows = (await people("viewer").get("api/operations")).json()["operations"]
+    assert [(row["name"], row["since"]) for row in rows] == [
+        ("operations/long", stays[0].isoformat()),
+        ("operations/short", BEGAN.isoformat()),
+    ]
 
 
 async def test_the_list_shows_what_the_viewer_may_read(
