@@ -23,6 +23,7 @@ __all__ = [
     "is_trigger_timeout",
     "mask_secret",
     "redact",
+    "team_names",
 ]
 
 
@@ -68,6 +69,15 @@ def is_trigger_timeout(error: Exception) -> bool:
     if not AIRFLOW_V_3_0_PLUS:  # which has no class for it
         return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
     return isinstance(error, TaskDeferralTimeout)
+
+
+def team_names(dag_ids: list[str], session: Any) -> dict[str, str | None]:
+    """Return which team each DAG belongs to; before Airflow 3.2 by one query each."""
+    from airflow.models.dag import DagModel
+
+    if AIRFLOW_V_3_2_PLUS:
+        return DagModel.get_dag_id_to_team_name_mapping(dag_ids, session=session)
+    return {dag_id: DagModel.get_team_name(dag_id, session=session) for dag_id in dag_ids}
 
 
 async def get_async_extra_dejson(conn: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.ui.asking import Answered, Asking
 from airflow_provider_operations.ui.shown import shown_operation, shown_text
 from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
+from airflow_provider_operations.version_compat import team_names
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -222,9 +223,7 @@ def _listed(user: Any, dag_id: str, conn_id: str, state: str) -> dict[str, Any]:
         rows = running_operations(
             session, readable, dag_id=dag_id, conn_id=conn_id, state=state, limit=MAX_LISTED + 1
         )
-        teams = DagModel.get_dag_id_to_team_name_mapping(
-            sorted({row["dag_id"] for row in rows}), session=session
-        )
+        teams = team_names(sorted({row["dag_id"] for row in rows}), session)
     # Whoever may read a DAG need not be allowed to read its task instances.
     allowed = {
         one: auth.is_authorized_dag(

@@ -13,7 +13,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import JSON, and_, exists, func, or_, select, type_coerce
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations.connection import SERVICE_FIELDS
@@ -209,7 +209,9 @@ def running_operations(
     :param dag_id: only DAGs whose id contains this.
     :return: ``{"dag_id", "run_id", "task_id", "map_index", "state", "name", "since", "conn_id"}``
     """
-    conn = RenderedTaskInstanceFields.rendered_fields["operations_conn_id"].as_string()
+    # Before Airflow 3.2 a type of sqlalchemy-jsonfield, which newer SQLAlchemys can't look into.
+    fields = type_coerce(RenderedTaskInstanceFields.rendered_fields, JSON)
+    conn = fields["operations_conn_id"].as_string()
     same = [
         getattr(TaskInstance, field) == getattr(XComModel, field)
         for field in ("dag_id", "run_id", "task_id", "map_index")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -346,14 +345,16 @@ async def test_the_list_has_what_runs_and_filters(people: People, database: Data
 
 async def test_a_rescheduled_sensor_waits_since_its_first_stay(people: People, database: Database) -> None:
     """Each stay clears the XComs and pushes them anew: they are as old as the last look."""
-    ti_id = uuid.uuid4()
-    stays = [BEGAN - timedelta(hours=hours) for hours in (2, 1)]
     database.add_task(name="operations/short", state="deferred")
-    database.add_task("other", name="operations/long", state="up_for_reschedule", id=ti_id)
+    database.add_task("other", name="operations/long", state="up_for_reschedule")
+    stays = [BEGAN - timedelta(hours=hours) for hours in (2, 1)]
     for stay in stays:
-        end = stay + timedelta(seconds=5)
-        values = {"start_date": stay, "end_date": end, "duration": 5, "reschedule_date": end}
-        database.insert("task_reschedule", ti_id=ti_id, **values)
+        start_date = stay.strftime("%Y-%m-%d %H:%M:%S.%f")
+        database.execute(
+            "INSERT INTO task_reschedule (ti_id, start_date, end_date, duration, reschedule_date) "
+            f"SELECT id, '{start_date}', '{start_date}', 5, '{start_date}' FROM task_instance "
+            "WHERE dag_id = 'other'"
+        )
     rows = (await people("viewer").get("api/operations")).json()["operations"]
     assert [(row["name"], row["since"]) for row in rows] == [
         ("operations/long", stays[0].isoformat()),
