@@ -238,6 +238,10 @@ def test_ui(airflow: Standalone) -> None:
     measured("UI tab and list", value=served and len(views) == 2)
     expected = (True, 2) if AIRFLOW >= (3, 1) else (False, 0)
     assert (served, len(views)) == expected, (found.status_code, found.text[:300])
+    if AIRFLOW >= (3, 1):
+        listed = airflow._session.get(f"{airflow.url}/operations-ui/api/operations", timeout=60)
+        assert listed.status_code == 200, listed.text[:300]
+        assert isinstance(listed.json()["operations"], list)
 
 
 FORM = """
