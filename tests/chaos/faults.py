@@ -60,6 +60,7 @@ def when(moment: str, action: str) -> Steps:
         one.act(f"{action} while {moment} (state {ti.state})")
         one.acted += 1
         if action == "clear":
+            one.max_tries = ti.max_tries
             world.cluster.clear(ti)
         elif action == "delete":
             world.cluster.delete_run(ti)

@@ -67,6 +67,8 @@ class Round:
     id: str = ""
     acts: list[tuple[float, str]] = field(default_factory=list)
     acted: int = 0
+    max_tries: int | None = None
+    """Of the task instance when it was cleared: a clear that Airflow has counted raises it."""
     """How many of its steps came about."""
     last_ti: Ti | None = None
     over_s: float | None = None
