@@ -28,19 +28,9 @@ from airflow_provider_operations.fields import (
 from airflow_provider_operations.polling import POLL_WITH
 from airflow_provider_operations.wire import Service
 
-__all__ = ["SERVICE_FIELDS", "ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
+__all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
 
 log = logging.getLogger(__name__)
-
-SERVICE_FIELDS = (
-    "operations_conn_id",
-    "base_url",
-    "path_prefix",
-    "cancel_suffix",
-    "cancel_method",
-    "error_format",
-)
-"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
 
 DEFAULT_TIMEOUT_S = 30.0
 _CANCEL_METHODS = {"POST", "GET", "DELETE", "PUT", "PATCH"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.operation import detail_fields, detail_type
-from airflow_provider_operations.outcome import cancelled
+from airflow_provider_operations.outcome import ended_as
 from airflow_provider_operations.xcoms import operation_xcom
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_KNOWN", "OUTCOMES", "Look", "Memory", "Seen", "UnreadableMemory"]
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
-"""How an operation ends."""
+"""What ``ended_as`` returns."""
 
 MAX_EVENT_CHARS = 8 * 1024
 """Longest event, as JSON text: each is stored in Airflow's database, and thousands may be in memory."""
@@ -81,9 +81,7 @@ class Seen:
         created = _epoch_s(fields.get("createTime")) or _epoch_s(fields.get("startTime"))
         if not operation.done:
             return cls(operation.name, created_epoch_s=created)
-        outcome = (
-            "succeeded" if operation.error is None else "cancelled" if cancelled(operation) else "failed"
-        )
+        outcome = ended_as(operation)
         body = {**operation_xcom(operation, MAX_EVENT_CHARS), "outcome": outcome}
         return cls(
             operation.name,

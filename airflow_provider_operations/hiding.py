@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_operations.rendering import each_text
 from airflow_provider_operations.version_compat import redact
 
 __all__ = ["without_secrets"]
@@ -15,10 +16,4 @@ def without_secrets(value: Any) -> Any:
 
     :param value: text or JSON.
     """
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {without_secrets(key): without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_secrets(item) for item in value]
-    return value
+    return each_text(redact, value)

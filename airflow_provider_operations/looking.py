@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
 
-__all__ = ["MAX_LISTED", "Looks"]
+__all__ = ["MAX_LISTED", "Looks", "place"]
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Looks:
         self.filter = filter_
         self.poke_interval_s = poke_interval_s
         self._hook_arguments = hook_arguments
-        self._where = f"operations under {parent!r} by connection {hook_arguments['operations_conn_id']!r}"
+        self._where = place(parent, hook_arguments["operations_conn_id"])
         self._running: dict[str, None] = {}
         """Seen running, and not at their end; those asked for last at the end."""
         self._over: dict[str, None] = {}
@@ -146,9 +146,7 @@ class Looks:
     async def advance(self, batch: Sequence[Any]) -> None:
         """Take note that the events of these looks are stored; never raises, as that would end all watchers."""
         for item in batch:
-            if (
-                item.outcome.failed
-            ):  # one of the watchers may not have told its events: it will tell them again
+            if item.outcome.failed:  # a watcher may not have told its events: it will tell them again
                 continue
             try:
                 await item.broker_payload.stored()
@@ -299,6 +297,11 @@ class Looks:
         if self._trouble is not None:
             self._trouble = None
             log.info("%s: the server answers again", self._where)
+
+
+def place(parent: str, conn_id: str) -> str:
+    """Say in the log what is watched."""
+    return f"operations under {parent!r} by connection {conn_id!r}"
 
 
 def _seen_of(operations: list[Operation]) -> list[Seen]:

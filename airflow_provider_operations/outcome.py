@@ -258,8 +258,14 @@ def cancelled(operation: Operation) -> bool:
     return operation.error is not None and operation.error.code == Code.CANCELLED
 
 
-def ending(operation: Operation) -> str:
-    """Say in a word how a finished operation ended: ``succeeded``, ``cancelled``, or ``failed`` with its code."""
+def ended_as(operation: Operation) -> str:
+    """Say in a word how a finished operation ended: ``succeeded``, ``failed`` or ``cancelled``."""
     if operation.error is None:
         return "succeeded"
-    return "cancelled" if cancelled(operation) else f"failed with {operation.error.code_name}"
+    return "cancelled" if cancelled(operation) else "failed"
+
+
+def ending(operation: Operation) -> str:
+    """Say how a finished operation ended; of one that failed, with its code."""
+    ended = ended_as(operation)
+    return f"failed with {operation.error.code_name}" if operation.error and ended == "failed" else ended

@@ -17,7 +17,7 @@ from airflow_provider_operations.operation import detail_fields, detail_type
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Status
 
-__all__ = ["MAX_TEXT_CHARS", "clip", "printable", "render_status", "whole_fields"]
+__all__ = ["MAX_TEXT_CHARS", "clip", "each_text", "printable", "render_status", "whole_fields"]
 
 MAX_TEXT_CHARS = 16_000
 """Longest text put into an exception or a log line; the attributes keep the whole."""
@@ -68,6 +68,17 @@ def _render_detail(detail: object) -> list[str]:
     if full_name:
         return [f"{full_name}: {_json(fields or detail)}"]
     return [_json(detail)]
+
+
+def each_text(change: Callable[[str], Any], value: Any) -> Any:
+    """Return JSON with every text in it changed, the objects' keys too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {each_text(change, key): each_text(change, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [each_text(change, item) for item in value]
+    return value
 
 
 def whole_fields(detail: object) -> dict[str, Any] | None:

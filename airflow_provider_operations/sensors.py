@@ -18,13 +18,12 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations import clock, ending
-from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
 from airflow_provider_operations.version_compat import AirflowRescheduleException
-from airflow_provider_operations.waiting import WaitsForOperation, policy_argument
+from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
@@ -53,11 +52,11 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     :param operation_name: e.g. the XCom ``operation_name`` of the task that started it. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
-        ``path_prefix`` templated)
+    :param base_url: this and the next four: instead of what the connection says. (all five
+        templated)
     :param deferrable: wait in the triggerer.
-    :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where each poll
-        costs a worker start, every pause is this long. At least 1 s.
+    :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where
+        each poll costs a worker start, every pause is this long. At least 1 s.
     :param timeout: from the first look on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
         counts too, whichever is shorter.
     :param outage_tolerance: how long the server may not answer; default 10 min. In reschedule mode Airflow 3.3

@@ -18,15 +18,16 @@ from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.stored import stored_arguments
 from airflow_provider_operations.task_state import was_acted_upon
 from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
-from airflow_provider_operations.watchers import OperationsEventTrigger
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
+    from airflow_provider_operations.watchers import OperationsEventTrigger
 
 __all__ = ["OperationTrigger", "OperationsEventTrigger"]
 
@@ -106,13 +107,10 @@ class OperationTrigger(BaseTrigger):
         """Called when Airflow stores the trigger: a worker's last moment to refuse to defer, by raising."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return path and arguments; only those that differ, as an older triggerer may not know the others."""
+        """Return path and arguments."""
         if self.before_deferring is not None:
             self.before_deferring()
-        arguments = {"operation_name": self.operation_name}
-        for name, default in _DEFAULTS.items():
-            if (value := getattr(self, name)) != default:
-                arguments[name] = value
+        arguments = {"operation_name": self.operation_name, **stored_arguments(self, OperationTrigger)}
         return "airflow_provider_operations.triggers.OperationTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -259,5 +257,10 @@ class OperationTrigger(BaseTrigger):
             await clock.asleep(1)
 
 
-_DEFAULTS: dict[str, Any] = dict(OperationTrigger.__init__.__kwdefaults__ or {})
-"""Default of every argument but the name; what equals it isn't stored."""
+def __getattr__(name: str) -> Any:
+    """Return ``OperationsEventTrigger``, which only asset watchers need: every DAG file loads this module."""
+    if name == "OperationsEventTrigger":
+        from airflow_provider_operations.watchers import OperationsEventTrigger
+
+        return OperationsEventTrigger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException, BaseOperator
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.console import page
 from airflow_provider_operations.exceptions import (
     OperationEventError,
@@ -54,12 +53,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANCEL_OUTAGE_S",
+    "SERVICE_FIELDS",
     "SETTLE_LIMIT_S",
     "WaitsForOperation",
     "as_seconds",
     "cancel",
     "policy_argument",
 ]
+
+SERVICE_FIELDS = (
+    "operations_conn_id",
+    "base_url",
+    "path_prefix",
+    "cancel_suffix",
+    "cancel_method",
+    "error_format",
+)
+"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
 
 MIN_POKE_INTERVAL_S = 1.0
 BACKSTOP_S = 90.0

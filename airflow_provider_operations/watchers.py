@@ -14,7 +14,8 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.finished import OUTCOMES, Memory, UnreadableMemory
-from airflow_provider_operations.looking import Looks
+from airflow_provider_operations.looking import Looks, place
+from airflow_provider_operations.stored import stored_arguments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
@@ -108,11 +109,8 @@ class OperationsEventTrigger(_Base):
         self.poke_interval = poke_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return path and arguments; only those that differ, as an older triggerer may not know the others."""
-        arguments: dict[str, Any] = {"parent": self.parent}
-        for name, default in _DEFAULTS.items():
-            if (value := getattr(self, name)) != default:
-                arguments[name] = value
+        """Return path and arguments."""
+        arguments = {"parent": self.parent, **stored_arguments(self, OperationsEventTrigger)}
         return "airflow_provider_operations.triggers.OperationsEventTrigger", arguments
 
     # --- where the looks come from -----------------------------------------------------------------------------
@@ -207,17 +205,13 @@ class OperationsEventTrigger(_Base):
 
     @property
     def _where(self) -> str:
-        return f"operations under {self.parent!r} by connection {self.operations_conn_id!r}"
+        return place(self.parent, self.operations_conn_id)
 
     def _key(self) -> str:
         """Return a name for the notes: of what is told, not of how often it's looked for."""
         arguments = {name: value for name, value in self.serialize()[1].items() if name != "poke_interval"}
         digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
         return f"airflow_provider_operations.{digest[:16]}"
-
-
-_DEFAULTS: dict[str, Any] = dict(OperationsEventTrigger.__init__.__kwdefaults__ or {})
-"""Default of every argument but the parent; what equals it isn't stored."""
 
 
 class _Notes:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator, conf
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome, ending
-from airflow_provider_operations.waiting import WaitsForOperation, as_seconds, policy_argument
+from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, as_seconds, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
 
     :param operation_name: e.g. the XCom of the task that started it. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says.
+    :param base_url: this and the next four: instead of what the connection says. (all five templated)
     :param wait_for_completion: ``False`` only asks.
     :param deferrable: wait in the triggerer; without, the worker is held.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.

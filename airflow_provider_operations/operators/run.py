@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationsCallError,
@@ -31,6 +30,7 @@ from airflow_provider_operations.starting import StartCall
 from airflow_provider_operations.version_compat import TaskDeferralError
 from airflow_provider_operations.waiting import (
     CANCEL_OUTAGE_S,
+    SERVICE_FIELDS,
     SETTLE_LIMIT_S,
     WaitsForOperation,
     as_seconds,
@@ -73,8 +73,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         with them one that equals a DAG param in name and value). (templated, as ``query``)
     :param headers: headers of the start call, beside the connection's. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (``base_url`` and
-        ``path_prefix`` templated)
+    :param base_url: this and the next four: instead of what the connection says. (all five
+        templated)
     :param deferrable: wait in the triggerer; without, the worker is held.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``

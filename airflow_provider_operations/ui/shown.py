@@ -12,8 +12,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_operations.operation import Code, Operation, Status, detail_fields, detail_type
-from airflow_provider_operations.rendering import MAX_TEXT_CHARS, clip, printable, whole_fields
+from airflow_provider_operations.operation import Operation, Status, detail_fields, detail_type
+from airflow_provider_operations.outcome import ended_as
+from airflow_provider_operations.rendering import MAX_TEXT_CHARS, clip, each_text, printable, whole_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +54,7 @@ def shown_operation(operation: Operation, hide: Hide = _as_is) -> dict[str, Any]
     fields = detail_fields(operation.metadata)
     return {
         "name": shown_text(operation.name, 2000, hide),
-        "state": _state(operation),
+        "state": ended_as(operation) if operation.done else "running",
         "percent": percent,
         "message": None if message is None else shown_text(message, 2000, hide),
         "started": _time(fields, "startTime", "createTime"),
@@ -68,14 +69,6 @@ def shown_text(text: str, limit: int = MAX_TEXT_CHARS, hide: Hide = _as_is) -> s
     return printable(clip(hide(text), limit))  # hidden first: half a secret isn't recognised
 
 
-def _state(operation: Operation) -> str:
-    if not operation.done:
-        return "running"
-    if operation.error is None:
-        return "succeeded"
-    return "cancelled" if operation.error.code is Code.CANCELLED else "failed"
-
-
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -86,17 +79,7 @@ def _time(fields: Mapping[str, Any], *keys: str) -> str | None:
 
 def _tree(value: Any, hide: Hide) -> Any:
     size = len(json.dumps(value))
-    return _clean(hide(value)) if size <= MAX_TREE_CHARS else f"left out: {size} characters"
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {printable(str(key)): _clean(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    return value
+    return each_text(printable, hide(value)) if size <= MAX_TREE_CHARS else f"left out: {size} characters"
 
 
 # --- errors ----------------------------------------------------------------------------------------------------
@@ -157,7 +140,7 @@ def _section(detail: Any, size: int, hide: Hide, *, whole: bool) -> dict[str, An
         )
         if section is not None:
             return {"title": name, **section}
-    return {"title": title, "json": _clean(fields or detail)}
+    return {"title": title, "json": each_text(printable, fields or detail)}
 
 
 def _table(name: str, fields: dict[str, Any]) -> dict[str, Any] | None:

@@ -16,9 +16,9 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import JSON, and_, exists, func, or_, select, type_coerce
 from sqlalchemy.orm import lazyload
 
-from airflow_provider_operations.connection import SERVICE_FIELDS
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.ui.asking import Target
+from airflow_provider_operations.waiting import SERVICE_FIELDS
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
 
 if TYPE_CHECKING:

@@ -94,27 +94,17 @@ def test_success_on_whichever_worker(cluster: CeleryCluster) -> None:
     assert {host(cluster, run_id) for run_id in runs} == set(WORKERS)
 
 
-def test_killed_on_a_worker(cluster: CeleryCluster) -> None:
-    """A task that holds a worker is marked failed: its operation is cancelled."""
-    begin(cluster, RUNNING, "kill-running", 600)
-    ti = state(cluster, "kill-running", "running")
-    cluster.until(lambda: operations(cluster, "kill-running"), "it is started", 60)
-    cluster.until(lambda: requests(cluster, "get", "kill-running"), "it is watched", 60)
+@pytest.mark.parametrize(("dag_id", "held_as"), [(RUNNING, "running"), (DEFERRED, "deferred")])
+def test_killed(cluster: CeleryCluster, dag_id: str, held_as: str) -> None:
+    """A task that holds a worker, or is deferred, is marked failed: its operation is cancelled."""
+    run_id = f"kill-{held_as}"
+    begin(cluster, dag_id, run_id, 600)
+    ti = state(cluster, run_id, held_as)
+    cluster.until(lambda: requests(cluster, "get", run_id), "it is watched", 60)
 
     cluster.mark(ti, "failed")
 
-    until_cancelled(cluster, "kill-running")
-
-
-def test_killed_while_deferred(cluster: CeleryCluster) -> None:
-    """A deferred task is marked failed: its operation is cancelled."""
-    begin(cluster, DEFERRED, "kill-deferred", 600)
-    ti = state(cluster, "kill-deferred", "deferred")
-    cluster.until(lambda: requests(cluster, "get", "kill-deferred"), "it is watched", 60)
-
-    cluster.mark(ti, "failed")
-
-    until_cancelled(cluster, "kill-deferred")
+    until_cancelled(cluster, run_id)
 
 
 def test_cleared_while_deferred(cluster: CeleryCluster) -> None:
