@@ -22,7 +22,7 @@ import requests
 from sqlalchemy import create_engine, text
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.harness.standalone import free_ports
+from tests.harness.standalone import free_ports, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -281,7 +281,7 @@ class Cluster:
 
     def close(self) -> None:
         """Kill every process and remove the folder; safe at any moment."""
-        mine = _processes_of(self.home)
+        mine = processes_of(self.home)
         for process in mine:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -376,7 +376,7 @@ class Cluster:
     def task_processes(self) -> list[str]:
         """Return the titles of the processes that still run a task."""
         titles = []
-        for process in _processes_of(self.home):
+        for process in processes_of(self.home):
             with suppress(psutil.Error):
                 title = " ".join(process.cmdline()).strip()
                 if title.startswith("airflow worker -- ") and "<idle>" not in title:
@@ -491,17 +491,3 @@ class Cluster:
     def _dags_known(self) -> bool:
         with self.engine.connect() as connection:
             return int(connection.execute(text("SELECT count(*) FROM dag")).scalar() or 0) > 0
-
-
-def _processes_of(home: Path) -> list[psutil.Process]:
-    """
-    Find what was started in this Airflow home, wherever it hangs in the process tree.
-
-    By the working folder: those that set their title have overwritten their environment.
-    """
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.cwd() == str(home) and process.pid != os.getpid():
-                found.append(process)
-    return found

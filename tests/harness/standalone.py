@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import TypeGuard
 
-__all__ = ["Standalone", "free_ports"]
+__all__ = ["Standalone", "free_ports", "processes_of"]
 
 START_TIMEOUT_S = 240.0
 _SERVER_ERROR = 500
@@ -160,7 +160,7 @@ class Standalone:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(15)
             # Tasks run in sessions of their own, so the family is remembered from before and looked up again.
-            _end({*family, *_family(self._process.pid), *_processes_of(self.home)})
+            _end({*family, *_family(self._process.pid), *processes_of(self.home)})
             self._process.wait(5)
             self._process = None
         self._session.close()
@@ -323,12 +323,16 @@ def _family(pid: int) -> set[psutil.Process]:
         return set()
 
 
-def _processes_of(home: Path) -> set[psutil.Process]:
-    """Find what was started in this Airflow home, wherever it hangs in the process tree."""
+def processes_of(home: Path) -> set[psutil.Process]:
+    """
+    Find what was started in this Airflow home, wherever it hangs in the process tree.
+
+    By the working folder: those that set their title have overwritten their environment.
+    """
     found = set()
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
+        with suppress(psutil.Error, OSError):
+            if process.cwd() == str(home) and process.pid != os.getpid():
                 found.add(process)
     return found
 
