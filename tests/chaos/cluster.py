@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import secrets
@@ -228,11 +229,23 @@ class Cluster:
         self.until(self._dags_known, "the DAGs are parsed", START_TIMEOUT_S)
 
     def _preload(self) -> None:
-        """Let the scheduler import what its workers need, as they are forked: a cold start costs seconds."""
+        """
+        Let the scheduler import what its workers need, as they are forked: a cold start costs seconds.
+
+        And let every process write its stack at SIGUSR1, so that one that hangs can say where.
+        """
         settings = self.home / "config" / "airflow_local_settings.py"
         settings.parent.mkdir()
         modules = ("hooks", "operators", "sensors", "triggers")
-        settings.write_text("".join(f"import airflow_provider_operations.{module}\n" for module in modules))
+        settings.write_text(
+            "".join(f"import airflow_provider_operations.{module}\n" for module in modules)
+            + "import faulthandler, signal\n"
+            f"faulthandler.register(signal.SIGUSR1, file=open({str(self._stacks)!r}, 'ab'))\n"
+        )
+
+    @property
+    def _stacks(self) -> Path:
+        return self.home / "stacks.log"
 
     def _environment(self, port: int) -> dict[str, str]:
         inherited = {
@@ -373,15 +386,35 @@ class Cluster:
             return process if process and ti.id in " ".join(process.cmdline()) else None
         return None
 
-    def task_processes(self) -> list[str]:
-        """Return the titles of the processes that still run a task."""
-        titles = []
+    def task_processes(self) -> dict[str, psutil.Process]:
+        """Return the processes that still run a task, by title: each task instance has its own and a supervisor."""
+        found = {}
         for process in processes_of(self.home):
             with suppress(psutil.Error):
                 title = " ".join(process.cmdline()).strip()
                 if title.startswith("airflow worker -- ") and "<idle>" not in title:
-                    titles.append(title)
-        return titles
+                    found[title] = process
+        return found
+
+    def stack(self, process: psutil.Process) -> str:
+        """Let a process say where it is: all threads, the main one last and from its begin as a task or a worker."""
+        before = self._stacks.stat().st_size
+        with suppress(psutil.Error):
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+        lines = self._stacks.read_text(errors="replace")[before:].splitlines()
+        return "\n".join(
+            itertools.takewhile(lambda line: not line.endswith(("_subprocess_main", "_run_worker")), lines)
+        )
+
+    def run_of(self, ti_id: str) -> str:
+        """Return the run of a task instance, or of an earlier try of one, by its id; empty if it is gone."""
+        query = text(
+            "SELECT run_id FROM task_instance WHERE id::text = :id"
+            " UNION SELECT run_id FROM task_instance_history WHERE task_instance_id::text = :id"
+        )
+        with self.engine.connect() as connection:
+            return str(connection.execute(query, {"id": ti_id}).scalar() or "")
 
     # --- Airflow -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from .rounds import Round, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import psutil
+
     Playing = dict[int, tuple[Round | None, Iterator[Callable[[], bool]], Callable[[], bool]]]
     """What happens from outside: to which round, the steps, and what the next one waits for."""
 
@@ -56,7 +58,7 @@ class Suite:
         self.cluster = cluster
         self.world = World(cluster)
         self.rounds: list[Round] = []
-        self.hanging: list[str] = []
+        self._hanging: list[tuple[str, psutil.Process | None]] = []
         self._began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -161,9 +163,19 @@ class Suite:
         return True
 
     def _look_for_hanging(self, name: str) -> None:
-        for line in [*self.cluster.task_processes(), *(f"{part} died" for part in self.cluster.dead())]:
-            self.hanging.append(f"{name}: {line}")
-            self.say(f"left behind: {line}")
+        for part in self.cluster.dead():
+            self._hanging.append((f"{name}: {part} died", None))
+            self.say(f"{part} died")
+        for title, process in self.cluster.task_processes().items():
+            run_id = self.cluster.run_of(title.rpartition(" ")[2])
+            whose = next((one.name for one in self.rounds if one.id == run_id), "a round that is gone")
+            line = f"{title}, {whose}\n{self.cluster.stack(process)}"
+            self._hanging.append((f"{name}: {line}", process))
+            self.say(f"still there: {line}")
+
+    def left_behind(self) -> list[str]:
+        """Return the parts that died, and the task processes of a batch that have outlived it and are still there."""
+        return [line for line, process in self._hanging if process is None or process.is_running()]
 
     def final(self) -> list[Verdict]:
         """Judge every round once more, now that all is over: nothing may have come late."""
@@ -237,18 +249,19 @@ def main() -> int:
         suite.say(f"Airflow is up ({cluster.home})" if arguments.keep else "Airflow is up")
         _play_all(suite, arguments, chance, outage_s)
         verdicts = suite.final()
+        hanging = suite.left_behind()
     minutes = (datetime.now(timezone.utc) - began).total_seconds() / 60
     head = f"{began:%Y-%m-%d %H:%M} UTC, seed {seed}, outages of {outage_s:g} s, {minutes:.0f} min."
-    text = summary(verdicts, suite.hanging, head)
+    text = summary(verdicts, hanging, head)
     print(text)
     bad = [verdict for verdict in verdicts if verdict.violations]
     for verdict in bad:
         print(verdict.report())
-    for line in suite.hanging:
+    for line in hanging:
         print(f"left behind: {line}")
     if arguments.record:
         RESULTS.write_text(f"# Results of `make chaos`\n\n{text}\n")
-    return 1 if bad or suite.hanging or not verdicts else 0
+    return 1 if bad or hanging or not verdicts else 0
 
 
 def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random, outage_s: float) -> None:
