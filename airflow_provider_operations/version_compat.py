@@ -61,7 +61,13 @@ if TYPE_CHECKING or AIRFLOW_V_3_1_PLUS:
 elif AIRFLOW_V_3_0_PLUS:
     from airflow.sdk.execution_time.secrets_masker import mask_secret, redact
 else:
-    from airflow.utils.log.secrets_masker import mask_secret, redact
+    from airflow.utils.log.secrets_masker import mask_secret
+    from airflow.utils.log.secrets_masker import redact as _redact
+
+    def redact(text: str) -> str:
+        """Hide secrets; by parts, as this version's RE2 gives up on a text with half a surrogate pair."""
+        parts = re.split("([\ud800-\udfff]+)", text)
+        return "".join(part if number % 2 else _redact(part) for number, part in enumerate(parts))
 
 
 def is_trigger_timeout(error: Exception) -> bool:

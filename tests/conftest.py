@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,35 +13,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class _Skipped:
-    """A folder or a module that this Airflow can't even import; the report names it, and why."""
+class Skipped(pytest.File):
+    """
+    A folder or a module that this Airflow can't even import; the report names it, and why.
+
+    Not a ``pytest.Directory``, whose ``conftest.py`` would be imported.
+    """
 
     reason: str
 
     @classmethod
-    def of(cls, parent: pytest.Collector, path: Path, reason: str) -> Any:
+    def of(cls, parent: pytest.Collector, path: Path, reason: str) -> Skipped:
         """Make the node."""
-        node: Any = cls.from_parent(parent, path=path)  # type: ignore[attr-defined]  # of pytest's node
+        node = cls.from_parent(parent, path=path)
         node.reason = reason
         return node
 
     def collect(self) -> Iterable[pytest.Item]:
         """Find nothing."""
         pytest.skip(self.reason, allow_module_level=True)
-
-
-class SkippedModule(_Skipped, pytest.File):
-    """A module."""
-
-
-class SkippedFolder(_Skipped, pytest.Directory):
-    """A folder; its ``conftest.py`` isn't imported."""
-
-    @property
-    def ihook(self) -> Any:
-        """The hooks of the folder above."""
-        assert self.parent is not None
-        return self.parent.ihook
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,14 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Skip folders."""
     reason = reason_to_skip(path.relative_to(ROOT).as_posix()) if path.is_relative_to(ROOT) else None
-    return SkippedFolder.of(parent, path, reason) if reason else None
+    return Skipped.of(parent, path, reason) if reason else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Skip modules."""
     reason = reason_to_skip(module_path.relative_to(ROOT).as_posix())
-    return SkippedModule.of(parent, module_path, reason) if reason else None
+    return Skipped.of(parent, module_path, reason) if reason else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -38,6 +38,10 @@ __all__ = [
 
 NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "docs": ((3, 3), "the pages show what it has"),
+    "emulator/test_pytest_plugin.py::test_the_readmes_example_runs": (
+        (3, 2),
+        "DagBag is where the README imports it from",
+    ),
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
     "tasks/test_durable.py": ((3, 3), "tasks have a state store"),

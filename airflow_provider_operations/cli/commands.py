@@ -62,6 +62,8 @@ def _command(act: Action) -> Callable[[Namespace], NoReturn]:
 def _run(act: Action, args: Namespace) -> int:
     # Else Airflow 3 looks connections up as a task does: not in the database.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+    # Airflow 2 tells of every connection that it looks up.
+    logging.getLogger("airflow.hooks.base").setLevel(logging.WARNING)
     out = Output(args.output, sys.stdout, sys.stderr)
     try:
         with _results_alone_on_stdout(), _hook(args) as hook:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run a command in this process."""
     # The command sets it for good; this takes it back.
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    # Airflow before 3.1 prints logs, also those of the emulator in this process; and Airflow 2 warns once of a key
+    # that every installation has, and the tests don't.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("airflow.models.crypto").setLevel(logging.ERROR)
 
     def run(*argv: str) -> Ended:
         with pytest.raises(SystemExit) as ended:

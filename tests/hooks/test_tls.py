@@ -152,6 +152,8 @@ def test_client_certificate(
     assert server.clients == ["client@example.com"]
 
 
+# Python 3.10 warns of the transport, which aiohttp can't have got hold of.
+@pytest.mark.filterwarnings("ignore:.*_SSLProtocolTransport:pytest.PytestUnraisableExceptionWarning")
 def test_no_client_certificate(authority: trustme.CA, bundle: Path, hook_of: Callable[..., Calls]) -> None:
     """Without one the server hangs up, which is an error of the call."""
     with TlsServer(authority, asks=True) as server:

@@ -196,7 +196,7 @@ class Runner:
     def _test(self) -> str:
         paths = FAST if self._short else ("tests",)
         return _counted(
-            self._python("-m", "pytest", "-n", "2", "-q", "-m", "not airflow and not celery", *paths)
+            self._python("-m", "pytest", "-n", "4", "-q", "-m", "not airflow and not celery", *paths)
         )
 
     def _end_to_end(self) -> str:

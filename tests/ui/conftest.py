@@ -16,8 +16,9 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.models.base import Base
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
-from fastapi import FastAPI
 from sqlalchemy.orm import scoped_session, sessionmaker
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from airflow_provider_operations.emulator import Emulator
 
@@ -162,7 +163,7 @@ def start(emulator: Emulator, **script: Any) -> str:
 class People:
     """Clients with the session cookie of somebody."""
 
-    def __init__(self, root: FastAPI, auth: Any) -> None:
+    def __init__(self, root: Starlette, auth: Any) -> None:
         self._root = root
         self._auth = auth
         self._clients: list[httpx.AsyncClient] = []
@@ -202,8 +203,7 @@ async def people(
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.test/airflow")
     purge_cached_app()
     auth = init_auth_manager()
-    root = FastAPI(root_path="/airflow")
-    root.mount("/operations-ui", create_app())
+    root = Starlette(routes=[Mount("/airflow/operations-ui", create_app())])
     people = People(root, auth)
     yield people
     await people.close()
