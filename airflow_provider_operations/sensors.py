@@ -22,7 +22,7 @@ from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
-from airflow_provider_operations.version_compat import AirflowRescheduleException
+from airflow_provider_operations.version_compat import AirflowRescheduleException, first_reschedule_date
 from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
@@ -238,7 +238,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     def _rescheduled_since(self, context: Context) -> float | None:
         if not self.reschedule or self.deferrable:
             return None
-        first = context["ti"].get_first_reschedule_date(context)
+        first = first_reschedule_date(context, self.retries or 0)
         return first.timestamp() if first else None
 
     @contextmanager

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 __all__ = [
     "AIRFLOW_V_3_0_PLUS",
     "AIRFLOW_V_3_1_PLUS",
@@ -19,6 +22,7 @@ __all__ = [
     "AIRFLOW_V_3_3_PLUS",
     "AirflowRescheduleException",
     "TaskDeferralError",
+    "first_reschedule_date",
     "get_async_extra_dejson",
     "is_trigger_timeout",
     "mask_secret",
@@ -75,6 +79,23 @@ def is_trigger_timeout(error: Exception) -> bool:
     if not AIRFLOW_V_3_0_PLUS:  # which has no class for it
         return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
     return isinstance(error, TaskDeferralTimeout)
+
+
+def first_reschedule_date(context: Any, retries: int) -> datetime | None:
+    """
+    Return when the first stay of a rescheduled task began, over all its tries; ``None`` in the first.
+
+    :param retries: the task's.
+    """
+    ti = context["ti"]
+    first: datetime | None
+    if AIRFLOW_V_3_0_PLUS:
+        first = ti.get_first_reschedule_date(context)
+    else:
+        from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # 2.11's
+
+        first = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, ti.max_tries - retries + 1)
+    return first
 
 
 def team_names(dag_ids: list[str], session: Any) -> dict[str, str | None]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import airflow
 
@@ -33,6 +35,7 @@ __all__ = [
     "allow_execute_in_this_thread",
     "deserialize",
     "reason_to_skip",
+    "rescheduled",
     "serialize",
 ]
 
@@ -80,6 +83,13 @@ def allow_execute_in_this_thread() -> None:
     if AIRFLOW < (3, 0):
         module = importlib.import_module("airflow.models.baseoperator")
         module.ExecutorSafeguard._sentinel.callers = {}
+
+
+def rescheduled(ti: Any) -> AbstractContextManager[object]:
+    """Let a sensor find a task instance's ``first_reschedule``: before 3.0 it looks into the database for it."""
+    if AIRFLOW >= (3, 0):
+        return nullcontext()
+    return patch("airflow.sensors.base._orig_start_date", lambda *_: ti.first_reschedule)
 
 
 def reason_to_skip(place: str) -> str | None:

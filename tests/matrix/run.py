@@ -2,12 +2,14 @@
 Run the provider on each Airflow: ``python -m tests.matrix.run [--only NAME] [--short] [--turn N] [--keep]``.
 
 Each environment is fresh and gets the built wheel; the tests run in a folder without the sources. Needs only the
-standard library: what else it takes, it installs below ``.matrix``. A whole run writes RESULTS.md.
+standard library: what else it takes, it installs below ``.matrix``. Unless short, the last result of each environment
+is kept, in RESULTS.json and as tables in RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -18,7 +20,7 @@ import venv
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .plan import PINS, Environment, environments, in_turn
 
@@ -94,6 +96,7 @@ class Column:
     environment: Environment
     steps: list[Step] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    features: dict[str, bool] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -119,6 +122,7 @@ class Runner:
         self.python = self.folder / "venv" / "bin" / "python"
         self.tests = self.folder / "tests"
         self.home = self.folder / "airflow"
+        self._features = self.folder / "features.json"
         self.column = Column(environment)
         self._uv = uv
         self._wheel = wheel
@@ -200,7 +204,11 @@ class Runner:
         )
 
     def _end_to_end(self) -> str:
-        return _counted(self._python("-m", "pytest", "-q", "tests/matrix/endtoend.py"))
+        try:
+            return _counted(self._python("-m", "pytest", "-q", "tests/matrix/endtoend.py"))
+        finally:
+            if self._features.exists():
+                self.column.features = json.loads(self._features.read_text())
 
     # --- commands ----------------------------------------------------------------------------------------------
 
@@ -222,7 +230,7 @@ class Runner:
             "PATH": f"{self.python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "MATRIX_FEATURES": str(self.folder / "features.json"),
+            "MATRIX_FEATURES": str(self._features),
         }
         with self._log.open("a") as log:
             log.write(f"$ {' '.join(map(str, command))}\n")
@@ -272,35 +280,88 @@ def tools() -> tuple[Path, Path]:
     return uv, wheel
 
 
-def report(columns: Sequence[Column], seconds: float) -> str:
+def remember(columns: Sequence[Column]) -> None:
+    """Keep the last result of each environment, and show all of them as tables."""
+    kept = RESULTS.with_suffix(".json")
+    last: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for column in columns:
+        last[column.environment.name] = {
+            "airflow": column.environment.airflow,
+            "python": "{}.{}".format(*column.environment.python),
+            "lowest": column.environment.lowest,
+            "at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
+            "commit": _commit(),
+            "passed": column.passed,
+            "versions": column.versions,
+            "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
+            "features": column.features,
+        }
+    planned = [each.name for each in environments()]
+    last = {name: last[name] for name in sorted(last, key=[*planned, *sorted(last)].index)}
+    kept.write_text(json.dumps(last, indent=1) + "\n")
+    RESULTS.write_text(report(last, [name for name in planned if name not in last]))
+
+
+def _commit() -> str:
+    """Return the commit of the sources, with a plus if they were changed since."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=7"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def report(last: dict[str, dict[str, Any]], missing: Sequence[str]) -> str:
     """Return RESULTS.md."""
-    steps = [step.name for step in columns[0].steps]
-    failed = [column.environment.name for column in columns if not column.passed]
+    failed = [name for name, one in last.items() if not one["passed"]]
+    steps = list(dict.fromkeys(step for one in last.values() for step in one["steps"]))
     lines = [
         "# Results of `make matrix`",
         "",
-        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {seconds / 60:.0f} min. "
-        + (f"Failed: {', '.join(failed)}." if failed else "All passed."),
+        f"The last result of each environment. {len(last) - len(failed)} passed"
+        + (f"; failed: {', '.join(failed)}" if failed else "")
+        + (f"; not run yet: {', '.join(missing)}" if missing else "")
+        + ".",
         "",
         "Seconds for each step; what can't run on a version is skipped with the reason, in `tests/versions.py`.",
         "",
-        f"| Airflow | Python | http | common-compat | {' | '.join(steps)} | tests | end to end |",
-        "|" + "---|" * (len(steps) + 6),
+        f"| Airflow | Python | UTC | commit | http | common-compat | {' | '.join(steps)} | tests | end to end |",
+        "|" + "---|" * (len(steps) + 8),
     ]
-    for column in columns:
-        environment = column.environment
-        python = "{}.{}".format(*environment.python) + (", lowest" if environment.lowest else "")
-        versions = [column.versions.get(name, "") for name in ("http", "common-compat")]
-        done = {step.name: step for step in column.steps}
-        cells = [
-            f"{'' if done[name].outcome == 'passed' else '**FAILED** '}{done[name].seconds:.0f}"
-            if name in done
-            else "-"
-            for name in steps
-        ]
-        notes = [done[name].note if name in done else "-" for name in ("tests", "end to end")]
-        lines.append(f"| {' | '.join([environment.airflow, python, *versions, *cells, *notes])} |")
+    for one in last.values():
+        versions = [one["versions"].get(name, "") for name in ("http", "common-compat")]
+        done = one["steps"]
+        cells = [_cell(done.get(name)) for name in steps]
+        notes = [done[name][2] if name in done else "-" for name in ("tests", "end to end")]
+        python = one["python"] + (", lowest" if one["lowest"] else "")
+        row = [one["airflow"], python, one["at"], one["commit"], *versions, *cells, *notes]
+        lines.append(f"| {' | '.join(row)} |")
+    features = list(dict.fromkeys(feature for one in last.values() for feature in one["features"]))
+    columns: dict[str, dict[str, bool]] = {}
+    for one in last.values():
+        seen = columns.setdefault(one["airflow"], {})
+        for feature, value in one["features"].items():
+            seen[feature] = seen.get(feature, True) and value
+    lines += [
+        "",
+        "What the end-to-end run saw on each:",
+        "",
+        f"| | {' | '.join(columns)} |",
+        "|" + "---|" * (len(columns) + 1),
+        *(
+            f"| {feature} | {' | '.join(_said(seen.get(feature)) for seen in columns.values())} |"
+            for feature in features
+        ),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(step: tuple[str, float, str] | None) -> str:
+    if step is None:
+        return "-"
+    outcome, seconds, _ = step
+    return f"{'' if outcome == 'passed' else '**FAILED** '}{seconds:.0f}"
+
+
+def _said(value: bool | None) -> str:
+    return "-" if value is None else "yes" if value else "no"
 
 
 def main() -> int:
@@ -311,7 +372,6 @@ def main() -> int:
     parser.add_argument("--turn", type=int, help="two of them, by this number")
     parser.add_argument("--keep", action="store_true", help="leave the environments where they are")
     args = parser.parse_args()
-    began = time.monotonic()
     plan = environments()
     chosen = plan if args.turn is None else in_turn(plan, args.turn)
     if args.only:
@@ -325,10 +385,10 @@ def main() -> int:
     for environment in chosen:
         runner = Runner(environment, uv, wheel, short=args.short)
         columns.append(runner.run())
+        if not args.short:
+            remember(columns[-1:])
         if not args.keep and columns[-1].passed:
             shutil.rmtree(runner.folder / "venv", ignore_errors=True)
-    if chosen == plan and not args.short:
-        RESULTS.write_text(report(columns, time.monotonic() - began))
     failed = sum(not column.passed for column in columns)
     print(f"{len(columns) - failed} passed, {failed} failed")
     return int(bool(failed))

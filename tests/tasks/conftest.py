@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 from airflow_provider_operations import clock
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.version_compat import AirflowRescheduleException
-from tests.versions import AIRFLOW, deserialize, serialize
+from tests.versions import AIRFLOW, deserialize, rescheduled, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,9 +152,10 @@ class Driver:
         resume: tuple[str, Any] | None = None
         while True:
             try:
-                verdict.value = (
-                    task.execute(context) if resume is None else task.resume_execution(*resume, context)
-                )
+                with rescheduled(ti):
+                    verdict.value = (
+                        task.execute(context) if resume is None else task.resume_execution(*resume, context)
+                    )
             except TaskDeferred as deferral:
                 verdict.deferrals += 1
                 event = self.trigger(deferral.trigger)
