@@ -1,7 +1,7 @@
 # make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
 # make dist    sdist and wheel, checked
-# make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1
+# make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
 # make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: some minutes of it
@@ -100,7 +100,8 @@ dist: .venv/ready
 
 # The wheel on each Airflow, with the Pythons that are on the machine; needs no other environment than its own.
 matrix:
-	@$(PYTHON) -m tests.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN))
+	@$(PYTHON) -m tests.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN)) \
+	  $(if $(AT_ONCE),--at-once $(AT_ONCE))
 
 # Known vulnerabilities in what is locked: information, as what to do about one takes thought.
 audit:

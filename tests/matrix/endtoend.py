@@ -215,13 +215,19 @@ def test_killed_while_running(airflow: Standalone, emulator: EmulatorProcess, ru
 
 
 def test_lost_worker(airflow: Standalone, emulator: EmulatorProcess) -> None:
-    """The next try takes the operation over where there is a state store; before 3.3 it starts another."""
+    """
+    The next try takes the operation over where there is a state store; before 3.3 it starts another.
+
+    Airflow 3.0 fails a task whose process was killed, however many retries it has.
+    """
     run_id = airflow.trigger("matrix_lost")
-    assert ended(airflow, "lost", run_id) == {"running": "success"}
+    states = ended(airflow, "lost", run_id)
+    measured("retry after a lost worker", value=states["running"] == "success")
+    assert states == {"running": "failed" if AIRFLOW == (3, 0) else "success"}
 
     starts = len(operations(emulator, "lost-running"))
-    measured("takeover after a lost worker", value=starts == 1)
-    assert starts == (1 if AIRFLOW >= (3, 3) else 2)
+    measured("takeover after a lost worker", value=states["running"] == "success" and starts == 1)
+    assert starts == (1 if AIRFLOW >= (3, 3) or AIRFLOW == (3, 0) else 2)
 
 
 def test_ui(airflow: Standalone) -> None:
@@ -268,7 +274,8 @@ def test_connection_form(airflow: Standalone) -> None:
     measured("connection form: labels", value=password == "Password, token or client secret")
     measured("connection form: fields", value="auth" in fields)
     assert password == "Password, token or client secret"
-    assert "auth" in fields
+    # Airflow 3.0 makes the fields of a form with what the FAB provider brings, which isn't installed here.
+    assert ("auth" in fields) == (AIRFLOW != (3, 0))
 
 
 def test_connection_test(airflow: Standalone, emulator: EmulatorProcess) -> None:

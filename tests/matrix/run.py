@@ -1,5 +1,6 @@
 """
-Run the provider on each Airflow: ``python -m tests.matrix.run [--only NAME] [--short] [--turn N] [--keep]``.
+Run the provider on each Airflow: ``python -m tests.matrix.run [--only NAME] [--short] [--turn N] [--at-once N]
+[--keep]``.
 
 Each environment is fresh and gets the built wheel; the tests run in a folder without the sources. Needs only the
 standard library: what else it takes, it installs below ``.matrix``. Unless short, the last result of each environment
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 import venv
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -280,22 +282,21 @@ def tools() -> tuple[Path, Path]:
     return uv, wheel
 
 
-def remember(columns: Sequence[Column]) -> None:
+def remember(column: Column) -> None:
     """Keep the last result of each environment, and show all of them as tables."""
     kept = RESULTS.with_suffix(".json")
     last: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for column in columns:
-        last[column.environment.name] = {
-            "airflow": column.environment.airflow,
-            "python": "{}.{}".format(*column.environment.python),
-            "lowest": column.environment.lowest,
-            "at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
-            "commit": _commit(),
-            "passed": column.passed,
-            "versions": column.versions,
-            "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
-            "features": column.features,
-        }
+    last[column.environment.name] = {
+        "airflow": column.environment.airflow,
+        "python": "{}.{}".format(*column.environment.python),
+        "lowest": column.environment.lowest,
+        "at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
+        "commit": _commit(),
+        "passed": column.passed,
+        "versions": column.versions,
+        "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
+        "features": column.features,
+    }
     planned = [each.name for each in environments()]
     last = {name: last[name] for name in sorted(last, key=[*planned, *sorted(last)].index)}
     kept.write_text(json.dumps(last, indent=1) + "\n")
@@ -304,8 +305,13 @@ def remember(columns: Sequence[Column]) -> None:
 
 def _commit() -> str:
     """Return the commit of the sources, with a plus if they were changed since."""
-    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=7"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS.parent}/RESULTS.*")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def report(last: dict[str, dict[str, Any]], missing: Sequence[str]) -> str:
@@ -367,28 +373,31 @@ def _said(value: bool | None) -> str:
 def main() -> int:
     """Run what is asked for; 0 if everything passed."""
     parser = argparse.ArgumentParser(prog="make matrix", description="The provider on each Airflow")
-    parser.add_argument("--only", help="one environment, e.g. 2.11.0-3.11; or all that begin so")
+    parser.add_argument("--only", help="environments, e.g. 2.11.0-3.10,3.3.2-3.13; or all that begin so")
     parser.add_argument("--short", action="store_true", help="no end-to-end run, and few tests")
     parser.add_argument("--turn", type=int, help="two of them, by this number")
+    parser.add_argument("--at-once", type=int, default=1, help="so many environments side by side")
     parser.add_argument("--keep", action="store_true", help="leave the environments where they are")
     args = parser.parse_args()
     plan = environments()
     chosen = plan if args.turn is None else in_turn(plan, args.turn)
     if args.only:
-        chosen = [each for each in plan if each.name == args.only] or [
-            each for each in plan if each.name.startswith(args.only)
+        wanted = args.only.split(",")
+        chosen = [each for each in plan if each.name in wanted] or [
+            each for each in plan if each.name.startswith(tuple(wanted))
         ]
     if not chosen:
         parser.error(f"there are {', '.join(each.name for each in plan)}")
     uv, wheel = tools()
+    runners = [Runner(environment, uv, wheel, short=args.short) for environment in chosen]
     columns = []
-    for environment in chosen:
-        runner = Runner(environment, uv, wheel, short=args.short)
-        columns.append(runner.run())
-        if not args.short:
-            remember(columns[-1:])
-        if not args.keep and columns[-1].passed:
-            shutil.rmtree(runner.folder / "venv", ignore_errors=True)
+    with ThreadPoolExecutor(args.at_once) as pool:
+        for future in as_completed([pool.submit(runner.run) for runner in runners]):
+            columns.append(column := future.result())
+            if not args.short:
+                remember(column)
+            if not args.keep and column.passed:
+                shutil.rmtree(WORK / column.environment.name / "venv", ignore_errors=True)
     failed = sum(not column.passed for column in columns)
     print(f"{len(columns) - failed} passed, {failed} failed")
     return int(bool(failed))
