@@ -1,7 +1,8 @@
-"""Airflow with CeleryExecutor and two workers; and with triggerers that have queues of their own."""
+"""Airflow with CeleryExecutor and two workers; and with triggerers that have queues, or a team, of their own."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from contextlib import suppress
@@ -16,9 +17,10 @@ from tests.harness.standalone import free_ports
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["WORKERS", "CeleryCluster", "QueuesCluster"]
+__all__ = ["TEAM", "WORKERS", "CeleryCluster", "QueuesCluster", "TeamsCluster"]
 
 WORKERS = ("worker-a", "worker-b")
+TEAM = "research"
 
 
 class CeleryCluster(Cluster):
@@ -105,3 +107,43 @@ class QueuesCluster(Cluster):
     def _command(self, name: str) -> list[str]:
         queues = ["--queues", self.QUEUES[name]] if name in self.QUEUES else []
         return [*super()._command(name), *queues]
+
+
+class TeamsCluster(Cluster):
+    """
+    ``[core] multi_team``: all DAGs are of one team, which has the second triggerer and a connection of its own.
+
+    The connection that everybody has leads nowhere.
+    """
+
+    def _start_all(self) -> None:
+        self._preparing = True
+        super()._start_all()
+
+    def _environment(self, port: int) -> dict[str, str]:
+        usual = super()._environment(port)
+        bundle = {
+            "name": "of-the-team",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(Path(__file__).parent / "dags")},
+            "team_name": TEAM,
+        }
+        connection = usual["AIRFLOW_CONN_OPERATIONS_DEFAULT"]
+        return {
+            **usual,
+            "AIRFLOW__CORE__MULTI_TEAM": "True",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+            "AIRFLOW_CONN_OPERATIONS_DEFAULT": "operations://nowhere.invalid",
+            f"AIRFLOW_CONN__{TEAM.upper()}___OPERATIONS_DEFAULT": connection,
+        }
+
+    def start(self, name: str) -> None:
+        """Start a part; before the first, the team is made."""
+        if self._preparing:
+            self._airflow("teams", "sync")
+            self._preparing = False
+        super().start(name)
+
+    def _command(self, name: str) -> list[str]:
+        team = ["--team-name", TEAM] if name == "triggerer-b" else []
+        return [*super()._command(name), *team]

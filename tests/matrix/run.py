@@ -182,8 +182,12 @@ class Runner:
             version = "{}.{}".format(*self.environment.python)
             self._call(
                 self._uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras",
-                "--python-version", version, "--output-file", lowest, ROOT / "pyproject.toml", floors,
+                "--annotation-style", "line", "--python-version", version, "--output-file", lowest,
+                ROOT / "pyproject.toml", floors,
             )  # fmt: skip
+            lines = lowest.read_text().splitlines()
+            # What else was resolved with them need not go with what the tests need.
+            lowest.write_text("".join(f"{line}\n" for line in lines if "pyproject.toml)" in line))
             install += ["--constraint", lowest]
         self._call(*install, f"{self._wheel}{EXTRAS}", "--group", f"{ROOT / 'pyproject.toml'}:dev")
         frozen = self._call(self._uv, "pip", "freeze", "--python", self.python)
