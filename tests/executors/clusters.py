@@ -111,9 +111,9 @@ class QueuesCluster(Cluster):
 
 class TeamsCluster(Cluster):
     """
-    ``[core] multi_team``: all DAGs are of one team, which has the second triggerer and a connection of its own.
+    ``[core] multi_team``: all DAGs are of one team, which has the second triggerer and the only connection.
 
-    The connection that everybody has leads nowhere.
+    Airflow's triggerer (3.3.2) looks connections up without a team, so that one has it in its environment, too.
     """
 
     def _start_all(self) -> None:
@@ -128,13 +128,12 @@ class TeamsCluster(Cluster):
             "kwargs": {"path": str(Path(__file__).parent / "dags")},
             "team_name": TEAM,
         }
-        connection = usual["AIRFLOW_CONN_OPERATIONS_DEFAULT"]
+        self._connection = usual.pop("AIRFLOW_CONN_OPERATIONS_DEFAULT")
         return {
             **usual,
             "AIRFLOW__CORE__MULTI_TEAM": "True",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
-            "AIRFLOW_CONN_OPERATIONS_DEFAULT": "operations://nowhere.invalid",
-            f"AIRFLOW_CONN__{TEAM.upper()}___OPERATIONS_DEFAULT": connection,
+            f"AIRFLOW_CONN__{TEAM.upper()}___OPERATIONS_DEFAULT": self._connection,
         }
 
     def start(self, name: str) -> None:
@@ -143,6 +142,11 @@ class TeamsCluster(Cluster):
             self._airflow("teams", "sync")
             self._preparing = False
         super().start(name)
+
+    def _environment_of(self, name: str) -> dict[str, str]:
+        if name != "triggerer-b":
+            return self.environment
+        return {**self.environment, "AIRFLOW_CONN_OPERATIONS_DEFAULT": self._connection}
 
     def _command(self, name: str) -> list[str]:
         team = ["--team-name", TEAM] if name == "triggerer-b" else []
