@@ -6,16 +6,18 @@ import ast
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import airflow_provider_operations
 from airflow_provider_operations.exceptions import OperationsCallError
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.retries import Retries
 from tests.hooks.raw import RawServer, answer, sends
 
-from .markdown import DOCS, ROOT, codes, sections
+from .markdown import DOCS, codes, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,7 @@ def _templates(tree: ast.AST) -> Iterator[str]:
 @cache
 def in_the_code() -> tuple[str, ...]:
     """Return every text in the package."""
-    package = ROOT / "airflow_provider_operations"
+    package = Path(airflow_provider_operations.__file__).parent
     return tuple(
         text
         for file in package.rglob("*.py")
