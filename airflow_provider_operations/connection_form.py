@@ -20,7 +20,7 @@ def get_connection_form_widgets() -> dict[str, Any]:
         widgets: Any = importlib.import_module("flask_appbuilder.fieldwidgets")
         gettext: Any = importlib.import_module("flask_babel").lazy_gettext
         wtforms: Any = importlib.import_module("wtforms")
-    except ImportError:  # 3.0 without Flask AppBuilder: no fields, and the labels none the less
+    except ImportError:  # 3.0 without the FAB provider, where it asks for labels only if WTForms is there
         return {}
 
     def field(shown: dict[str, Any]) -> Any:
