@@ -26,9 +26,9 @@ AIRFLOWS: dict[str, tuple[Python, Python]] = {
 
 PINS: dict[str, tuple[str, ...]] = {
     "3.0.6": ("fastapi<0.117", "cadwyn<5.5", "pyjwt<2.11"),
-    "3.2.2": ("fastapi<0.137",),
+    "3.2.2": ("fastapi<0.137", "svcs<26"),
 }
-"""What Airflow leaves open and doesn't run with today: its API server doesn't start, or no task can report to it."""
+"""What Airflow leaves open and doesn't run with today: no API server starts, or no task can report to it."""
 
 LOWEST = ("2.11.0", "3.3.2")
 """Airflows that are also run with the oldest direct dependencies."""
