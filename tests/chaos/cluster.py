@@ -401,8 +401,10 @@ class Cluster:
         before = self._stacks.stat().st_size
         with suppress(psutil.Error):
             process.send_signal(signal.SIGUSR1)
-            time.sleep(1)
-        lines = self._stacks.read_text(errors="replace")[before:].splitlines()
+            time.sleep(
+                1
+            )  # its signal handler writes, and nothing tells when; one that is stopped writes nothing
+        lines = self._stacks.read_bytes()[before:].decode(errors="replace").splitlines()
         return "\n".join(
             itertools.takewhile(lambda line: not line.endswith(("_subprocess_main", "_run_worker")), lines)
         )

@@ -116,10 +116,6 @@ class TeamsCluster(Cluster):
     Airflow's triggerer (3.3.2) looks connections up without a team, so that one has it in its environment, too.
     """
 
-    def _start_all(self) -> None:
-        self._preparing = True
-        super()._start_all()
-
     def _environment(self, port: int) -> dict[str, str]:
         usual = super()._environment(port)
         bundle = {
@@ -138,9 +134,8 @@ class TeamsCluster(Cluster):
 
     def start(self, name: str) -> None:
         """Start a part; before the first, the team is made."""
-        if self._preparing:
+        if not self._parts:
             self._airflow("teams", "sync")
-            self._preparing = False
         super().start(name)
 
     def _environment_of(self, name: str) -> dict[str, str]:

@@ -234,8 +234,6 @@ def test_lost_worker(airflow: Standalone, emulator: EmulatorProcess) -> None:
 def test_watcher(airflow: Standalone, emulator: EmulatorProcess) -> None:
     """A DAG runs when an operation ends that no task has started."""
     measured("asset watcher", value=False)
-    if AIRFLOW < (3, 0):
-        pytest.skip("Airflow 2 has no asset watchers")
     begun: list[str] = []
 
     def told() -> bool:

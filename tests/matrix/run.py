@@ -286,8 +286,12 @@ def tools() -> tuple[Path, Path]:
     return uv, wheel
 
 
-def remember(column: Column) -> None:
-    """Keep the last result of each environment, and show all of them as tables."""
+def remember(column: Column, planned: Sequence[str]) -> None:
+    """
+    Keep the last result of each environment, and show all of them as tables.
+
+    :param planned: names of all environments, in the tables' order.
+    """
     kept = RESULTS.with_suffix(".json")
     last: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
     last[column.environment.name] = {
@@ -301,7 +305,6 @@ def remember(column: Column) -> None:
         "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
         "features": column.features,
     }
-    planned = [each.name for each in environments()]
     last = {name: last[name] for name in sorted(last, key=[*planned, *sorted(last)].index)}
     kept.write_text(json.dumps(last, indent=1) + "\n")
     RESULTS.write_text(report(last, [name for name in planned if name not in last]))
@@ -399,7 +402,7 @@ def main() -> int:
         for future in as_completed([pool.submit(runner.run) for runner in runners]):
             columns.append(column := future.result())
             if not args.short:
-                remember(column)
+                remember(column, [each.name for each in plan])
             if not args.keep and column.passed:
                 shutil.rmtree(WORK / column.environment.name / "venv", ignore_errors=True)
     failed = sum(not column.passed for column in columns)
