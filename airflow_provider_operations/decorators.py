@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations.operators import RunOperationOperator
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS
+from airflow_provider_operations.version_compat import OPERATORS_LACK_XCOM_PUSH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -71,11 +71,11 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
             python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, path=path, **kwargs
         )
 
-    if AIRFLOW_V_3_0_PLUS and not AIRFLOW_V_3_1_PLUS:
+    if OPERATORS_LACK_XCOM_PUSH:
 
         @staticmethod
         def xcom_push(context: Context, key: str, value: Any) -> None:
-            """Push an XCom; ``DecoratedOperator`` of 3.0 needs it, and the SDK's operators of 3.0 lack it."""
+            """Push an XCom."""
             context["ti"].xcom_push(key=key, value=value)
 
     def execute(self, context: Context) -> Any:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_operations.outcome import MAX_EVENT_CHARS, Kind
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_operations.version_compat import TRIGGERS_PUSH_XCOMS
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom, storable
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
     from airflow_provider_operations.outcome import Outcome
 
-__all__ = ["SUPPORTED", "WITHOUT_RESULT", "listeners", "losses", "mapped_over", "success_event"]
-
-SUPPORTED = AIRFLOW_V_3_3_PLUS
+__all__ = ["WITHOUT_RESULT", "listeners", "losses", "mapped_over", "success_event"]
 
 WITHOUT_RESULT = "without_result"
 """Value of the trigger's ``end_from_trigger`` for a task with ``do_xcom_push=False``."""
@@ -80,7 +78,7 @@ async def success_event(
     :return: ``None`` where a worker has to end the task; the ordinary event brings it there.
     """
     operation = success_of(outcome)
-    if operation is None or task_instance is None or not SUPPORTED:
+    if operation is None or task_instance is None or not TRIGGERS_PUSH_XCOMS:
         return None
     if end_from_trigger not in (True, WITHOUT_RESULT):  # a value of a later version among them
         return None

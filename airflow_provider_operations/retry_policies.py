@@ -15,14 +15,14 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.rendering import printable
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_operations.version_compat import TASKS_HAVE_RETRY_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from airflow.sdk.definitions.context import Context
     from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
-elif AIRFLOW_V_3_3_PLUS:
+elif TASKS_HAVE_RETRY_POLICIES:
     from airflow.sdk.definitions.retry_policy import RetryPolicy
 else:
     RetryPolicy = object  # nobody asks it; the operators say so

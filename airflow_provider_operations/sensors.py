@@ -22,7 +22,11 @@ from airflow_provider_operations.exceptions import OperationSensorTimeout
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
-from airflow_provider_operations.version_compat import AirflowRescheduleException, first_reschedule_date
+from airflow_provider_operations.version_compat import (
+    TRIGGERS_PUSH_XCOMS,
+    AirflowRescheduleException,
+    first_reschedule_date,
+)
 from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, policy_argument
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
@@ -128,7 +132,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
         # Under this very name Airflow looks for it, and refuses it where plugins listen.
-        self.end_from_trigger = end_from_trigger and deferrable and ending.SUPPORTED
+        self.end_from_trigger = end_from_trigger and deferrable and TRIGGERS_PUSH_XCOMS
         if self.end_from_trigger:
             self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
         elif end_from_trigger and deferrable:

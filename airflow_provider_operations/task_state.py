@@ -11,7 +11,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_3_PLUS
+from airflow_provider_operations.version_compat import ANY_THREAD_MAY_ASK, task_state
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 ATTEMPTS = 60
@@ -45,10 +45,10 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
 
 
 async def _in_thread(task_instance: Any, operation_name: str) -> bool:
-    if AIRFLOW_V_3_3_PLUS:
+    if ANY_THREAD_MAY_ASK:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_asking, _was_acted_upon, task_instance, operation_name)
-    # Before, the call comes back to the triggerer's event loop, and only asgiref's threads know which one that is.
+    # The call comes back to the triggerer's event loop, and only asgiref's threads know which one that is.
     # From another thread two loops would read the supervisor's answers, and the triggerer ends of it.
     from asgiref.sync import sync_to_async
 
@@ -58,32 +58,7 @@ async def _in_thread(task_instance: Any, operation_name: str) -> bool:
 def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     from airflow.providers.common.compat.sdk import XCom
 
-    state = _state(task_instance) if AIRFLOW_V_3_0_PLUS else _state_in_database(task_instance)
-    if state != "deferred":
+    place = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    if task_state(place) != "deferred":
         return True
-    return bool(XCom.get_one(key=OPERATION_NAME_KEY, **_place(task_instance)) != operation_name)
-
-
-def _place(task_instance: Any) -> dict[str, Any]:
-    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-
-
-def _state(task_instance: Any) -> str | None:
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=task_instance.dag_id,
-        map_index=task_instance.map_index,
-        task_ids=[task_instance.task_id],
-        run_ids=[task_instance.run_id],
-    )
-    return next(iter(states.get(task_instance.run_id, {}).values()), None)
-
-
-def _state_in_database(task_instance: Any) -> str | None:
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        state: str | None = session.query(TaskInstance.state).filter_by(**_place(task_instance)).scalar()
-        return state
+    return bool(XCom.get_one(key=OPERATION_NAME_KEY, **place) != operation_name)

@@ -20,7 +20,7 @@ from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.stored import stored_arguments
 from airflow_provider_operations.task_state import was_acted_upon
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS
+from airflow_provider_operations.version_compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class OperationTrigger(BaseTrigger):
         try:
             outcome = await self._wait()
         except asyncio.CancelledError:
-            if not AIRFLOW_V_3_3_PLUS:  # this is all one hears of a kill
+            if not TRIGGERS_HAVE_ON_KILL:  # this is all one hears of a kill
                 await self.on_kill()
             raise
         event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)

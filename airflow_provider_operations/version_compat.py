@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
-    "AIRFLOW_V_3_0_PLUS",
-    "AIRFLOW_V_3_1_PLUS",
-    "AIRFLOW_V_3_2_PLUS",
-    "AIRFLOW_V_3_3_PLUS",
+    "ANY_THREAD_MAY_ASK",
+    "HAS_ASSET_WATCHERS",
+    "HOOKS_TELL_THE_FORM",
+    "OPERATORS_LACK_XCOM_PUSH",
+    "TASKS_HAVE_RETRY_POLICIES",
+    "TRIGGERS_HAVE_ON_KILL",
+    "TRIGGERS_PUSH_XCOMS",
+    "UI_HAS_VIEWS",
     "AirflowRescheduleException",
     "TaskDeferralError",
     "first_reschedule_date",
@@ -27,6 +31,7 @@ __all__ = [
     "is_trigger_timeout",
     "mask_secret",
     "redact",
+    "task_state",
     "team_names",
 ]
 
@@ -38,31 +43,45 @@ def minor_version(version: str) -> tuple[int, ...]:
 
 _AIRFLOW = minor_version(airflow_version)
 
-AIRFLOW_V_3_0_PLUS = _AIRFLOW >= (3, 0)
-"""There is a Task SDK; before, a trigger asks Airflow's database what became of its task."""
+_V_3_0_PLUS = _AIRFLOW >= (3, 0)
+_V_3_1_PLUS = _AIRFLOW >= (3, 1)
+_V_3_2_PLUS = _AIRFLOW >= (3, 2)
+_V_3_3_PLUS = _AIRFLOW >= (3, 3)
 
-AIRFLOW_V_3_1_PLUS = _AIRFLOW >= (3, 1)
+HAS_ASSET_WATCHERS = _V_3_0_PLUS
+"""``airflow.triggers.base`` has ``BaseEventTrigger``."""
+
+OPERATORS_LACK_XCOM_PUSH = _V_3_0_PLUS and not _V_3_1_PLUS
+"""The SDK's operators of 3.0 lack a method that its ``DecoratedOperator`` calls."""
+
+UI_HAS_VIEWS = _V_3_1_PLUS
 """The UI has a place for a plugin's views."""
 
-AIRFLOW_V_3_2_PLUS = _AIRFLOW >= (3, 2)
-"""The SDK has exceptions of its own; the connection's form is in the provider's metadata, and so are commands."""
+HOOKS_TELL_THE_FORM = not _V_3_2_PLUS
+"""The connection's form is asked of the hook; later it is in the provider's metadata."""
 
-AIRFLOW_V_3_3_PLUS = _AIRFLOW >= (3, 3)
-"""
-Triggers have ``on_kill``; before, ``CancelledError`` is all that one hears of a kill. Their threads can push XComs;
-before, such a call waits on another event loop. Tasks have a state store and take a ``retry_policy``.
-"""
+TASKS_HAVE_RETRY_POLICIES = _V_3_3_PLUS
+"""Operators take a ``retry_policy``."""
 
-if TYPE_CHECKING or AIRFLOW_V_3_2_PLUS:
+TRIGGERS_HAVE_ON_KILL = _V_3_3_PLUS
+"""Before, ``CancelledError`` is all that a trigger hears of a kill."""
+
+ANY_THREAD_MAY_ASK = _V_3_3_PLUS
+"""Any thread of a triggerer may ask Airflow; before, the call comes back to the triggerer's event loop."""
+
+TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
+"""What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""
+
+if TYPE_CHECKING or _V_3_2_PLUS:
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
-elif AIRFLOW_V_3_0_PLUS:
+elif _V_3_0_PLUS:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
 else:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError
 
-if TYPE_CHECKING or AIRFLOW_V_3_1_PLUS:
+if TYPE_CHECKING or _V_3_1_PLUS:
     from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  # imported there to be had
-elif AIRFLOW_V_3_0_PLUS:
+elif _V_3_0_PLUS:
     from airflow.sdk.execution_time.secrets_masker import mask_secret, redact
 else:
     from airflow.utils.log.secrets_masker import mask_secret
@@ -76,7 +95,7 @@ else:
 
 def is_trigger_timeout(error: Exception) -> bool:
     """Tell whether a trigger failed as its time, of which Airflow knows, was up."""
-    if not AIRFLOW_V_3_0_PLUS:  # which has no class for it
+    if not _V_3_0_PLUS:  # which has no class for it
         return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
     return isinstance(error, TaskDeferralTimeout)
 
@@ -89,7 +108,7 @@ def first_reschedule_date(context: Any, retries: int) -> datetime | None:
     """
     ti = context["ti"]
     first: datetime | None
-    if AIRFLOW_V_3_0_PLUS:
+    if _V_3_0_PLUS:
         first = ti.get_first_reschedule_date(context)
     else:
         from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # 2.11's
@@ -98,11 +117,38 @@ def first_reschedule_date(context: Any, retries: int) -> datetime | None:
     return first
 
 
+def task_state(place: dict[str, Any]) -> str | None:
+    """
+    Return a task instance's state, asked from inside a trigger; blocks.
+
+    :param place: ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
+    :return: ``None`` if there is no such task instance.
+    """
+    state: str | None
+    if _V_3_0_PLUS:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=place["dag_id"],
+            map_index=place["map_index"],
+            task_ids=[place["task_id"]],
+            run_ids=[place["run_id"]],
+        )
+        state = next(iter(states.get(place["run_id"], {}).values()), None)
+    else:
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            state = session.query(TaskInstance.state).filter_by(**place).scalar()
+    return state
+
+
 def team_names(dag_ids: list[str], session: Any) -> dict[str, str | None]:
     """Return which team each DAG belongs to; before Airflow 3.2 by one query each."""
     from airflow.models.dag import DagModel
 
-    if AIRFLOW_V_3_2_PLUS:
+    if _V_3_2_PLUS:
         return DagModel.get_dag_id_to_team_name_mapping(dag_ids, session=session)
     return {dag_id: DagModel.get_team_name(dag_id, session=session) for dag_id in dag_ids}
 

@@ -34,7 +34,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, 
 from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_3_PLUS, is_trigger_timeout
+from airflow_provider_operations.version_compat import TASKS_HAVE_RETRY_POLICIES, is_trigger_timeout
 from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import (
     LINK_KEY,
@@ -400,7 +400,7 @@ def policy_argument(retry_policy: Any) -> dict[str, Any]:
     """Return the argument for ``BaseOperator``, which before Airflow 3.3 takes none: then warn instead."""
     if retry_policy is None:
         return {}
-    if AIRFLOW_V_3_3_PLUS:
+    if TASKS_HAVE_RETRY_POLICIES:
         return {"retry_policy": retry_policy}
     _warn_of_policy()
     return {}

@@ -16,6 +16,7 @@ from airflow_provider_operations import clock
 from airflow_provider_operations.finished import OUTCOMES, Memory, UnreadableMemory
 from airflow_provider_operations.looking import Looks, place
 from airflow_provider_operations.stored import stored_arguments
+from airflow_provider_operations.version_compat import HAS_ASSET_WATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.finished import Look, Seen
 else:
-    _Base = getattr(base, "BaseEventTrigger", base.BaseTrigger)
+    _Base = base.BaseEventTrigger if HAS_ASSET_WATCHERS else base.BaseTrigger
 
 __all__ = ["OperationsEventTrigger"]
 
@@ -91,7 +92,7 @@ class OperationsEventTrigger(_Base):
         operation_type: str | None = None,
         poke_interval: float = 30.0,
     ) -> None:
-        if not hasattr(base, "BaseEventTrigger"):
+        if not HAS_ASSET_WATCHERS:
             raise RuntimeError("OperationsEventTrigger needs Airflow 3.0 or later, which has asset watchers")
         super().__init__()  # type: ignore[no-untyped-call]  # BaseEventTrigger's
         if outcome is not None and outcome not in OUTCOMES:

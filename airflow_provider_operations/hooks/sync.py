@@ -34,7 +34,7 @@ from airflow_provider_operations.hooks.calls import (
 from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome, Watch
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_2_PLUS, mask_secret
+from airflow_provider_operations.version_compat import HOOKS_TELL_THE_FORM, mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     conn_type = "operations"
     hook_name = "Long-Running Operations"
 
-    if not AIRFLOW_V_3_2_PLUS:  # which looks for them in this very class
+    if HOOKS_TELL_THE_FORM:  # and are looked at for it in this very class
         get_connection_form_widgets = staticmethod(connection_form.get_connection_form_widgets)
         get_ui_field_behaviour = staticmethod(connection_form.get_ui_field_behaviour)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_1_PLUS
+from airflow_provider_operations.version_compat import UI_HAS_VIEWS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -72,7 +72,7 @@ class OperationsPlugin(AirflowPlugin):
     name = "airflow_provider_operations"
     fastapi_apps = (
         [{"app": _ImportedLater(), "url_prefix": f"/{URL_PREFIX}", "name": "Long-Running Operations"}]
-        if AIRFLOW_V_3_1_PLUS
+        if UI_HAS_VIEWS
         else []
     )
-    external_views = _external_views() if AIRFLOW_V_3_1_PLUS else []
+    external_views = _external_views() if UI_HAS_VIEWS else []

@@ -173,9 +173,11 @@ class Standalone:
 
     def output(self, lines: int = 60) -> str:
         """Return the last lines that Airflow printed."""
+        return "\n".join(self._printed().splitlines()[-lines:])
+
+    def _printed(self) -> str:
         log = self.home / "standalone.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def _wait_until_healthy(self) -> None:
         def healthy() -> bool:
@@ -217,17 +219,21 @@ class Standalone:
         Call Airflow's REST API and return the JSON.
 
         The API server writes its audit log on its event loop. If another of its requests holds SQLite's lock just
-        then, that one can't go on to release it, and after 5 s the call ends with "database is locked". It was
-        rolled back, so it is repeated.
+        then, that one can't go on to release it, and after 5 s the call ends with "database is locked", before 3.3
+        with an error that only the log explains. It was rolled back, so it is repeated.
         """
         for attempt in range(6):
+            before = len(self._printed())
             answer = self._session.request(method, f"{self.url}{self._api}{path}", timeout=60, **arguments)
-            if answer.status_code != _SERVER_ERROR or "Database error" not in answer.text or attempt == 5:
+            if answer.status_code != _SERVER_ERROR or attempt == 5:
                 break
             self._check()
             time.sleep(1 + attempt)
+            if "Database error" not in answer.text and "database is locked" not in self._printed()[before:]:
+                break
         if not answer.ok:
-            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}")
+            printed = f"\n{self.output()}" if answer.status_code == _SERVER_ERROR else ""
+            raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}{printed}")
         return answer.json() if answer.content else None
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Which environments the matrix has: each Airflow with the lowest and the highest Python that it and the machine have."""
+"""Which environments the matrix has: each Airflow with the Pythons that it supports and the machine has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AIRFLOWS: dict[str, tuple[Python, Python]] = {
     "3.2.2": ((3, 10), (3, 14)),
     "3.3.2": ((3, 10), (3, 14)),
 }
-"""2.11's first and last, then the newest of each; the Pythons that they and this provider support."""
+"""2.11's first and last, then the newest of each; the lowest and the highest Python that they support."""
 
 PINS: dict[str, tuple[str, ...]] = {
     "3.0.6": ("fastapi<0.117", "cadwyn<5.5", "pyjwt<2.11"),
@@ -65,7 +65,7 @@ def environments() -> list[Environment]:
         here = sorted(version for version in pythons if least <= version <= most)
         if not here:
             raise LookupError(f"Airflow {airflow} needs Python {least} to {most}; found {sorted(pythons)}")
-        plan += [Environment(airflow, version, pythons[version]) for version in sorted({here[0], here[-1]})]
+        plan += [Environment(airflow, version, pythons[version]) for version in here]
         if airflow in LOWEST:
             plan.append(Environment(airflow, here[0], pythons[here[0]], lowest=True))
     return plan

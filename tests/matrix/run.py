@@ -290,7 +290,7 @@ def remember(column: Column, planned: Sequence[str]) -> None:
     """
     Keep the last result of each environment, and show all of them as tables.
 
-    :param planned: names of all environments, in the tables' order.
+    :param planned: names of all environments that this machine can run.
     """
     kept = RESULTS.with_suffix(".json")
     last: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.exists() else {}
@@ -305,9 +305,14 @@ def remember(column: Column, planned: Sequence[str]) -> None:
         "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
         "features": column.features,
     }
-    last = {name: last[name] for name in sorted(last, key=[*planned, *sorted(last)].index)}
+    last = dict(sorted(last.items(), key=_by_version))
     kept.write_text(json.dumps(last, indent=1) + "\n")
     RESULTS.write_text(report(last, [name for name in planned if name not in last]))
+
+
+def _by_version(named: tuple[str, dict[str, Any]]) -> tuple[list[int], bool, list[int]]:
+    airflow, python = (list(map(int, named[1][key].split("."))) for key in ("airflow", "python"))
+    return airflow, named[1]["lowest"], python
 
 
 def _commit() -> str:

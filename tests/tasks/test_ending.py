@@ -21,7 +21,7 @@ from airflow.sdk.execution_time.comms import GetXCom, MaskSecret, SetXCom, XComR
 from airflow.sdk.listener import get_listener_manager
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_operations import ending
+from airflow_provider_operations import ending, sensors
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
@@ -463,7 +463,8 @@ def test_before_airflow_3_3(
     emulator: Emulator, moved: MovedClock, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An older Airflow ignores it with a warning, and a worker delivers."""
-    monkeypatch.setattr(ending, "SUPPORTED", False)
+    for module in (ending, sensors):
+        monkeypatch.setattr(module, "TRIGGERS_PUSH_XCOMS", False)
     name = start(duration=10, response={"answer": 42})
 
     def make() -> OperationSensor:

@@ -329,7 +329,7 @@ def test_in_a_dag() -> None:
 def test_before_airflow_3_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """An Airflow without retry policies: one warning, no unknown argument."""
     # Where BaseOperator knows of no policy it would refuse the argument.
-    monkeypatch.setattr(waiting, "AIRFLOW_V_3_3_PLUS", False)
+    monkeypatch.setattr(waiting, "TASKS_HAVE_RETRY_POLICIES", False)
     waiting._warn_of_policy.cache_clear()
     policy = OperationRetryPolicy()
 

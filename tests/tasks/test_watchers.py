@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from airflow.triggers import base
 
 from airflow_provider_operations import clock, looking, watchers
 from airflow_provider_operations.emulator import Emulator
@@ -283,7 +282,9 @@ def test_before_airflow_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without asset watchers the module can be imported, and the trigger says why it can't be made."""
     code = (
         "import airflow.triggers.base as base\n"
+        "from airflow_provider_operations import version_compat\n"
         "del base.BaseEventTrigger\n"
+        "version_compat.HAS_ASSET_WATCHERS = False\n"
         "from airflow_provider_operations.triggers import OperationTrigger, OperationsEventTrigger\n"
         "OperationTrigger('operations/x')\n"
         "OperationsEventTrigger('p')\n"
@@ -292,7 +293,7 @@ def test_before_airflow_3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stderr.strip().splitlines()[-1] == (
         "RuntimeError: OperationsEventTrigger needs Airflow 3.0 or later, which has asset watchers"
     )
-    monkeypatch.delattr(base, "BaseEventTrigger")
+    monkeypatch.setattr(watchers, "HAS_ASSET_WATCHERS", False)
     with pytest.raises(RuntimeError, match=r"needs Airflow 3\.0 or later"):
         OperationsEventTrigger("p")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_operations.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_operations.version_compat import HAS_ASSET_WATCHERS
 
-if AIRFLOW_V_3_0_PLUS:
+if HAS_ASSET_WATCHERS:
     from airflow.sdk import DAG, Asset, AssetWatcher, task
 
     from airflow_provider_operations.triggers import OperationsEventTrigger
