@@ -52,6 +52,15 @@ STORE_LIMIT_S = 30.0
 _IN_KEY = ("operations_conn_id", "base_url", "path_prefix", "error_format", "filter")
 
 
+class InvalidArgument(TypeError, ValueError):
+    """
+    An argument that can't be.
+
+    A triggerer makes triggers of what is stored, which a later version of this provider may have written. On a
+    ``TypeError`` it fails the one trigger; on anything else it ends, with all that it holds.
+    """
+
+
 class OperationsEventTrigger(_Base):
     """
     Yield an event for each operation under a parent that ends, for an ``AssetWatcher`` (Airflow 3.0).
@@ -96,9 +105,11 @@ class OperationsEventTrigger(_Base):
             raise RuntimeError("OperationsEventTrigger needs Airflow 3.0 or later, which has asset watchers")
         super().__init__()  # type: ignore[no-untyped-call]  # BaseEventTrigger's
         if outcome is not None and outcome not in OUTCOMES:
-            raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
+            raise InvalidArgument(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
         if not poke_interval >= LEAST_POKE_INTERVAL_S:
-            raise ValueError(f"poke_interval is at least {LEAST_POKE_INTERVAL_S:g} s, not {poke_interval!r}")
+            raise InvalidArgument(
+                f"poke_interval is at least {LEAST_POKE_INTERVAL_S:g} s, not {poke_interval!r}"
+            )
         self.parent = parent
         self.operations_conn_id = operations_conn_id
         self.base_url = base_url

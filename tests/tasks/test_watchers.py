@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -249,6 +250,34 @@ def test_refused(arguments: dict[str, Any], text: str) -> None:
     """What can't be is refused when the DAG is parsed."""
     with pytest.raises(ValueError, match=text):
         OperationsEventTrigger("p", **arguments)
+
+
+async def test_stored_by_a_later_version() -> None:
+    """A triggerer that can't make such a trigger fails it alone, and goes on with the others."""
+    from airflow.executors.workloads.trigger import RunTrigger
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+    from airflow.models.trigger import Trigger
+
+    path, _ = OperationsEventTrigger("p").serialize()
+    stored: list[dict[str, Any]] = [
+        {"parent": "p", "outcome": "paused"},
+        {"parent": "p", "poke_interval": 1.0},
+        {"parent": "p", "colour": "red"},
+        {"parent": "p"},
+    ]
+    runner = TriggerRunner()
+    for number, arguments in enumerate(stored):
+        kwargs = Trigger.encrypt_kwargs(arguments)
+        runner.to_create.append(RunTrigger(id=number, classpath=path, encrypted_kwargs=kwargs))
+
+    await runner.create_triggers()
+
+    assert [number for number, _ in runner.failed_triggers] == [0, 1, 2]
+    assert list(runner.triggers) == [3]
+    for made in runner.triggers.values():
+        made["task"].cancel()
+        with suppress(asyncio.CancelledError):
+            await made["task"]
 
 
 def test_key() -> None:
