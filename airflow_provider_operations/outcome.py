@@ -184,6 +184,12 @@ class Watch:
             self._reported = progress
             spent = timedelta(seconds=int(max(now - self.started_epoch_s, 0.0)))
             self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({spent} spent)")
+        if before is None and operation.metadata is None and operation.other:
+            fields = _one_line(", ".join(operation.other))
+            self.news.append(
+                f"{self.name}: this looks like a resource rather than an operation, as it has {fields} and no "
+                "metadata; one that never has 'done' is waited for until the time is up"
+            )
 
     def _note_failure(self, failure: CallFailure) -> None:
         if not self._in_outage and failure.may_pass:

@@ -72,9 +72,10 @@ def environments() -> list[Environment]:
 
 
 def in_turn(plan: list[Environment], turn: int) -> list[Environment]:
-    """Return two of different Airflows: another pair each time, until all have had their turn."""
-    half = len(plan) // 2
-    return [plan[turn % half], plan[half + turn % (len(plan) - half)]]
+    """Return one before and one from Airflow 3.1: another pair each time, until all have had their turn."""
+    newer = [each for each in plan if each.airflow >= "3.1"]
+    older = [each for each in plan if each not in newer]
+    return [older[turn % len(older)], newer[turn % len(newer)]]
 
 
 def _pythons() -> Iterator[tuple[Python, Path]]:

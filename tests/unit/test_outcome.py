@@ -223,6 +223,35 @@ def test_news_are_one_safe_line() -> None:
     assert len(line) < 2000
 
 
+def test_what_looks_like_a_resource_is_told_once() -> None:
+    """A call that answers with a resource instead of an operation would be waited for to the end of its time."""
+    watching = watch()
+    for polls in range(2):
+        watching.judge(
+            Operation(NAME, other={"state": "ACTIVE", "createTime": "2026-01-01T00:00:00Z"}), START + polls
+        )
+    running, line = watching.take_news()
+    assert running == "operations/x: running (0:00:00 spent)"
+    assert line.startswith(
+        "operations/x: this looks like a resource rather than an operation, as it has state, createTime"
+    )
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Operation(NAME),
+        Operation(NAME, metadata={}, other={"state": "ACTIVE"}),
+        Operation(NAME, done=True, other={"state": "ACTIVE"}),
+    ],
+)
+def test_an_operation_does_not_look_like_a_resource(seen: Operation) -> None:
+    """A bare name is an operation, and one with metadata may have fields of its service's own."""
+    watching = watch()
+    watching.judge(seen, START)
+    assert not any("resource" in line for line in watching.take_news())
+
+
 # --- events --------------------------------------------------------------------------------------------------
 
 FAILURE = replace(
