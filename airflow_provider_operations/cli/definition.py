@@ -7,9 +7,15 @@ Every ``airflow`` command loads this module, so it imports only what ``airflow``
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import TYPE_CHECKING
 
-from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command, positive_int
+import airflow  # noqa: F401  sets up what warnings go through, which the next block isn't to undo
+
+with warnings.catch_warnings():
+    # Airflow would log it on stdout, on Python 3.14, as each of its own commands does.
+    warnings.filterwarnings("ignore", "FileType is deprecated", PendingDeprecationWarning)
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command, positive_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable
