@@ -11,7 +11,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from airflow_provider_operations.version_compat import ANY_THREAD_MAY_ASK, task_state
+from airflow_provider_operations.version_compat import ask_airflow, task_state
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 ATTEMPTS = 60
@@ -36,23 +36,12 @@ async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _in_thread(task_instance, operation_name)
+            return await ask_airflow(_was_acted_upon, task_instance, operation_name, executor=_asking)
         except Exception:
             if attempt == ATTEMPTS:
                 raise
             await asyncio.sleep(PAUSE_AFTER_ERROR_S)
     raise AssertionError("unreachable")
-
-
-async def _in_thread(task_instance: Any, operation_name: str) -> bool:
-    if ANY_THREAD_MAY_ASK:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_asking, _was_acted_upon, task_instance, operation_name)
-    # The call comes back to the triggerer's event loop, and only asgiref's threads know which one that is.
-    # From another thread two loops would read the supervisor's answers, and the triggerer ends of it.
-    from asgiref.sync import sync_to_async
-
-    return await sync_to_async(_was_acted_upon)(task_instance, operation_name)
 
 
 def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:

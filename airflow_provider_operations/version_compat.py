@@ -7,16 +7,20 @@ runs on the version that needs it (``make matrix``).
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow import __version__ as airflow_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
     from datetime import datetime
 
+T = TypeVar("T")
+
 __all__ = [
-    "ANY_THREAD_MAY_ASK",
     "HAS_ASSET_WATCHERS",
     "HOOKS_TELL_THE_FORM",
     "OPERATORS_LACK_XCOM_PUSH",
@@ -26,6 +30,7 @@ __all__ = [
     "UI_HAS_VIEWS",
     "AirflowRescheduleException",
     "TaskDeferralError",
+    "ask_airflow",
     "first_reschedule_date",
     "get_async_extra_dejson",
     "is_trigger_timeout",
@@ -66,8 +71,7 @@ TASKS_HAVE_RETRY_POLICIES = _V_3_3_PLUS
 TRIGGERS_HAVE_ON_KILL = _V_3_3_PLUS
 """Before, ``CancelledError`` is all that a trigger hears of a kill."""
 
-ANY_THREAD_MAY_ASK = _V_3_3_PLUS
-"""Any thread of a triggerer may ask Airflow; before, the call comes back to the triggerer's event loop."""
+_ANY_THREAD_MAY_ASK = _V_3_3_PLUS
 
 TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
 """What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""
@@ -79,10 +83,8 @@ elif _V_3_0_PLUS:
 else:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError
 
-if TYPE_CHECKING or _V_3_1_PLUS:
-    from airflow.sdk.log import mask_secret, redact  # type: ignore[attr-defined]  # imported there to be had
-elif _V_3_0_PLUS:
-    from airflow.sdk.execution_time.secrets_masker import mask_secret, redact
+if TYPE_CHECKING or _V_3_0_PLUS:
+    from airflow.providers.common.compat.sdk import mask_secret, redact
 else:
     from airflow.utils.log.secrets_masker import mask_secret
     from airflow.utils.log.secrets_masker import redact as _redact
@@ -91,6 +93,23 @@ else:
         """Hide secrets; by parts, as this version's RE2 gives up on a text with half a surrogate pair."""
         parts = re.split("([\ud800-\udfff]+)", text)
         return "".join(part if number % 2 else _redact(part) for number, part in enumerate(parts))
+
+
+async def ask_airflow(call: Callable[..., T], *arguments: Any, executor: Executor | None = None) -> T:
+    """
+    Make a blocking call that asks Airflow, from inside a trigger and off its event loop.
+
+    Before 3.3 such a call comes back to the triggerer's event loop, and only asgiref's threads know which one that
+    is. From another thread two loops would read what the supervisor answers, and the triggerer ends of it.
+
+    :param executor: where it is made, if any thread will do.
+    """
+    if _ANY_THREAD_MAY_ASK:
+        return await asyncio.get_running_loop().run_in_executor(executor, call, *arguments)
+    from asgiref.sync import sync_to_async
+
+    answer: T = await sync_to_async(call)(*arguments)
+    return answer
 
 
 def is_trigger_timeout(error: Exception) -> bool:

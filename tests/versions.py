@@ -49,6 +49,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
     "tasks/test_durable.py": ((3, 3), "tasks have a state store"),
+    "tasks/test_supervisor.py": ((3, 0), "triggerers have a supervisor"),
     "tasks/test_trigger_kill.py": ((3, 0), "triggers can ask what became of their task"),
     "tasks/test_watchers.py": ((3, 3), "triggers share a stream and keep something for an asset"),
     "ui": ((3, 1), "the UI has plugins"),

@@ -34,7 +34,7 @@ from airflow_provider_operations.hooks.tokens import NoToken, Token
 from airflow_provider_operations.hooks.transport import Ready, Transport
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.outcome import Outcome, Watch
-from airflow_provider_operations.version_compat import mask_secret
+from airflow_provider_operations.version_compat import ask_airflow, mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             except NoToken as error:
                 return self._no_token(request, ready.settings, error)
             if token.secret != transport.masked:
-                await asyncio.to_thread(mask_secret, token.secret)
+                await ask_airflow(mask_secret, token.secret)
                 transport.masked = token.secret
             answer = await self._send(request, ready, token.headers)
             if rejected is not None or not refused_token(answer):

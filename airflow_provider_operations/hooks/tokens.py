@@ -21,6 +21,7 @@ import requests
 from airflow_provider_operations import clock
 from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
 from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.version_compat import ask_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,10 +78,12 @@ class TokenSource:
     The token of one set of credentials.
 
     :param fetch: gets a new one, in a thread of its own; raises ``NoToken``.
+    :param asks_airflow: it needs a connection.
     """
 
-    def __init__(self, fetch: Callable[[], Token]) -> None:
+    def __init__(self, fetch: Callable[[], Token], *, asks_airflow: bool = False) -> None:
         self._fetch = fetch
+        self._asks_airflow = asks_airflow
         self._token: Token | None = None
         self._renewal: Future[Token] | None = None
         self._failed_at_s = float("-inf")
@@ -93,16 +96,25 @@ class TokenSource:
         :param rejected: a token that the service has refused: not that one again.
         :raises NoToken: there is none.
         """
-        known = self._known(rejected)
+        known = self._known(rejected, self._in_a_thread)
         return known if isinstance(known, Token) else known.result()
 
     async def aget(self, rejected: Token | None = None) -> Token:
         """Do the same without blocking the event loop; being cancelled doesn't stop it for others."""
-        known = self._known(rejected)
+        start = self._in_a_thread_that_may_ask if self._asks_airflow else self._in_a_thread
+        known = self._known(rejected, start)
         return known if isinstance(known, Token) else await asyncio.shield(asyncio.wrap_future(known))
 
-    def _known(self, rejected: Token | None) -> Token | Future[Token]:
-        """Return the token, or what will bring it."""
+    def _in_a_thread(self, renewal: Future[Token], rejected: Token | None) -> None:
+        threading.Thread(target=self._renew, args=(renewal, rejected), name="token", daemon=True).start()
+
+    def _in_a_thread_that_may_ask(self, renewal: Future[Token], rejected: Token | None) -> None:
+        self._task = asyncio.get_running_loop().create_task(ask_airflow(self._renew, renewal, rejected))
+
+    def _known(
+        self, rejected: Token | None, start: Callable[[Future[Token], Token | None], None]
+    ) -> Token | Future[Token]:
+        """Return the token, or what will bring it, started if need be."""
         # Not under the lock: a kill must get a token even while the code that it interrupted holds it.
         if (token := self._usable(rejected)) is not None:
             return token
@@ -113,10 +125,7 @@ class TokenSource:
             recently = self._renewal is not None and now - self._failed_at_s < FAILURE_KEPT_S
             if self._renewal is None or (self._renewal.done() and not recently):
                 self._renewal = Future()
-                thread = threading.Thread(
-                    target=self._renew, args=(self._renewal, rejected), name="token", daemon=True
-                )
-                thread.start()
+                start(self._renewal, rejected)
             return self._renewal
 
     def _usable(self, rejected: Token | None) -> Token | None:
@@ -159,7 +168,7 @@ def _source(
 ) -> TokenSource:
     if isinstance(wanted, ClientCredentials):
         return TokenSource(partial(_fetch_with_client_credentials, wanted, verify, dict(proxies)))
-    return TokenSource(_Google(wanted, dict(proxies)).fetch)
+    return TokenSource(_Google(wanted, dict(proxies)).fetch, asks_airflow=wanted.gcp_conn_id is not None)
 
 
 # --- Google ------------------------------------------------------------------------------------------------

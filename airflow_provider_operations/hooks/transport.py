@@ -19,7 +19,7 @@ from airflow_provider_operations.hooks.calls import secrets_of, tls_of
 from airflow_provider_operations.hooks.metrics import Figures
 from airflow_provider_operations.hooks.pace import Pace
 from airflow_provider_operations.hooks.tokens import TokenSource, token_source_of
-from airflow_provider_operations.version_compat import get_async_extra_dejson, mask_secret
+from airflow_provider_operations.version_compat import ask_airflow, get_async_extra_dejson, mask_secret
 
 if TYPE_CHECKING:
     import ssl
@@ -154,7 +154,7 @@ class Transport:
         settings = read_settings(fields, overrides)
         for secret in secrets_of(settings):
             # It tells the supervisor by a synchronous call, which would block the loop.
-            await asyncio.to_thread(mask_secret, secret)
+            await ask_airflow(mask_secret, secret)
         tls = await asyncio.to_thread(tls_of, settings)
         base_url = settings.service.base_url
         # The connection's proxy, else the environment's, by the same rules as requests.
