@@ -49,6 +49,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
     "tasks/test_durable.py": ((3, 3), "tasks have a state store"),
+    "tasks/test_fallbacks.py::test_a_watcher_forgets": ((3, 0), "there are asset watchers"),
     "tasks/test_supervisor.py": ((3, 0), "triggerers have a supervisor"),
     "tasks/test_trigger_kill.py": ((3, 0), "triggers can ask what became of their task"),
     "tasks/test_watchers.py": ((3, 3), "triggers share a stream and keep something for an asset"),
@@ -71,6 +72,9 @@ ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_fallbacks.py::test_end_from_trigger": ((3, 3), "workers end every task"),
     "tasks/test_fallbacks.py::test_no_record": ((3, 3), "there is no state store"),
     "tasks/test_fallbacks.py::test_connection_form": ((3, 2), "hooks tell the connection's form"),
+    "tasks/test_fallbacks.py::test_no_watchers": ((3, 0), "there are asset watchers"),
+    "tasks/test_fallbacks.py::test_a_watcher_forgets": ((3, 3), "a watcher keeps what it has told"),
+    "tasks/test_without_triggerer.py::test_state": ((3, 0), "the supervisor tells the state"),
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }
 """The same for tests of fallbacks, with the first version that needs none."""
@@ -91,7 +95,13 @@ def rescheduled(ti: Any) -> AbstractContextManager[object]:
     """Let a sensor find a task instance's ``first_reschedule``: before 3.0 it looks into the database for it."""
     if AIRFLOW >= (3, 0):
         return nullcontext()
-    return patch("airflow.sensors.base._orig_start_date", lambda *_: ti.first_reschedule)
+
+    def orig_start_date(dag_id: str, task_id: str, run_id: str, map_index: int, try_number: int) -> Any:
+        assert (dag_id, task_id, run_id, map_index) == (ti.dag_id, ti.task_id, ti.run_id, ti.map_index)
+        assert try_number >= 1
+        return ti.first_reschedule
+
+    return patch("airflow.sensors.base._orig_start_date", orig_start_date)
 
 
 def reason_to_skip(place: str) -> str | None:

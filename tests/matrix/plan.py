@@ -31,7 +31,10 @@ PINS: dict[str, tuple[str, ...]] = {
 """What Airflow leaves open and doesn't run with today: no API server starts, or no task can report to it."""
 
 LOWEST = ("2.11.0", "3.3.2")
-"""Airflows that are also run with the oldest direct dependencies."""
+"""Airflows that are also run with the oldest direct dependencies, on the lowest and the highest Python."""
+
+FAB = ("3.0.6",)
+"""Airflows whose form of connections needs the FAB provider: it is there on the highest Python."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class Environment:
     One column of the matrix.
 
     :param lowest: with the oldest direct dependencies that ``pyproject.toml`` allows.
+    :param also: what else is installed.
     """
 
     airflow: str
     python: Python
     executable: Path
     lowest: bool = False
+    also: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -54,28 +59,30 @@ class Environment:
 
 
 def environments() -> list[Environment]:
-    """
-    Return what this machine can run.
-
-    :raises LookupError: it has none of the Pythons that an Airflow supports.
-    """
+    """Return what this machine can run: an Airflow without a Python that it supports is left out."""
     pythons = dict(_pythons())
     plan = []
     for airflow, (least, most) in AIRFLOWS.items():
         here = sorted(version for version in pythons if least <= version <= most)
-        if not here:
-            raise LookupError(f"Airflow {airflow} needs Python {least} to {most}; found {sorted(pythons)}")
-        plan += [Environment(airflow, version, pythons[version]) for version in here]
+        for version in here:
+            also = ("apache-airflow-providers-fab",) if airflow in FAB and version == here[-1] else ()
+            plan.append(Environment(airflow, version, pythons[version], also=also))
         if airflow in LOWEST:
-            plan.append(Environment(airflow, here[0], pythons[here[0]], lowest=True))
+            ends = sorted({*here[:1], *here[-1:]})
+            plan += [Environment(airflow, version, pythons[version], lowest=True) for version in ends]
     return plan
+
+
+def left_out(plan: list[Environment]) -> list[str]:
+    """Return the Airflows that this machine has no Python for."""
+    return sorted(AIRFLOWS.keys() - {each.airflow for each in plan})
 
 
 def in_turn(plan: list[Environment], turn: int) -> list[Environment]:
     """Return one before and one from Airflow 3.1: another pair each time, until all have had their turn."""
     newer = [each for each in plan if each.airflow >= "3.1"]
     older = [each for each in plan if each not in newer]
-    return [older[turn % len(older)], newer[turn % len(newer)]]
+    return [half[turn % len(half)] for half in (older, newer) if half]
 
 
 def _pythons() -> Iterator[tuple[Python, Path]]:

@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plan import PINS, Environment, environments, in_turn
+from .plan import PINS, Environment, environments, in_turn, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,7 +175,7 @@ class Runner:
         )
         airflow = f"apache-airflow=={self.environment.airflow}"
         install: list[str | Path] = [self._uv, "pip", "install", "--quiet", "--python", self.python, airflow]
-        install += PINS.get(self.environment.airflow, ())
+        install += [*PINS.get(self.environment.airflow, ()), *self.environment.also]
         if self.environment.lowest:
             floors, lowest = self.folder / "airflow.in", self.folder / "lowest.txt"
             floors.write_text(f"{airflow}\n")
@@ -286,10 +286,11 @@ def tools() -> tuple[Path, Path]:
     return uv, wheel
 
 
-def remember(column: Column, planned: Sequence[str]) -> None:
+def remember(column: Column, commit: str, planned: Sequence[str]) -> None:
     """
     Keep the last result of each environment, and show all of them as tables.
 
+    :param commit: what the wheel was built of.
     :param planned: names of all environments that this machine can run.
     """
     kept = RESULTS.with_suffix(".json")
@@ -299,7 +300,7 @@ def remember(column: Column, planned: Sequence[str]) -> None:
         "python": "{}.{}".format(*column.environment.python),
         "lowest": column.environment.lowest,
         "at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
-        "commit": _commit(),
+        "commit": commit,
         "passed": column.passed,
         "versions": column.versions,
         "steps": {step.name: [step.outcome, round(step.seconds), step.note] for step in column.steps},
@@ -400,6 +401,9 @@ def main() -> int:
         chosen = [each for each in plan if each.name in wanted or each.name.startswith(beginnings)]
     if not chosen:
         parser.error(f"there are {', '.join(each.name for each in plan)}")
+    for airflow in left_out(plan):
+        print(f"Airflow {airflow} is left out: no Python that it supports is on this machine", flush=True)
+    commit = _commit()
     uv, wheel = tools()
     runners = [Runner(environment, uv, wheel, short=args.short) for environment in chosen]
     columns = []
@@ -407,7 +411,7 @@ def main() -> int:
         for future in as_completed([pool.submit(runner.run) for runner in runners]):
             columns.append(column := future.result())
             if not args.short:
-                remember(column, [each.name for each in plan])
+                remember(column, commit, [each.name for each in plan])
             if not args.keep and column.passed:
                 shutil.rmtree(WORK / column.environment.name / "venv", ignore_errors=True)
     failed = sum(not column.passed for column in columns)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations import clock, triggers, version_compat, waiting
+from airflow_provider_operations import clock, triggers, version_compat, waiting, watchers
 from airflow_provider_operations.exceptions import OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.provider_info import get_provider_info
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
+from airflow_provider_operations.triggers import OperationsEventTrigger
+from tests.emulator.raw import start as raw_start
 from tests.versions import TRIGGER_TIMEOUT
 
 from .conftest import Driver, MovedClock, TaskInstance
@@ -137,6 +139,36 @@ async def test_a_kill_comes_as_a_cancellation(
         await waiting_task
 
     assert kinds(emulator).count("cancel") == cancels
+
+
+def test_no_watchers() -> None:
+    """Before 3.0 the trigger says why it can't be made."""
+    with pytest.raises(RuntimeError, match=r"needs Airflow 3\.0 or later"):
+        OperationsEventTrigger("p")
+
+
+async def test_a_watcher_forgets(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 3.3 a watcher looks alone and keeps nothing: what ended before it was started is never told."""
+    monkeypatch.setattr(watchers, "HELD_S", 0.0)
+    monkeypatch.setattr(clock, "asleep", lambda _seconds: asyncio.sleep(0.05))
+    parent = "projects/p/operations"
+
+    async def first_told() -> str:
+        async for event in OperationsEventTrigger("projects/p").run():
+            return str(event.payload["name"])
+        raise AssertionError("no event")
+
+    told = []
+    for number in (1, 2):
+        await asyncio.to_thread(raw_start, emulator.url, name=f"{parent}/before-{number}", duration=0)
+        looks = len(emulator.journal("list"))
+        watching = asyncio.create_task(first_told())
+        while len(emulator.journal("list")) < looks + 2:  # noqa: ASYNC110  the server tells nobody
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(raw_start, emulator.url, name=f"{parent}/after-{number}", duration=0)
+        told.append(await asyncio.wait_for(watching, 30))
+
+    assert told == [f"{parent}/after-1", f"{parent}/after-2"]
 
 
 def test_connection_form() -> None:
