@@ -83,8 +83,13 @@ elif _V_3_0_PLUS:
 else:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError
 
+if TYPE_CHECKING or _V_3_1_PLUS:
+    from airflow.sdk.log import mask_secret
+elif _V_3_0_PLUS:
+    from airflow.sdk.execution_time.secrets_masker import mask_secret
+
 if TYPE_CHECKING or _V_3_0_PLUS:
-    from airflow.providers.common.compat.sdk import mask_secret, redact
+    from airflow.providers.common.compat.sdk import redact  # airflow.sdk.log has it from 3.1.6 on
 else:
     from airflow.utils.log.secrets_masker import mask_secret
     from airflow.utils.log.secrets_masker import redact as _redact
