@@ -33,8 +33,11 @@ PINS: dict[str, tuple[str, ...]] = {
 LOWEST = ("2.11.0", "3.3.2")
 """Airflows that are also run with the oldest direct dependencies, on the lowest and the highest Python."""
 
-FAB = ("3.0.6",)
-"""Airflows whose form of connections needs the FAB provider: it is there on the highest Python."""
+FAB = {"3.0.6": ("apache-airflow-providers-fab", "flask-jwt-extended<4.7")}
+"""
+Airflows whose form of connections needs the FAB provider: it is there on the highest Python. What it needs and leaves
+open doesn't go with the PyJWT that they are pinned to.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def environments() -> list[Environment]:
     for airflow, (least, most) in AIRFLOWS.items():
         here = sorted(version for version in pythons if least <= version <= most)
         for version in here:
-            also = ("apache-airflow-providers-fab",) if airflow in FAB and version == here[-1] else ()
+            also = FAB.get(airflow, ()) if version == here[-1] else ()
             plan.append(Environment(airflow, version, pythons[version], also=also))
         if airflow in LOWEST:
             ends = sorted({*here[:1], *here[-1:]})
