@@ -10,25 +10,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from sqlalchemy import text
 
 from tests.chaos.cluster import Cluster
 from tests.harness.standalone import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 __all__ = ["TEAM", "WORKERS", "CeleryCluster", "QueuesCluster", "TeamsCluster"]
 
 WORKERS = ("worker-a", "worker-b")
 TEAM = "research"
+HERE = Path(__file__).parent
 
 
 class CeleryCluster(Cluster):
     """
     Each worker is a machine of its own as far as can be had on one: name, home and temporary folder.
 
+    It has the DAGs of the chaos suite and some of its own.
+
     :raises FileNotFoundError: there is no ``redis-server``.
     """
+
+    BUNDLES: Mapping[str, Path] = {"chaos": HERE.parent / "chaos" / "dags", "celery": HERE / "celery_dags"}
 
     _redis: subprocess.Popen[bytes] | None = None
 
@@ -57,6 +64,9 @@ class CeleryCluster(Cluster):
             **super()._environment(port),
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW__CORE__HOSTNAME_CALLABLE": "tests.executors.names.hostname",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+                [_bundle(name, folder) for name, folder in self.BUNDLES.items()]
+            ),
             "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self._redis_port}/0",
             "AIRFLOW__CELERY__RESULT_BACKEND": "db+" + self.postgres.url,
             "AIRFLOW__CELERY__WORKER_CONCURRENCY": "2",
@@ -74,6 +84,16 @@ class CeleryCluster(Cluster):
             return super()._command(name)
         pid = str(self.home / f"{name}.pid")
         return ["celery", "worker", "--skip-serve-logs", "--celery-hostname", name, "--pid", pid]
+
+    def _dags_known(self) -> bool:
+        with self.engine.connect() as connection:
+            return set(connection.execute(text("SELECT bundle_name FROM dag")).scalars()) == set(self.BUNDLES)
+
+    def start_operation(self, run_id: str, script: dict[str, Any]) -> str:
+        """Start an operation for a run's sensor; return its name."""
+        url = f"{self.emulator.url}/v1/rounds/{run_id}/things:run"
+        answer = self._session.post(url, json={"operation": script}, timeout=30)
+        return str(answer.json()["name"])
 
     def kill(self, name: str) -> None:
         """Kill a part; a worker with everything that runs on it, as when a machine goes."""
@@ -101,7 +121,7 @@ class QueuesCluster(Cluster):
         return {
             **super()._environment(port),
             "AIRFLOW__TRIGGERER__QUEUES_ENABLED": "True",
-            "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
         }
 
     def _command(self, name: str) -> list[str]:
@@ -118,12 +138,7 @@ class TeamsCluster(Cluster):
 
     def _environment(self, port: int) -> dict[str, str]:
         usual = super()._environment(port)
-        bundle = {
-            "name": "of-the-team",
-            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-            "kwargs": {"path": str(Path(__file__).parent / "dags")},
-            "team_name": TEAM,
-        }
+        bundle = {**_bundle("of-the-team", HERE / "dags"), "team_name": TEAM}
         self._connection = usual.pop("AIRFLOW_CONN_OPERATIONS_DEFAULT")
         return {
             **usual,
@@ -146,3 +161,8 @@ class TeamsCluster(Cluster):
     def _command(self, name: str) -> list[str]:
         team = ["--team-name", TEAM] if name == "triggerer-b" else []
         return [*super()._command(name), *team]
+
+
+def _bundle(name: str, folder: Path) -> dict[str, Any]:
+    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    return {"name": name, "classpath": classpath, "kwargs": {"path": str(folder)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.celery
 
-DEFERRED, RUNNING, SENSOR = (
-    "chaos_deferred_ids_plain",
-    "chaos_running_ids_plain",
-    "chaos_deferred_sensor_plain",
-)
+DEFERRED, RUNNING = "chaos_deferred_ids_plain", "chaos_running_ids_plain"
+SENSOR, POKING = "chaos_deferred_sensor_plain", "chaos_running_sensor_plain"
+LEAVING, RESCHEDULED = "sensor_deferred", "sensor_rescheduled"
+SENSORS = {SENSOR, POKING, LEAVING, RESCHEDULED}
+"""The chaos suite's own two cancel when killed, the others leave the operation alone."""
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,35 @@ def cluster() -> Iterator[CeleryCluster]:
         yield cluster
 
 
-def begin(cluster: CeleryCluster, dag_id: str, run_id: str, duration: float, **conf: Any) -> None:
-    """Start a run whose operation lasts so long."""
+def begin(cluster: CeleryCluster, dag_id: str, run_id: str, duration: float) -> None:
+    """Start a run whose operation lasts so long; a sensor's is started before."""
     script = {"duration": duration, "response": {"round": run_id}, "cancelDelay": 1}
-    cluster.trigger(dag_id, run_id, {"round": run_id, "script": script, **conf})
+    conf = {"round": run_id, "script": script}
+    if dag_id in SENSORS:
+        conf["operation"] = cluster.start_operation(run_id, script)
+    cluster.trigger(dag_id, run_id, conf)
+
+
+@contextmanager
+def held(cluster: CeleryCluster, runs: str) -> Iterator[None]:
+    """Let the server say that operations of runs whose ids begin so aren't over, however slow the machine is."""
+    cluster.emulator.script_fault(kind="get", operation=f"rounds/{runs}", body={"done": False})
+    try:
+        yield
+    finally:
+        cluster.emulator.clear_faults()
+
+
+@contextmanager
+def stopped(cluster: CeleryCluster, *names: str) -> Iterator[None]:
+    """Let parts stand still."""
+    for name in names:
+        cluster.stop(name)
+    try:
+        yield
+    finally:
+        for name in names:
+            cluster.go_on(name)
 
 
 def state(cluster: CeleryCluster, run_id: str, *states: str, timeout_s: float = 90) -> Ti:
@@ -48,6 +74,12 @@ def state(cluster: CeleryCluster, run_id: str, *states: str, timeout_s: float = 
 
     found: Ti = cluster.until(reached, f"{run_id} is {' or '.join(states)}", timeout_s)
     return found
+
+
+def watched(cluster: CeleryCluster, run_id: str, *states: str) -> Ti:
+    """Wait until a run's task waits in one of these states; a deferrable sensor's second look is the triggerer's."""
+    cluster.until(lambda: len(requests(cluster, "get", run_id)) > 1, f"{run_id} is watched", 120)
+    return state(cluster, run_id, *states)
 
 
 def host(cluster: CeleryCluster, run_id: str) -> str:
@@ -79,32 +111,39 @@ def until_cancelled(cluster: CeleryCluster, run_id: str) -> None:
 
 
 def test_success_on_whichever_worker(cluster: CeleryCluster) -> None:
-    """Operators and sensors succeed, started and resumed on any worker, each operation started once."""
+    """Operators and sensors wait and succeed, started and resumed on any worker, each operation started once."""
     runs = [f"ok-{number}" for number in range(6)]
-    for run_id in runs:
-        begin(cluster, DEFERRED, run_id, 4)
+    sensors = {"wait-deferred": SENSOR, "wait-poking": POKING, "wait-rescheduled": RESCHEDULED}
+    held_as = {SENSOR: "deferred", POKING: "running", RESCHEDULED: "up_for_reschedule"}
+    with held(cluster, "wait-"):
+        for run_id, dag_id in sensors.items():
+            begin(cluster, dag_id, run_id, 0)
+        for run_id in runs:
+            begin(cluster, DEFERRED, run_id, 4)
+        for run_id, dag_id in sensors.items():
+            watched(cluster, run_id, held_as[dag_id])
+    # Not beside the poking one: they could fill a worker, and the other one would have all the rest.
     begin(cluster, RUNNING, "ok-running", 4)
-    for run_id in (*runs, "ok-running"):
+    for run_id in (*runs, "ok-running", *sensors):
         assert state(cluster, run_id, "success", "failed", timeout_s=180).state == "success"
         assert len(operations(cluster, run_id)) == 1
-    for run_id in runs[:2]:
-        conf = {"operation": operations(cluster, run_id)[0]["name"]}
-        begin(cluster, SENSOR, f"sensor-{run_id}", 0, **conf)
-        assert state(cluster, f"sensor-{run_id}", "success", "failed").state == "success"
     assert {host(cluster, run_id) for run_id in runs} == set(WORKERS)
 
 
-@pytest.mark.parametrize(("dag_id", "held_as"), [(RUNNING, "running"), (DEFERRED, "deferred")])
-def test_killed(cluster: CeleryCluster, dag_id: str, held_as: str) -> None:
-    """A task that holds a worker, or is deferred, is marked failed: its operation is cancelled."""
-    run_id = f"kill-{held_as}"
-    begin(cluster, dag_id, run_id, 600)
-    ti = state(cluster, run_id, held_as)
-    cluster.until(lambda: requests(cluster, "get", run_id), "it is watched", 60)
+@pytest.mark.parametrize(
+    ("held_as", "dag_ids"), [("running", (RUNNING, POKING)), ("deferred", (DEFERRED, SENSOR))]
+)
+def test_killed(cluster: CeleryCluster, held_as: str, dag_ids: tuple[str, ...]) -> None:
+    """An operator and a sensor that hold workers, or are deferred, are marked failed: both operations are cancelled."""
+    for dag_id in dag_ids:
+        begin(cluster, dag_id, f"kill-{dag_id}", 600)
+    tis = [watched(cluster, f"kill-{dag_id}", held_as) for dag_id in dag_ids]
 
-    cluster.mark(ti, "failed")
+    for ti in tis:
+        cluster.mark(ti, "failed")
 
-    until_cancelled(cluster, run_id)
+    for ti in tis:
+        until_cancelled(cluster, ti.run_id)
 
 
 def test_cleared_while_deferred(cluster: CeleryCluster) -> None:
@@ -123,16 +162,49 @@ def test_cleared_while_deferred(cluster: CeleryCluster) -> None:
     assert {entry["operation"] for entry in requests(cluster, "cancel", "clear")} == {first["name"]}
 
 
+def test_a_sensor_is_cleared_while_deferred(cluster: CeleryCluster) -> None:
+    """
+    One that is to cancel does, and its new try finds the operation cancelled; another one goes on waiting.
+
+    The new tries are held back until then. One that is deferred again before the triggerer has asked what became of
+    the task looks to it as if nobody had touched the task: then nothing is cancelled.
+    """
+    begin(cluster, SENSOR, "clear-cancelling", 600)
+    with held(cluster, "clear-leaving"):
+        begin(cluster, LEAVING, "clear-leaving", 0)
+        tis = [watched(cluster, run_id, "deferred") for run_id in ("clear-cancelling", "clear-leaving")]
+
+        with stopped(cluster, *WORKERS):
+            for ti in tis:
+                cluster.clear(ti)
+            until_cancelled(cluster, "clear-cancelling")
+
+        cluster.until(lambda: cluster.tis()["clear-leaving"].try_number == 2, "it is tried again", 60)
+        state(cluster, "clear-leaving", "deferred")
+    assert state(cluster, "clear-cancelling", "success", "failed").state == "failed"
+    error, _ = cluster.failure(SENSOR, "clear-cancelling", "run") or ("", "")
+    assert error.endswith("OperationCancelledFinal")
+    assert state(cluster, "clear-leaving", "success", "failed").state == "success"
+    assert not requests(cluster, "cancel", "clear-leaving")
+
+
 def test_a_triggerer_dies(cluster: CeleryCluster) -> None:
     """The other triggerer takes its operations over: nothing is cancelled, nothing started again."""
-    runs = [f"failover-{number}" for number in range(4)]
-    for run_id in runs:
-        begin(cluster, DEFERRED, run_id, 60)
-    tis = [state(cluster, run_id, "deferred") for run_id in runs]
-    victim = cluster.until(lambda: cluster.owner(cluster.tis()[tis[0].run_id]), "a triggerer has it", 60)
+    runs = {f"failover-{number}": dag_id for number, dag_id in enumerate([DEFERRED] * 4 + [SENSOR, LEAVING])}
+    victim, heir = TRIGGERERS
+    cluster.kill(heir)
+    with held(cluster, "failover-"):
+        for run_id, dag_id in runs.items():
+            begin(cluster, dag_id, run_id, 2)
+        for run_id in runs:
+            watched(cluster, run_id, "deferred")
+        cluster.until(lambda: cluster.owned(victim) == len(runs), f"{victim} has all", 60)
+        cluster.start(heir)
+        cluster.until(lambda: cluster.is_up(heir), f"{heir} is up", 60)
 
-    cluster.kill(victim)
+        cluster.kill(victim)
 
+        cluster.until(lambda: cluster.owned(heir) == len(runs), f"{heir} has all", 60)
     for run_id in runs:
         assert state(cluster, run_id, "success", "failed", timeout_s=180).state == "success"
         assert len(operations(cluster, run_id)) == 1
