@@ -67,7 +67,7 @@ class TokenServer:
         return {
             "type": "service_account",
             "project_id": "p",
-            "private_key_id": "1",
+            "private_key_id": "key-of-the-robot",  # Airflow masks it, whatever it is
             "private_key": pem.decode(),
             "client_email": "robot@p.iam.gserviceaccount.com",
             "token_uri": self.token_url,
