@@ -323,7 +323,14 @@ def _commit() -> str:
         command = ["git", *arguments]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS.parent}/RESULTS.*")
+    changed = git(
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        f":!{RESULTS.relative_to(ROOT).with_suffix('.*')}",
+    )
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
