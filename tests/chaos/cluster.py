@@ -401,9 +401,8 @@ class Cluster:
         before = self._stacks.stat().st_size
         with suppress(psutil.Error):
             process.send_signal(signal.SIGUSR1)
-            time.sleep(
-                1
-            )  # its signal handler writes, and nothing tells when; one that is stopped writes nothing
+            # Its signal handler writes, and nothing tells when; one that is stopped writes nothing.
+            time.sleep(1)
         lines = self._stacks.read_bytes()[before:].decode(errors="replace").splitlines()
         return "\n".join(
             itertools.takewhile(lambda line: not line.endswith(("_subprocess_main", "_run_worker")), lines)

@@ -135,7 +135,7 @@ class Standalone:
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(map(":".join, self._users.items())),
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             }
-        with (self.home / "standalone.log").open("wb") as log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", "standalone"],
                 env=self.environment,
@@ -175,9 +175,12 @@ class Standalone:
         """Return the last lines that Airflow printed."""
         return "\n".join(self._printed().splitlines()[-lines:])
 
-    def _printed(self) -> str:
-        log = self.home / "standalone.log"
-        return log.read_text(errors="replace") if log.exists() else ""
+    @property
+    def _log(self) -> Path:
+        return self.home / "standalone.log"
+
+    def _printed(self, since: int = 0) -> str:
+        return self._log.read_bytes()[since:].decode(errors="replace") if self._log.exists() else ""
 
     def _wait_until_healthy(self) -> None:
         def healthy() -> bool:
@@ -223,13 +226,13 @@ class Standalone:
         with an error that only the log explains. It was rolled back, so it is repeated.
         """
         for attempt in range(6):
-            before = len(self._printed())
+            before = self._log.stat().st_size
             answer = self._session.request(method, f"{self.url}{self._api}{path}", timeout=60, **arguments)
             if answer.status_code != _SERVER_ERROR or attempt == 5:
                 break
             self._check()
             time.sleep(1 + attempt)
-            if "Database error" not in answer.text and "database is locked" not in self._printed()[before:]:
+            if "Database error" not in answer.text and "database is locked" not in self._printed(before):
                 break
         if not answer.ok:
             printed = f"\n{self.output()}" if answer.status_code == _SERVER_ERROR else ""

@@ -45,7 +45,7 @@ class Supervisor:
             while len(length := frames.read(4)) == 4:
                 number, body, *_ = msgspec.msgpack.decode(frames.read(int.from_bytes(length, "big")))
                 self.asked.append(body["type"])
-                time.sleep(0.02)
+                time.sleep(0.02)  # answers that are there at once are read in order even by two loops
                 answer = NOTHING if body["type"] == "TriggerStateChanges" else None
                 frame = msgspec.msgpack.encode([number, answer, None])
                 self._theirs.sendall(len(frame).to_bytes(4, "big") + frame)
