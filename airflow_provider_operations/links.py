@@ -29,8 +29,15 @@ class OperationLink(BaseOperatorLink):
         """The XCom that holds the link."""
         return LINK_KEY
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002  Airflow's signature
-        """Return the link that the task has pushed; empty if there is none."""
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """
+        Return the link that the task has pushed; empty if there is none.
+
+        In a worker this is also the operator's last moment: see ``see_after_its_end``.
+        """
+        if (see_after_its_end := getattr(operator, "see_after_its_end", None)) is not None:
+            see_after_its_end(ti_key)
+
         from airflow.providers.common.compat.sdk import XCom
 
         link = XCom.get_value(key=LINK_KEY, ti_key=ti_key)

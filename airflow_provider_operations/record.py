@@ -7,7 +7,7 @@ witness that tells a clear from a crash: a clear changes the task's, a crash or 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class Record:
     :param started_epoch_s: when the intent began; its deadline counts from here.
     :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
         Airflow, may still come to cancel it.
+    :param handed_on: the task doesn't wait for the operation (``wait_for_completion=False``) and has succeeded
+        although it runs: a clear ends it, and nothing else may.
     """
 
     state: State
@@ -56,6 +58,7 @@ class Record:
     deadline_epoch_s: float
     name: str = ""
     reattached: bool = False
+    handed_on: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
@@ -64,20 +67,39 @@ class Record:
     @classmethod
     def from_json(cls, value: Any) -> Record:
         """
-        Read what ``to_json`` wrote.
+        Read what ``to_json`` wrote, in this version of the package or in a later one: unknown fields are ignored.
 
         :raises ValueError: anything else; whether an operation is running is then unknown.
         """
         try:
-            fields = dict(value)
-            if fields.pop("version") != RECORD_VERSION:
-                raise ValueError("another version")  # noqa: TRY301  told below
-            return cls(**{**fields, "state": State(fields["state"])})
+            if value["version"] != RECORD_VERSION:
+                raise ValueError(f"its version is {value['version']!r:.50}, not {RECORD_VERSION}")  # noqa: TRY301  as the others
+            known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+            for name, stored in known.items():
+                if not isinstance(stored, _TYPES[name]) or isinstance(stored, bool) is not (
+                    _TYPES[name] is bool
+                ):
+                    raise TypeError(f"{name!r} is {stored!r:.50}")  # noqa: TRY301  as the others
+            return cls(**{**known, "state": State(known["state"])})
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(
                 f"the record {RECORD_KEY!r} in the task's state store can't be read ({error}), so it is unknown "
                 "whether an operation is running; look for it, then delete the record and clear the task"
             ) from error
+
+
+_TYPES: dict[str, Any] = {
+    "state": str,
+    "max_tries": int,
+    "try_number": int,
+    "request_id": str,
+    "digest": str,
+    "started_epoch_s": int | float,
+    "deadline_epoch_s": int | float,
+    "name": str,
+    "reattached": bool,
+    "handed_on": bool,
+}
 
 
 class Records:

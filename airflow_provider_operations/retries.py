@@ -25,9 +25,10 @@ class Retries:
     A request that isn't repeatable (a start without a request id) is sent again only when it had no effect for
     certain: never sent, 429, or 503 with Retry-After.
 
-    :param attempts: at most so many; ``None``: as long as ``for_s`` allows.
+    :param attempts: at most so many; ``None``: as long as ``for_s`` allows, all of which is used: the last pause is
+        cut so that it ends then.
     :param delay_s: first pause; doubles up to 30 s. A longer Retry-After or RetryInfo wins, up to 10 min.
-    :param for_s: no pause that would end later than this after the first attempt.
+    :param for_s: no attempt begins later than this after the first.
     :param abandoned: tells that nobody wants the request any more.
     """
 
@@ -43,9 +44,12 @@ class Retries:
 
         def wait(state: tenacity.RetryCallState) -> float:
             hint = _result(state).retry_after
-            return max(backoff(state), min(hint, MAX_HINT).total_seconds() if hint else 0.0)
+            pause_s = max(backoff(state), min(hint, MAX_HINT).total_seconds() if hint else 0.0)
+            return pause_s if self.attempts else min(pause_s, max(end - clock.now(), 0.0))
 
         def enough(state: tenacity.RetryCallState) -> bool:
+            if self.attempts is None:
+                return clock.now() >= end
             return state.attempt_number == self.attempts or clock.now() + state.upcoming_sleep >= end
 
         def worth_it(result: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -160,6 +161,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
         if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
             self._refuse_end_from_trigger([*ending.losses(self, OperationSensor), *ending.listeners()])
+        self._begin_stay(context)
         with self._softened():
             first = self._rescheduled_since(context)
             started_epoch_s = clock.now() if first is None else first
@@ -170,6 +172,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             try:
                 outcome = self._wait(context, watch)
             except AirflowTaskTimeout:
+                self._stay_ends_s = math.inf
                 waited_s = clock.now() - started_epoch_s
                 outcome = Outcome(Kind.TIMED_OUT, watch.name, watch.last_seen, waited_s=waited_s)
             return self._deliver(context, outcome)

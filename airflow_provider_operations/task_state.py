@@ -1,53 +1,101 @@
 """
-Whether somebody acted upon a deferred task, asked from inside its trigger.
+What became of a task that waits in a trigger, asked of Airflow from inside the trigger.
 
-Airflow 3.3 calls a trigger's ``on_kill`` on a healthy task too: when another triggerer has taken the trigger
-over (https://github.com/apache/airflow/issues/73454). Only the task's state and its XCom together tell.
+Airflow calls a trigger's ``on_kill`` on a healthy task too: when another triggerer has taken the trigger over
+(https://github.com/apache/airflow/issues/73454), at once or long after. Only the task's state and its XCom together
+tell, and whose the operation is decides what they mean.
 """
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 from airflow_provider_operations.version_compat import ask_airflow, task_state
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
-ATTEMPTS = 60
-PAUSE_AFTER_ERROR_S = 5.0
-"""So errors of Airflow's are borne for five minutes."""
+__all__ = ["OWNERS", "Fate", "fate_of", "is_over", "place_of", "read_fate"]
+
+OWNERS = ("record", "task", "sensor")
+"""
+Whose an operation is: a task's that keeps a record of it, so that its retries take it over and a clear ends it; a
+task's that keeps none, so that no later try knows it; nobody's here, and a sensor waits for it.
+"""
+
+_OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
+_RUNNING_AGAIN = "running"
 
 _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
 """The calls block and are answered one by one anyway; the loop's own threads are left to others."""
 
-__all__ = ["was_acted_upon"]
+
+class Fate(Enum):
+    """What became of a task, as seen by a trigger that Airflow has told to end."""
+
+    UNTOUCHED = "untouched"
+    """It waits for this operation still, in another triggerer."""
+    TIMED_OUT = "timed_out"
+    """Its time was up, and its worker dealt with the operation."""
+    OVER = "over"
+    """Nobody waits for this operation any more."""
+    REMOVED = "removed"
+    """Its DAG file doesn't have it: over, if it stays so; one bad parse sets and unsets it."""
+    UNDECIDED = "undecided"
+    """It is between two stays: it may wait for this operation again, or end it."""
 
 
-async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
+def place_of(task_instance: Any) -> dict[str, Any]:
+    """Return what names a task instance over all its tries."""
+    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def is_over(state: str | None) -> bool:
+    """Tell whether a task in this state runs no more; ``None``: there is no such task any more."""
+    return state is None or state in _OVER
+
+
+def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_out: bool) -> Fate:
     """
-    Tell whether the task no longer waits for this operation.
+    Say what became of a task.
 
-    A task that is still ``deferred`` and whose XCom names this very operation was touched by nobody: its trigger
-    merely runs elsewhere now. A cleared task may be deferred again already, but for another operation. A task
-    that doesn't exist any more was acted upon.
-
-    :raises Exception: what kept Airflow from answering, again and again; then it is unknown.
+    :param state: the task's; ``None`` if it is gone.
+    :param own: the operation that its XCom names.
+    :param name: the operation that the trigger waits for.
+    :param owner: one of ``OWNERS``.
+    :param timed_out: the trigger's deadline has passed, so that ``failed`` is nobody's mark.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await ask_airflow(_was_acted_upon, task_instance, operation_name, executor=_asking)
-        except Exception:
-            if attempt == ATTEMPTS:
-                raise
-            await asyncio.sleep(PAUSE_AFTER_ERROR_S)
-    raise AssertionError("unreachable")
+    if state == "deferred" and own == name:
+        return Fate.UNTOUCHED
+    if owner == "task":
+        return Fate.OVER
+    if state == "failed" and timed_out:
+        return Fate.TIMED_OUT
+    if is_over(state):
+        return Fate.OVER
+    if state == "removed":
+        return Fate.REMOVED
+    # A later try that has another operation has dealt with this one, if it knew it.
+    if state in {"deferred", _RUNNING_AGAIN} and own is not None:
+        return Fate.UNDECIDED if own == name else Fate.OVER
+    return Fate.UNDECIDED
 
 
-def _was_acted_upon(task_instance: Any, operation_name: str) -> bool:
+async def read_fate(task_instance: Any, name: str, owner: str, *, timed_out: bool) -> Fate:
+    """
+    Ask Airflow what became of a task; ``fate_of`` has the parameters.
+
+    :raises Exception: what kept Airflow from answering; then it is unknown.
+    """
+    state, own = await ask_airflow(_ask, place_of(task_instance), executor=_asking)
+    return fate_of(state, own, name, owner, timed_out=timed_out)
+
+
+def _ask(place: dict[str, Any]) -> tuple[str | None, str | None]:
     from airflow.providers.common.compat.sdk import XCom
 
-    place = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-    if task_state(place) != "deferred":
-        return True
-    return bool(XCom.get_one(key=OPERATION_NAME_KEY, **place) != operation_name)
+    state = task_state(place)
+    if state not in {"deferred", _RUNNING_AGAIN}:
+        return state, None
+    own = XCom.get_one(key=OPERATION_NAME_KEY, **place)
+    return state, own if isinstance(own, str) else None

@@ -8,18 +8,16 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.ending import success_event
-from airflow_provider_operations.fields import InvalidConnection
-from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome, Watch, ending
+from airflow_provider_operations.operation import Code
+from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
-from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.stored import stored_arguments
-from airflow_provider_operations.task_state import was_acted_upon
+from airflow_provider_operations.task_state import place_of
+from airflow_provider_operations.trigger_kill import Kill
 from airflow_provider_operations.version_compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
+    from airflow_provider_operations.operation import Operation
     from airflow_provider_operations.watchers import OperationsEventTrigger
 
 __all__ = ["OperationTrigger", "OperationsEventTrigger"]
@@ -34,17 +33,14 @@ __all__ = ["OperationTrigger", "OperationsEventTrigger"]
 KILL_LIMIT_S = 20.0
 """How long ``on_kill`` waits for its work, which goes on without it; Airflow's own limit is 30 s."""
 
-SETTLE_LIMIT_S = 10.0
-"""How long the end of a cancelled operation is awaited, to log how it ended."""
-
 NEAR_S = 60.0
 """So close to the deadline a look is bounded by it, and goes before others where requests wait for their turns."""
 
 LAST_LOOK_S = 5.0
 """What a look at the deadline may take."""
 
-_kills: set[asyncio.Task[None]] = set()
-"""Cancellations under way; the event loop itself holds tasks only weakly."""
+_kills: dict[Any, asyncio.Task[None]] = {}
+"""Work of killed triggers, one for each operation of a task; the event loop itself holds tasks only weakly."""
 
 
 class OperationTrigger(BaseTrigger):
@@ -68,6 +64,8 @@ class OperationTrigger(BaseTrigger):
         when it is over); ``None``: as the connection says.
     :param end_from_trigger: end the task's success here, without a worker; ``"without_result"``: for a task with
         ``do_xcom_push=False``.
+    :param owner: whose the operation is, which decides what a kill does: ``record``, a task's whose later tries know
+        it; ``task``, a task's whose later tries don't; ``sensor``, somebody else's.
     """
 
     def __init__(
@@ -87,6 +85,7 @@ class OperationTrigger(BaseTrigger):
         cancel_on_kill: bool = False,
         poll_with: str | None = None,
         end_from_trigger: bool | str = False,
+        owner: str = "record",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
         self.operation_name = operation_name
@@ -103,6 +102,7 @@ class OperationTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.poll_with = poll_with
         self.end_from_trigger = end_from_trigger
+        self.owner = owner
         self.before_deferring: Callable[[], None] | None = None
         """Called when Airflow stores the trigger: a worker's last moment to refuse to defer, by raising."""
 
@@ -174,16 +174,15 @@ class OperationTrigger(BaseTrigger):
             )
         except asyncio.TimeoutError:
             return self._not_asked(TimeoutError("no answer before the deadline"), may_pass=True)
-        except (AirflowNotFoundException, InvalidConnection, InvalidName) as error:
+        except InvalidName as error:
             return self._not_asked(error, may_pass=False)
         except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
+            # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
             return self._not_asked(error, may_pass=True)
 
     def _not_asked(self, error: Exception, *, may_pass: bool) -> CallFailure:
-        problem = f"{type(error).__name__}: {error}"
-        url = f"{self.operation_name} with connection {self.operations_conn_id!r}"
-        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
-        return CallFailure("GET", url, None, status, problem, sent=False, may_pass=may_pass)
+        about = f"{self.operation_name} with connection {self.operations_conn_id!r}"
+        return CallFailure.not_asked(about, error, may_pass=may_pass)
 
     async def _hook(self) -> OperationsAsyncHook:
         # The first import loads two HTTP clients, which takes too long for the event loop.
@@ -201,60 +200,31 @@ class OperationTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """
-        Cancel the operation if a user acted on the task; never raises.
+        Cancel the operation if nobody waits for it any more; never raises.
 
         Airflow repeats the cancellation of this coroutine every second and gives up on it after 30 s, so the
         work has a task of its own.
         """
         if not self.cancel_on_kill:
             return
-        work = asyncio.create_task(self._cancel_if_acted_upon())
-        _kills.add(work)
-        work.add_done_callback(_kills.discard)
+        work = self._killing()
         deadline = time.monotonic() + KILL_LIMIT_S
         while not work.done() and (left := deadline - time.monotonic()) > 0:
             try:
                 await asyncio.wait({work}, timeout=left)
             except asyncio.CancelledError:
                 continue
-        if not work.done():
-            self.log.warning(
-                "%s: Airflow is slow to tell what became of the task; to be cancelled once it does",
-                self.operation_name,
-            )
 
-    async def _cancel_if_acted_upon(self) -> None:
-        name = self.operation_name
-        try:
-            if not await was_acted_upon(self.task_instance, name):
-                self.log.info("%s: nobody acted on the task, it goes on elsewhere; not cancelled", name)
-                return
-        except Exception:
-            self.log.exception(
-                "%s: NOT cancelled, and it may still run: Airflow didn't tell what became of the task", name
-            )
-            return
-        try:
-            async with await self._hook() as hook:
-                failure = await hook.try_cancel(name, Retries(for_s=KILL_LIMIT_S / 2))
-                if failure is not None:
-                    self.log.error("%s: it may still run, the cancel call failed: %s", name, failure.problem)
-                    return
-                self.log.info("%s: asked to cancel, as the task was killed", name)
-                self.log.info("%s: %s", name, await self._settle(hook))
-        except Exception:
-            self.log.exception("%s: it may still run, cancelling failed", name)
-
-    async def _settle(self, hook: OperationsAsyncHook) -> str:
-        """Say how the operation ended, if it does soon."""
-        deadline = clock.now() + SETTLE_LIMIT_S
-        while True:
-            seen = await hook.poll(self.operation_name, first=True)
-            if isinstance(seen, Operation) and seen.done:
-                return ending(seen)
-            if clock.now() > deadline:
-                return "not over yet"
-            await clock.asleep(1)
+    def _killing(self) -> asyncio.Task[None]:
+        """Return the work on this task's operation, which may be under way from an earlier kill."""
+        ti = self.task_instance
+        key = (self.operation_name, None if ti is None else tuple(place_of(ti).values()))
+        work = _kills.get(key)
+        if work is None or work.done():
+            kill = Kill(self.operation_name, self.owner, ti, self.deadline_epoch_s, self._hook, self.log)
+            work = _kills[key] = asyncio.create_task(kill.run())
+            work.add_done_callback(lambda done: _kills.pop(key, None) if _kills.get(key) is done else None)
+        return work
 
 
 def __getattr__(name: str) -> Any:

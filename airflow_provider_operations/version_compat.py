@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow import __version__ as airflow_version
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = [
+    "EXECUTION_TIMEOUT_SPANS_STAYS",
     "HAS_ASSET_WATCHERS",
     "HOOKS_TELL_THE_FORM",
+    "LINKS_ARE_MADE_LAST",
+    "NO_STATUS",
     "OPERATORS_LACK_XCOM_PUSH",
     "TASKS_HAVE_RETRY_POLICIES",
     "TRIGGERS_HAVE_ON_KILL",
@@ -36,6 +40,7 @@ __all__ = [
     "is_trigger_timeout",
     "mask_secret",
     "redact",
+    "spent_of_execution_timeout_s",
     "task_state",
     "team_names",
 ]
@@ -52,6 +57,9 @@ _V_3_0_PLUS = _AIRFLOW >= (3, 0)
 _V_3_1_PLUS = _AIRFLOW >= (3, 1)
 _V_3_2_PLUS = _AIRFLOW >= (3, 2)
 _V_3_3_PLUS = _AIRFLOW >= (3, 3)
+
+EXECUTION_TIMEOUT_SPANS_STAYS = not _V_3_0_PLUS
+"""``execution_timeout`` counts from the first start of a try, deferred time included; later each stay has all of it."""
 
 HAS_ASSET_WATCHERS = _V_3_0_PLUS
 """``airflow.triggers.base`` has ``BaseEventTrigger``."""
@@ -75,6 +83,12 @@ _ANY_THREAD_MAY_ASK = _V_3_3_PLUS
 
 TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
 """What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""
+
+LINKS_ARE_MADE_LAST = _V_3_0_PLUS
+"""A worker makes extra links with the operator that has run, after it has reported how the task ended."""
+
+NO_STATUS = "no_status"
+"""What Airflow calls the state of a task instance that has none: not scheduled yet, or just cleared."""
 
 if TYPE_CHECKING or _V_3_2_PLUS:
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError, TaskDeferralTimeout
@@ -124,6 +138,12 @@ def is_trigger_timeout(error: Exception) -> bool:
     return isinstance(error, TaskDeferralTimeout)
 
 
+def spent_of_execution_timeout_s(context: Any) -> float:
+    """Return how much of ``execution_timeout`` had passed when this stay in a worker began."""
+    started: datetime | None = None if _V_3_0_PLUS else context["ti"].start_date
+    return 0.0 if started is None else max(time.time() - started.timestamp(), 0.0)
+
+
 def first_reschedule_date(context: Any, retries: int) -> datetime | None:
     """
     Return when the first stay of a rescheduled task began, over all its tries; ``None`` in the first.
@@ -143,29 +163,29 @@ def first_reschedule_date(context: Any, retries: int) -> datetime | None:
 
 def task_state(place: dict[str, Any]) -> str | None:
     """
-    Return a task instance's state, asked from inside a trigger; blocks.
+    Return a task instance's state, asked from inside a trigger or a task; blocks.
 
     :param place: ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
-    :return: ``None`` if there is no such task instance.
+    :return: ``NO_STATUS`` if it has none, ``None`` if there is no such task instance.
     """
-    state: str | None
+    states: list[str | None]
     if _V_3_0_PLUS:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-        states = RuntimeTaskInstance.get_task_states(
+        found = RuntimeTaskInstance.get_task_states(
             dag_id=place["dag_id"],
             map_index=place["map_index"],
             task_ids=[place["task_id"]],
             run_ids=[place["run_id"]],
         )
-        state = next(iter(states.get(place["run_id"], {}).values()), None)
+        states = list(found.get(place["run_id"], {}).values())
     else:
         from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            state = session.query(TaskInstance.state).filter_by(**place).scalar()
-    return state
+            states = [row.state for row in session.query(TaskInstance.state).filter_by(**place)]
+    return (states[0] or NO_STATUS) if states else None
 
 
 def team_names(dag_ids: list[str], session: Any) -> dict[str, str | None]:

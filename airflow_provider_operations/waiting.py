@@ -7,6 +7,8 @@ result or error.
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,7 +19,12 @@ from functools import cache, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowNotFoundException, BaseOperator
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    BaseOperator,
+)
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.console import page
@@ -33,8 +40,16 @@ from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, ending
 from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.task_state import is_over, place_of
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.version_compat import TASKS_HAVE_RETRY_POLICIES, is_trigger_timeout
+from airflow_provider_operations.version_compat import (
+    EXECUTION_TIMEOUT_SPANS_STAYS,
+    LINKS_ARE_MADE_LAST,
+    TASKS_HAVE_RETRY_POLICIES,
+    is_trigger_timeout,
+    spent_of_execution_timeout_s,
+    task_state,
+)
 from airflow_provider_operations.wire import CallFailure
 from airflow_provider_operations.xcoms import (
     LINK_KEY,
@@ -84,6 +99,12 @@ CANCEL_OUTAGE_S = 60.0
 SETTLE_LIMIT_S = 15.0
 """How long a cancelled operation's end is then waited for."""
 
+RESUME_S = 60.0
+"""How long it may take until a resumed task runs in a worker."""
+
+STAY_MARGIN_S = 1.0
+"""What of an ``execution_timeout`` is left for failing the task with what became of the operation."""
+
 
 class WaitsForOperation:
     """Mixed into operators and sensors; they set the attributes named here."""
@@ -94,6 +115,7 @@ class WaitsForOperation:
     cancel_suffix: str | None
     cancel_method: str | None
     error_format: int | None
+    deferrable: bool
     poke_interval: float
     timeout: float
     outage_tolerance: float
@@ -113,6 +135,10 @@ class WaitsForOperation:
     _killed: bool = False
     _cancelled: bool = False
     """Whether the kill knew an operation to cancel."""
+    _looked_after_later: str = ""
+    """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
+    _stay_ends_s: float = math.inf
+    """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
 
     # --- before waiting ------------------------------------------------------------------------------------
 
@@ -168,7 +194,11 @@ class WaitsForOperation:
     def _deadline_s(self, started_epoch_s: float) -> float:
         limits = [self.timeout]
         if self.execution_timeout is not None:
-            limits.append(self.execution_timeout.total_seconds())
+            limit_s = self.execution_timeout.total_seconds()
+            if EXECUTION_TIMEOUT_SPANS_STAYS and self.deferrable:
+                # A worker has to be there in time: it fails before it has come to our code.
+                limit_s -= min(RESUME_S, limit_s / 5)
+            limits.append(limit_s)
         return started_epoch_s + min(limits)
 
     def _watch_for(
@@ -196,8 +226,9 @@ class WaitsForOperation:
             cancel_on_kill=self.cancel_on_kill,
             poll_with=self.poll_with,
             end_from_trigger=self._trigger_ends(),
+            owner=self._owner if self.cancel_on_kill else "record",  # the default isn't stored
         )
-        trigger.before_deferring = partial(self._refuse_if_killed, watch.name)
+        trigger.before_deferring = partial(self._before_deferring, watch.name)
         left = max(watch.deadline_epoch_s - clock.now(), 0.0)
         self.defer(  # type: ignore[attr-defined]  # BaseOperator's
             trigger=trigger,
@@ -210,7 +241,12 @@ class WaitsForOperation:
         """Return the trigger's ``end_from_trigger``."""
         return False
 
-    def _refuse_if_killed(self, name: str) -> None:
+    @property
+    def _owner(self) -> str:
+        """Whose the operation is, for the trigger."""
+        return "sensor"
+
+    def _before_deferring(self, name: str) -> None:
         """
         Keep a worker that was told to end, and has cancelled the operation, from waiting for it.
 
@@ -218,6 +254,30 @@ class WaitsForOperation:
         """
         if self._killed and self.cancel_on_kill:
             raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
+        if LINKS_ARE_MADE_LAST:
+            self._looked_after_later = name
+
+    def see_after_its_end(self, task_instance: Any) -> None:
+        """
+        Cancel the operation that was left to a trigger or a later try, if there will be none.
+
+        Airflow's last call in a worker's process (``OperationLink``): by then it has taken the task's deferral or
+        retry, or has refused it, as somebody acted on the task meanwhile. That isn't reported, so the state is asked
+        for once. Whether a report got through is no question here: Airflow repeats it.
+        """
+        name, self._looked_after_later = self._looked_after_later, ""
+        if not name or not self.cancel_on_kill:
+            return
+        try:
+            state = task_state(place_of(task_instance))
+        except Exception as error:  # noqa: BLE001  of Airflow's API
+            self.log.warning(
+                "%s: not cancelled: Airflow didn't tell what became of the task (%s)", name, error
+            )
+            return
+        if is_over(state) or (self._owner == "task" and state not in {"deferred", "running"}):
+            shown = "gone" if state is None else state
+            self.log.warning("%s: the task is %s; %s", name, shown, self._cancel_late(name))
 
     # --- the end -------------------------------------------------------------------------------------------
 
@@ -269,15 +329,30 @@ class WaitsForOperation:
         return not failed.may_pass if isinstance(failed, CallFailure) else True
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where the trigger missed its own deadline, end the wait as the trigger would have."""
+        """Resume; where the trigger or this stay missed the deadline, end the wait as the trigger would have."""
+        self._begin_stay(context)
+        given = next_kwargs or {}
         try:
             # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
             # that it doesn't skip on in poke mode.
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)  # type: ignore[arg-type]  # mixed into one
+        except AirflowTaskTimeout:
+            name = str(given.get("operation_name") or "")
+            if not name:
+                raise
+            self._stay_ends_s = math.inf
+            waited_s = max(clock.now() - float(given.get("started_epoch_s") or clock.now()), 0.0)
+            return self._deliver(context, Outcome(Kind.TIMED_OUT, name, waited_s=waited_s))
         except Exception as error:
             if not is_trigger_timeout(error):
                 raise
             return self._deliver(context, self._trigger_timed_out(context))
+
+    def _begin_stay(self, context: Context) -> None:
+        """Note when Airflow's ``execution_timeout`` will end this stay in a worker."""
+        if self.execution_timeout is not None:
+            spent_s = spent_of_execution_timeout_s(context)
+            self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - spent_s
 
     def _push_link(self, context: Context, name: str) -> None:
         """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
@@ -319,11 +394,16 @@ class WaitsForOperation:
     # --- cancelling ----------------------------------------------------------------------------------------
 
     def _cancel_late(self, name: str) -> str:
-        """Cancel an operation whose time is up; say what became of it."""
+        """Cancel an operation that nobody will wait for; say what became of it."""
+        left_s = max(self._stay_ends_s - time.monotonic() - STAY_MARGIN_S, 0.1)
         try:
             # Its own session: a time-out may have interrupted the hook's at any point.
-            with self.hook.detached() as hook:
-                return cancel(hook, name, CANCEL_OUTAGE_S, SETTLE_LIMIT_S).note
+            with self.hook.detached(timeout_s=left_s / 2) as hook:
+                if isinstance(seen := hook.poll(name), Operation) and seen.done:
+                    return f"it is done: {ending(seen)}"
+                return cancel(
+                    hook, name, min(CANCEL_OUTAGE_S, left_s / 4), min(SETTLE_LIMIT_S, left_s / 4)
+                ).note
         except (AirflowNotFoundException, ValueError) as error:
             return f"it could not be cancelled and may still run: {error}"
 
@@ -335,6 +415,8 @@ class WaitsForOperation:
         signal may have interrupted the others anywhere.
         """
         self._killed = True
+        if self._looked_after_later:  # ``see_after_its_end`` asks whether it is
+            return
         if not self.cancel_on_kill or self._hook is None or self._operation is None:
             return
         self._cancelled = True

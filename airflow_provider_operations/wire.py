@@ -135,6 +135,13 @@ class CallFailure:
         status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
         return cls(request.method, request.url(base_url), None, status, problem, sent=sent, may_pass=may_pass)
 
+    @classmethod
+    def not_asked(cls, about: str, error: Exception, *, may_pass: bool = True) -> CallFailure:
+        """Describe a request that could not even be made; ``about`` says which operation it was for."""
+        problem = f"{type(error).__name__}: {error}"
+        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
+        return cls("GET", about, None, status, problem, sent=False, may_pass=may_pass)
+
 
 @dataclass(frozen=True)
 class Service:

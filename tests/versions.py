@@ -46,6 +46,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
         "DagBag is where the README imports it from",
     ),
     "matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
+    "tasks/test_after_its_end.py": ((3, 0), "workers make links"),
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
     "tasks/test_durable.py": ((3, 3), "tasks have a state store"),
@@ -59,6 +60,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
 
 STORE = ((3, 3), "tasks have a state store")
 NEEDS |= {
+    "tasks/test_after_its_end.py::test_left_to_the_next_try": STORE,
     "tasks/test_decorators.py::test_taken_over": STORE,
     "tasks/test_decorators.py::test_lost_answer": STORE,
     "tasks/test_modes.py::test_verdicts[reschedule-outage-strict]": STORE,
@@ -74,6 +76,10 @@ ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_fallbacks.py::test_connection_form": ((3, 2), "hooks tell the connection's form"),
     "tasks/test_fallbacks.py::test_no_watchers": ((3, 0), "there are asset watchers"),
     "tasks/test_fallbacks.py::test_a_watcher_forgets": ((3, 3), "a watcher keeps what it has told"),
+    "tasks/test_fallbacks.py::test_a_worker_is_there_in_time": (
+        (3, 0),
+        "each stay has the whole execution_timeout",
+    ),
     "tasks/test_without_triggerer.py::test_state": ((3, 0), "the supervisor tells the state"),
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,10 +137,14 @@ class OperationsHook(OperationsCalls, HttpHook):
         }
         return session
 
-    def detached(self) -> OperationsHook:
-        """Return a hook that shares the settings but no session: for a signal handler or another thread."""
+    def detached(self, *, timeout_s: float = math.inf) -> OperationsHook:
+        """
+        Return a hook that shares the settings but no session: for a signal handler or another thread.
+
+        :param timeout_s: what a request may take, if the connection doesn't say less.
+        """
         hook = OperationsHook(self.operations_conn_id, retries=self.retries)
-        hook._settings = self.settings
+        hook._settings = replace(self.settings, timeout_s=min(self.settings.timeout_s, timeout_s))
         # A token that it has to renew isn't logged, and telling Airflow to mask it could deadlock.
         hook._masks = False
         return hook

@@ -128,7 +128,12 @@ class Transport:
                 await self._look_up(hook)
             if (known := self._ready.get(key)) is None:
                 assert self._fields is not None  # noqa: S101  looked up, or it has raised
-                known = self._ready[key] = await self._read(self._fields, overrides)
+                try:
+                    known = self._ready[key] = await self._read(self._fields, overrides)
+                except Exception:
+                    # Somebody is about to correct it.
+                    self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
+                    raise
             return known
 
     async def _look_up(self, hook: Any) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import tenacity
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
 
 from airflow_provider_operations import clock
@@ -49,6 +51,12 @@ if TYPE_CHECKING:
 __all__ = ["RunOperationOperator"]
 
 _WEEK_S = 7 * 24 * 3600.0
+
+NOTE_LIMIT_S = 40.0
+"""How long Airflow may fail to note a started operation that no later try would find."""
+
+NEXT_TRY_S = 600.0
+"""How long it may take after ``retry_delay`` until the next try asks."""
 
 PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
@@ -187,6 +195,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the operation, or take over the one that an earlier try has started; then wait for it."""
+        self._begin_stay(context)
         records = self._records_of(context)
         if not records.kept and self.durable:
             self.log.warning(
@@ -197,6 +206,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             try:
                 return self._run(context, records)
             except AirflowTaskTimeout:
+                self._stay_ends_s = math.inf
                 outcome = self._execution_timed_out(records)
             return self._deliver(context, outcome)
 
@@ -254,6 +264,11 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             records.read()
             with self._looked_after(records, self._own_name(context)):
                 raise
+
+    @property
+    def _owner(self) -> str:
+        """A record survives clears and retries, which so know the operation."""
+        return "record" if self._records is not None and self._records.kept else "task"
 
     # --- earlier tries ---------------------------------------------------------------------------------------
 
@@ -443,15 +458,63 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 records.write(replace(record, state=State.REJECTED))
             raise
         self.log.info("%s: started", operation.name or "an operation without a name")
+        handed_on = not self.wait_for_completion
+        started = replace(record, state=State.STARTED, name=operation.name, handed_on=handed_on)
         try:
-            records.write(replace(record, state=State.STARTED, name=operation.name))
-        except Exception:
-            # Nobody would find it again.
-            self._settled = True
-            if operation.name and not operation.done:
-                self.log.warning("%s: %s", operation.name, self._cancel_late(operation.name))
-            raise
+            records.write(started)
+        except Exception as error:  # noqa: BLE001  whatever the store raises
+            self._started_but_not_noted(call, started, records, operation, error)
         return operation
+
+    def _started_but_not_noted(
+        self, call: StartCall, started: Record, records: Records, operation: Operation, error: Exception
+    ) -> None:
+        """
+        Leave the operation to the next try, which finds it by its request id, or note it after all, or end it.
+
+        Airflow ends a worker that can't reach it by its heartbeats, 28 s or more after the first that failed.
+
+        :raises OperationsError: where it could not be noted; to be retried.
+        """
+        name = operation.name
+        shown, why = name or "(without a name)", f"{type(error).__name__}: {error}"
+        unnoted = OperationsError(
+            f"operation {shown} was started, and Airflow's task state store doesn't take that ({why})"
+        )
+        self._settled = True
+        if not name or operation.done:
+            raise unnoted from error
+        if self._next_try_finds_it(call, started, records, unnoted):
+            self._looked_after_later = name
+            raise OperationsError(f"{unnoted}; the next try finds it by its request id") from error
+        self.log.warning("%s; trying on for %g s", unnoted, NOTE_LIMIT_S)
+        try:
+            _retrying(NOTE_LIMIT_S)(records.write, started)
+        except Exception as again:
+            note = self._cancel_late(name)
+            with suppress(Exception):  # so that the next try knows it
+                _retrying(NOTE_LIMIT_S / 4)(records.write, replace(started, state=State.FAILED))
+            raise OperationsError(f"{unnoted}; {note}") from again
+        self._settled = False
+
+    def _next_try_finds_it(
+        self, call: StartCall, record: Record, records: Records, error: OperationsError
+    ) -> bool:
+        """Tell whether there will be a next try while the service still knows the request id."""
+        foreign_policy = self.retry_policy is not None and not hasattr(self.retry_policy, "fails")
+        if not call.recognised or records.last_try or foreign_policy or self._will_fail(error):
+            return False
+        age_s = clock.now() - record.started_epoch_s
+        return age_s + self._longest_retry_delay_s(records.try_number) + NEXT_TRY_S < self.request_id_ttl
+
+    def _longest_retry_delay_s(self, try_number: int) -> float:
+        """Return what Airflow may wait before the next try; with a backoff it draws up to twice the power."""
+        delay_s = self.retry_delay.total_seconds()
+        factor = 2.0 if self.retry_exponential_backoff is True else float(self.retry_exponential_backoff or 1)
+        if factor == 1:
+            return delay_s
+        longest_s = as_seconds("max_retry_delay", self.max_retry_delay or timedelta(days=1))
+        return min(2 * max(delay_s, 1.0) * factor ** min(try_number, 100), longest_s)
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -502,6 +565,14 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             note = "the start was not answered, so it may be running"
             raise OperationTimeout("(unknown)", timedelta(seconds=waited_s), None, note) from None
         return Outcome(Kind.TIMED_OUT, operation.name, operation, waited_s=waited_s)
+
+
+def _retrying(for_s: float) -> tenacity.Retrying:
+    """Repeat what Airflow doesn't take; raises what it raised last."""
+    end = clock.now() + for_s
+    return tenacity.Retrying(
+        stop=lambda _: clock.now() >= end, wait=tenacity.wait_fixed(2), sleep=clock.sleep, reraise=True
+    )
 
 
 def _code(value: Code | int | str) -> Code | int:

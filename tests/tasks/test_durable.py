@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -546,21 +547,170 @@ def test_handed_on_once(emulator: Emulator, driver: Driver, dies: Any) -> None:
 
 
 def test_store_out_of_reach(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its record nothing is started; if it is lost after the start, the operation is cancelled."""
+    """Without its record nothing is started."""
     task = Task(driver)
     monkeypatch.setattr(StateStore, "set", _unreachable)
     assert "no database" in str(task.attempt().error)
     assert kinds(emulator) == []
 
-    writes = iter([True, False])
 
-    def once(self: StateStore, key: str, value: Any, *, retention: Any = None) -> None:
-        if not next(writes):
-            raise ConnectionError("no database")
+class Flaky:
+    """
+    A state store that doesn't take what it is given.
 
-    monkeypatch.setattr(StateStore, "set", once)
-    assert "no database" in str(task.attempt().error)
+    :param refuses: how many writes, from the one that says ``started`` on.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, moved: MovedClock, refuses: int) -> None:
+        self.refused = 0
+        self._refuses = refuses
+        self._moved = moved
+        self._set = StateStore.set
+        flaky = self
+
+        def set_(store: StateStore, key: str, value: Any, **more: Any) -> None:
+            flaky.set(store, key, value, **more)
+
+        monkeypatch.setattr(StateStore, "set", set_)
+
+    def set(self, store: StateStore, key: str, value: Any, **more: Any) -> None:
+        if self.refused or value["state"] == "started":
+            self.refused += 1
+            if self.refused <= self._refuses:
+                self._moved.sleep(9)  # Airflow repeats its own calls for so long
+                raise ConnectionError("no database")
+        self._set(store, key, value, **more)
+
+
+@WAYS
+def test_started_not_noted_but_found_again(
+    emulator: Emulator,
+    driver: Driver,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    deferrable: bool,
+) -> None:
+    """A started operation that can't be noted is left to the next try, which finds it by its request id."""
+    flaky = Flaky(monkeypatch, moved, refuses=1)
+    task = Task(driver, deferrable=deferrable, **KNOWN)
+    first = task.attempt()
+
+    assert flaky.refused == 1
+    assert type(first.error) is OperationsError
+    assert "doesn't take that (ConnectionError: no database); the next try finds it by its request id" in str(
+        first.error
+    )
+    assert kinds(emulator) == ["start"]
+    assert task.record["state"] == "starting"
+    assert task.retry().state == "success"
+    assert len(operations(emulator)) == 1
+    assert "cancel" not in kinds(emulator)
+
+
+def test_killed_after_it_could_not_be_noted(
+    emulator: Emulator, driver: Driver, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow ends a worker whose heartbeats fail; that kill isn't a user's, and the next try finds the operation."""
+    Flaky(monkeypatch, moved, refuses=1)
+    task = Task(driver, **KNOWN)
+    operator = task.operator()
+    context: Any = {"ti": TaskInstance("run"), "task_state_store": task.store}
+    with pytest.raises(OperationsError):
+        operator.execute(context)
+
+    operator.on_kill()
+
+    assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "try_number"),
+    [
+        pytest.param({}, 1, id="no request id"),
+        pytest.param(KNOWN, 4, id="the last try"),
+        pytest.param({**KNOWN, "request_id_ttl": 600}, 1, id="the server forgets the id too soon"),
+        pytest.param({**KNOWN, "retry_delay": timedelta(hours=2)}, 1, id="the next try comes too late"),
+        pytest.param(
+            {**KNOWN, "retry_delay": timedelta(minutes=10), "retry_exponential_backoff": True},
+            3,
+            id="backoff",
+        ),
+    ],
+)
+def test_started_and_never_noted(
+    emulator: Emulator,
+    driver: Driver,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
+    arguments: dict[str, Any],
+    try_number: int,
+) -> None:
+    """
+    What no later try would find is noted for up to 40 s, as Airflow then ends the worker, and cancelled after that.
+
+    The next try knows that it was, and warns of nothing.
+    """
+    flaky = Flaky(monkeypatch, moved, refuses=5)
+    task = Task(driver, **arguments)
+    began = moved.now
+    verdict = task.attempt(try_number=try_number)
+
+    assert "doesn't take that (ConnectionError: no database); it is over: cancelled" in str(verdict.error)
+    assert 40 <= moved.now - began - 9 <= 60
+    assert flaky.refused == 6
     assert kinds(emulator) == ["start", "cancel"]
+    told.clear()
+    assert task.attempt(try_number=try_number + 1).state == "success"
+    assert "may be running" not in told.text
+
+
+def test_started_and_noted_late(
+    emulator: Emulator, driver: Driver, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is back within 40 s is no harm."""
+    Flaky(monkeypatch, moved, refuses=3)
+    task = Task(driver)
+    assert task.attempt().state == "success"
+    assert kinds(emulator) == ["start"]
+    assert task.record["state"] == "delivered"
+
+
+def test_record_of_a_later_version(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A record may grow: fields that this version doesn't know are no reason to fail."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    task.store[RECORD_KEY] = {**task.record, "of_later": {"a": [1]}}
+
+    assert task.retry().state == "success"
+    assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [{"name": 5}, {"deadline_epoch_s": None}, {"max_tries": "3"}, {"reattached": 1}, {"state": "unheard of"}],
+    ids=str,
+)
+def test_record_edited(emulator: Emulator, driver: Driver, dies: Any, edited: dict[str, Any]) -> None:
+    """A record whose fields aren't what they must be is refused, with the field, before anything is done."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    task.store[RECORD_KEY] = {**task.record, **edited}
+    before = kinds(emulator)
+
+    assert "it is unknown whether an operation is running" in str(task.retry().error)
+    assert kinds(emulator) == before
+
+
+def test_handed_on_is_noted(emulator: Emulator, driver: Driver) -> None:
+    """An operation that nobody waits for is known as such: its task has succeeded, and it is no orphan."""
+    task = Task(driver, wait_for_completion=False)
+    task.attempt()
+    assert (task.record["state"], task.record["handed_on"]) == ("started", True)
+    waiting = Task(driver)
+    waiting.attempt()
+    assert waiting.record["handed_on"] is False
 
 
 def _unreachable(self: StateStore, key: str, value: Any, *, retention: Any = None) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations import clock, triggers, version_compat, waiting, watchers
+from airflow_provider_operations import clock, trigger_kill, triggers, version_compat, waiting, watchers
 from airflow_provider_operations.exceptions import OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.provider_info import get_provider_info
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
+from airflow_provider_operations.task_state import Fate
 from airflow_provider_operations.triggers import OperationsEventTrigger
 from tests.emulator.raw import start as raw_start
 from tests.versions import TRIGGER_TIMEOUT
@@ -113,16 +115,40 @@ def test_a_trigger_timeout_cancels(emulator: Emulator, driver: Driver, deferrabl
     assert kinds(emulator) == ["start", "cancel"]
 
 
+@pytest.mark.parametrize(
+    ("execution_timeout_s", "deadline_s"), [(20, 16), (100, 80), (300, 240), (3600, 3540)]
+)
+@pytest.mark.parametrize("kind", ["operator", "sensor"])
+def test_a_worker_is_there_in_time(
+    emulator: Emulator, moved: MovedClock, kind: str, execution_timeout_s: float, deadline_s: float
+) -> None:
+    """
+    Before 3.0 ``execution_timeout`` counts from the first start, and fails a task before our code is resumed.
+
+    So the trigger's deadline is earlier, and a worker cancels in time.
+    """
+    limits: dict[str, Any] = {"deferrable": True, "execution_timeout": timedelta(seconds=execution_timeout_s)}
+    task: Any = (
+        RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, **limits)
+        if kind == "operator"
+        else OperationSensor(task_id="t", operation_name=start(duration=3600), **limits)
+    )
+    began = moved.now
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute({"ti": TaskInstance("t")})
+    assert deferred.value.trigger.deadline_epoch_s == pytest.approx(began + deadline_s, abs=2)
+
+
 @pytest.mark.parametrize(("acted", "cancels"), [(True, 1), (False, 0)])
 async def test_a_kill_comes_as_a_cancellation(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, acted: bool, cancels: int
 ) -> None:
     """A trigger that is cancelled asks what became of its task, and cancels only if somebody acted upon it."""
 
-    async def was_acted_upon(task_instance: Any, operation_name: str) -> bool:
-        return acted
+    async def read_fate(task_instance: Any, name: str, owner: str, *, timed_out: bool) -> Fate:
+        return Fate.OVER if acted else Fate.UNTOUCHED
 
-    monkeypatch.setattr(triggers, "was_acted_upon", was_acted_upon)
+    monkeypatch.setattr(trigger_kill, "read_fate", read_fate)
     monkeypatch.setattr(clock, "asleep", asyncio.sleep)
     name = await asyncio.to_thread(start, duration=3600, cancelDelay=0)
     trigger = triggers.OperationTrigger(name, cancel_on_kill=True)

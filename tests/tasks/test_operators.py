@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -544,12 +546,55 @@ def test_trigger_past_its_deadline(emulator: Emulator, driver: Driver, moved: Mo
     assert '"kind": "done"' in ends[1]
 
 
-def test_trigger_without_connection(driver: Driver) -> None:
-    """What Airflow would lose of an exception reaches the task: the trigger yields it."""
+@pytest.mark.parametrize(
+    "broken",
+    ["deleted", '{"conn_type": "operations", "host": "ftp://example.com"}'],
+    ids=["deleted", "mistyped"],
+)
+def test_connection_lost_while_deferred(
+    emulator: Emulator, driver: Driver, moved: MovedClock, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """A worker has used the connection, so somebody is changing it: an outage, and the task goes on when it's back."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"duration": 300, "response": {"a": 1}}).name
+    key = "AIRFLOW_CONN_OPERATIONS_DEFAULT"
+    good = os.environ[key]
+    if broken == "deleted":
+        monkeypatch.delenv(key)
+    else:
+        monkeypatch.setenv(key, broken)
+    began = moved.now
+
+    def back() -> None:
+        if moved.now > began + 400:
+            os.environ[key] = good
+
+    moved.on_sleep = back
+    event = driver.trigger(OperationTrigger(name))
+
+    assert json.loads(event["outcome"])["kind"] == "done"
+
+
+def test_connection_never_back(driver: Driver, moved: MovedClock) -> None:
+    """What Airflow would lose of an exception reaches the task: the trigger yields it, after the time for an outage."""
+    began = moved.now
     event = driver.trigger(OperationTrigger("operations/x", operations_conn_id="no_such_connection"))
     task = RunOperationOperator(task_id="run", path="things:run")
-    with pytest.raises(OperationsCallErrorFinal, match="no_such_connection"):
+    with pytest.raises(OperationsCallError, match="no_such_connection") as raised:
         task.execute_complete(context(task), event, "operations/x", 0.0)
+    assert type(raised.value) is OperationsCallError
+    assert moved.now - began == pytest.approx(600, abs=40)
+
+
+def test_connection_mistyped(driver: Driver) -> None:
+    """A task whose connection isn't there fails at once, in its worker."""
+    verdict = driver.run(
+        lambda: RunOperationOperator(
+            task_id="run", path="things:run", operations_conn_id="no_such_connection", deferrable=True
+        )
+    )
+    assert "no_such_connection" in str(verdict.error)
+    assert verdict.deferrals == 0
 
 
 def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:

@@ -99,9 +99,15 @@ def test_pauses_are_random_below_a_doubling_limit(monkeypatch: pytest.MonkeyPatc
 
 
 def test_time_alone_ends_it() -> None:
-    """Without a number of attempts the time allowed is the end: no pause is begun that would reach beyond."""
-    result, pauses = run(Retries(attempts=None, for_s=60, delay_s=0), GET, *[failed(503, 25)] * 3)
-    assert (result.attempts, pauses) == (3, [25.0, 25.0])
+    """Without a number of attempts all the time allowed is used: the last pause is cut, not dropped."""
+    result, pauses = run(Retries(attempts=None, for_s=60, delay_s=0), GET, *[failed(503, 25)] * 4)
+    assert (result.attempts, pauses) == (4, [25.0, 25.0, 10.0])
+
+
+def test_a_cut_pause_is_the_last() -> None:
+    """Where a server asks for a longer pause than is left, it is asked once more when the time is up."""
+    result, pauses = run(Retries(attempts=None, for_s=60, delay_s=0), GET, *[failed(429, 300)] * 2)
+    assert (result.attempts, pauses) == (2, [60.0])
 
 
 def test_abandoned() -> None:

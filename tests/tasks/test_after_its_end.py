@@ -1,0 +1,195 @@
+"""A worker's last moment: Airflow makes the extra links after it has taken, or refused, what the task reported."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.links import OperationLink
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.sensors import OperationSensor
+from tests.versions import AIRFLOW
+
+from .conftest import StateStore, TaskInstance, context_of
+from .test_operators import kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_operations.emulator import Emulator
+
+
+class Airflow:
+    """What Airflow answers of the task's state."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from airflow.providers.common.compat.sdk import XCom
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        self.answer: Any = {"run": {"task": "deferred"}}
+        self.asked = 0
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self.states)
+        monkeypatch.setattr(XCom, "get_value", lambda **_: None)
+
+    def states(self, **_: Any) -> Any:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def say(self, state: str | None) -> None:
+        self.answer = {"run": {"task": state}}
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    return Airflow(monkeypatch)
+
+
+def run_operator(**arguments: Any) -> RunOperationOperator:
+    body = {"operation": {"duration": 3600, "cancelDelay": 0}}
+    return RunOperationOperator(task_id="run", path="things:run", json=body, deferrable=True, **arguments)
+
+
+def sensor(**arguments: Any) -> OperationSensor:
+    with OperationsHook() as hook:
+        body = {"operation": {"duration": 3600, "cancelDelay": 0}}
+        name = hook.start_operation("things:run", json=body).name
+    return OperationSensor(task_id="run", operation_name=name, deferrable=True, **arguments)
+
+
+def deferred(task: Any, ti: TaskInstance) -> Any:
+    """Run a task up to its deferral, which Airflow stores or refuses; return the trigger."""
+    with pytest.raises(TaskDeferred) as deferral:
+        task.execute(context_of(ti, StateStore()))
+    deferral.value.trigger.serialize()
+    return deferral.value.trigger
+
+
+def last_moment(task: Any, ti: TaskInstance) -> None:
+    """Do what Airflow does at the end of a worker's process."""
+    OperationLink().get_link(operator=task, ti_key=ti)
+
+
+TASKS: dict[str, Callable[[], Any]] = {
+    "record": run_operator,
+    "no record": lambda: run_operator(durable=False),
+    "sensor": lambda: sensor(cancel_on_kill=True),
+}
+OVER: dict[str, Any] = {
+    **{state: {"run": {"task": state}} for state in ("failed", "success", "skipped", "upstream_failed")},
+    "gone": {},
+}
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("answer", OVER.values(), ids=OVER)
+def test_refused(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any) -> None:
+    """
+    A task that was marked between its start and its deferral: no trigger exists, and no ``on_kill`` runs.
+
+    Airflow refuses the deferral, and its links are made all the same.
+    """
+    task, ti = make(), TaskInstance("task")
+    deferred(task, ti)
+    airflow.answer = answer
+    last_moment(task, ti)
+    assert kinds(emulator) == ["start", "cancel"]
+    assert airflow.asked == 1
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize(
+    "answer",
+    [{"run": {"task": "deferred"}}, {"run": {"task": "running"}}, ConnectionError("no answer")],
+    ids=["deferred", "not reported yet", "no answer"],
+)
+def test_taken(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any) -> None:
+    """A deferral that Airflow has taken, or that its supervisor will report at the end, is left to the trigger."""
+    task, ti = make(), TaskInstance("task")
+    deferred(task, ti)
+    airflow.answer = answer
+    last_moment(task, ti)
+    assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize("owner", TASKS)
+@pytest.mark.parametrize("state", [None, "scheduled", "queued", "restarting"])
+def test_cleared(emulator: Emulator, airflow: Airflow, owner: str, state: str | None) -> None:
+    """A clear is seen to by the next try, where a record tells it of the operation; a sensor's waits for it again."""
+    task, ti = TASKS[owner](), TaskInstance("task")
+    deferred(task, ti)
+    airflow.say(state)
+    last_moment(task, ti)
+    known = owner == "sensor" or (owner == "record" and AIRFLOW >= (3, 3))
+    assert kinds(emulator) == (["start"] if known else ["start", "cancel"])
+
+
+@pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize(("state", "cancelled"), [("failed", True), ("deferred", False)])
+def test_told_to_end_while_it_defers(
+    emulator: Emulator, airflow: Airflow, make: Callable[[], Any], state: str, *, cancelled: bool
+) -> None:
+    """A SIGTERM in the moment of the deferral: evicted, the trigger goes on; killed by a user, it is cancelled."""
+    task, ti = make(), TaskInstance("task")
+    deferred(task, ti)
+    task.on_kill()
+    assert kinds(emulator) == ["start"]
+    airflow.say(state)
+    last_moment(task, ti)
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: run_operator(cancel_on_kill=False), sensor], ids=["operator", "sensor"]
+)
+def test_not_to_be_cancelled(emulator: Emulator, airflow: Airflow, make: Callable[[], Any]) -> None:
+    """Without ``cancel_on_kill`` Airflow isn't even asked."""
+    task, ti = make(), TaskInstance("task")
+    deferred(task, ti)
+    airflow.say("failed")
+    last_moment(task, ti)
+    assert airflow.asked == 0
+    assert kinds(emulator) == ["start"]
+
+
+def test_not_deferred(emulator: Emulator, airflow: Airflow) -> None:
+    """A task that has come to its end in this process has nothing left to see to."""
+    task = CancelOperationOperator(task_id="cancel", operation_name=sensor().operation_name)
+    task.execute(context_of(ti := TaskInstance("cancel")))
+    last_moment(task, ti)
+    assert airflow.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled"), [("failed", True), ("up_for_retry", False), ("running", False)]
+)
+def test_left_to_the_next_try(
+    emulator: Emulator,
+    airflow: Airflow,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    state: str,
+    *,
+    cancelled: bool,
+) -> None:
+    """An operation that could not be noted is left to the next try; if somebody has marked the task there is none."""
+    writes = iter([True, False])
+
+    def once(self: StateStore, key: str, value: Any, *, retention: Any = None) -> None:
+        if not next(writes):
+            raise ConnectionError("no database")
+
+    monkeypatch.setattr(StateStore, "set", once)
+    monkeypatch.setattr(RunOperationOperator, "log", logging.getLogger("operator"), raising=False)
+    task, ti = run_operator(request_id_field="requestId"), TaskInstance("task")
+    with pytest.raises(Exception, match="the next try finds it"):
+        task.execute(context_of(ti, StateStore()))
+    airflow.say(state)
+    last_moment(task, ti)
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+    assert ("the task is failed; it is over: cancelled" in caplog.text) is cancelled
