@@ -167,9 +167,9 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
-            self._hold(self.operation_name)
-            self._push_link(context, self.operation_name)
             try:
+                self._hold(self.operation_name)
+                self._push_link(context, self.operation_name)
                 outcome = self._wait(context, watch)
             except AirflowTaskTimeout:
                 self._stay_ends_s = math.inf

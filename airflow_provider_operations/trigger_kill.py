@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_operations import clock
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import ending
+from airflow_provider_operations.polling import Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.task_state import Fate, read_fate
 from airflow_provider_operations.wire import CallFailure
@@ -28,9 +29,11 @@ __all__ = ["Kill"]
 LIMIT_S = 24 * 3600.0
 """How long is asked on, of Airflow and of the server."""
 
-FIRST_PAUSE_S = 1.0
-MAX_ASK_PAUSE_S = 60.0
-MAX_CANCEL_PAUSE_S = 300.0
+ASKING = Schedule(maximum_s=60.0)
+"""When Airflow is asked again what became of a task."""
+
+CANCELLING = Schedule(maximum_s=300.0)
+"""When a cancel that failed is repeated."""
 
 REMOVED_FOR_S = 60.0
 """A task that isn't in its DAG file for so long is over."""
@@ -91,7 +94,6 @@ class Kill:
             self._log.exception("%s: it may still run, cancelling it failed", self.name)
 
     async def _run(self, hook: OperationsAsyncHook) -> None:
-        pause_s = FIRST_PAUSE_S
         removed_since: float | None = None
         while True:
             fate = await self._ask()
@@ -103,20 +105,20 @@ class Kill:
                 self._doomed = removed_since is not None and clock.now() - removed_since >= REMOVED_FOR_S
             elif fate is Fate.OVER:
                 self._doomed = True
-            hint_s = 0.0
+            schedule, hint = ASKING, None
             if self._doomed:
                 failure = await self._cancel(hook)
                 if failure is None:
                     return
-                hint_s = failure.retry_after.total_seconds() if failure.retry_after else 0.0
+                schedule, hint = CANCELLING, failure.retry_after
             elif await self._is_done(hook):
                 return
-            if clock.now() - self._began >= LIMIT_S:
+            age_s = clock.now() - self._began
+            if age_s >= LIMIT_S:
                 self._log.error("%s: NOT cancelled, and it may still run: given up after a day", self.name)
                 return
-            longest_s = MAX_CANCEL_PAUSE_S if self._doomed else MAX_ASK_PAUSE_S
-            await clock.asleep(min(max(pause_s, hint_s), longest_s))
-            pause_s = min(pause_s * 2, longest_s)
+            pause_s = schedule.next_delay(age_s, hint)
+            await clock.asleep(min(pause_s, CANCELLING.maximum_s))
 
     async def _ask(self) -> Fate | None:
         """Ask Airflow what became of the task; ``None`` if it doesn't answer."""

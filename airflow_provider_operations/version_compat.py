@@ -35,6 +35,7 @@ __all__ = [
     "AirflowRescheduleException",
     "TaskDeferralError",
     "ask_airflow",
+    "clears_drop_task_state",
     "first_reschedule_date",
     "get_async_extra_dejson",
     "is_trigger_timeout",
@@ -84,8 +85,11 @@ _ANY_THREAD_MAY_ASK = _V_3_3_PLUS
 TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
 """What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""
 
-LINKS_ARE_MADE_LAST = _V_3_0_PLUS
-"""A worker makes extra links with the operator that has run, after it has reported how the task ended."""
+LINKS_ARE_MADE_LAST = tuple(map(int, re.findall(r"\d+", airflow_version)[:3])) >= (3, 2, 2)
+"""
+A worker makes extra links with the operator that has run, after it has reported how the task ended, and also where that
+was refused; 3.0 to 3.2.1 leave the process then.
+"""
 
 NO_STATUS = "no_status"
 """What Airflow calls the state of a task instance that has none: not scheduled yet, or just cleared."""
@@ -139,9 +143,22 @@ def is_trigger_timeout(error: Exception) -> bool:
 
 
 def spent_of_execution_timeout_s(context: Any) -> float:
-    """Return how much of ``execution_timeout`` had passed when this stay in a worker began."""
-    started: datetime | None = None if _V_3_0_PLUS else context["ti"].start_date
+    """Return how much of ``execution_timeout`` has passed by now, where this stay in a worker has just begun."""
+    started: datetime | None = None if _V_3_0_PLUS else getattr(context["ti"], "start_date", None)
     return 0.0 if started is None else max(time.time() - started.timestamp(), 0.0)
+
+
+def clears_drop_task_state() -> bool:
+    """
+    Tell whether clearing a task drops its state, unless asked to keep it.
+
+    As https://github.com/apache/airflow/pull/72100 has it; False on a worker that can't tell.
+    """
+    try:
+        from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
+    except ImportError:
+        return False
+    return "keep_task_state" in ClearTaskInstancesBody.model_fields
 
 
 def first_reschedule_date(context: Any, retries: int) -> datetime | None:

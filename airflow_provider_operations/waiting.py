@@ -139,6 +139,8 @@ class WaitsForOperation:
     """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
     _stay_ends_s: float = math.inf
     """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
+    _spent_s: float = 0.0
+    """How much of ``execution_timeout`` had passed when this stay began."""
 
     # --- before waiting ------------------------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class WaitsForOperation:
             limit_s = self.execution_timeout.total_seconds()
             if EXECUTION_TIMEOUT_SPANS_STAYS and self.deferrable:
                 # A worker has to be there in time: it fails before it has come to our code.
-                limit_s -= min(RESUME_S, limit_s / 5)
+                limit_s -= min(RESUME_S, limit_s / 5) + self._spent_s
             limits.append(limit_s)
         return started_epoch_s + min(limits)
 
@@ -265,7 +267,7 @@ class WaitsForOperation:
         retry, or has refused it, as somebody acted on the task meanwhile. That isn't reported, so the state is asked
         for once. Whether a report got through is no question here: Airflow repeats it.
         """
-        name, self._looked_after_later = self._looked_after_later, ""
+        name = self._looked_after_later
         if not name or not self.cancel_on_kill:
             return
         try:
@@ -348,11 +350,20 @@ class WaitsForOperation:
                 raise
             return self._deliver(context, self._trigger_timed_out(context))
 
+    def pre_execute(self, context: Any) -> None:
+        """Hold the operation of a deferred task before 2.11 lets ``execution_timeout`` fail it, and calls ``on_kill``."""
+        super().pre_execute(context)  # type: ignore[misc]  # BaseOperator's
+        ti = context["ti"]
+        if EXECUTION_TIMEOUT_SPANS_STAYS and self.cancel_on_kill and getattr(ti, "next_method", None):
+            name = (ti.next_kwargs or {}).get("operation_name") or self._own_name(context)
+            if name:
+                self._hold(str(name))
+
     def _begin_stay(self, context: Context) -> None:
         """Note when Airflow's ``execution_timeout`` will end this stay in a worker."""
         if self.execution_timeout is not None:
-            spent_s = spent_of_execution_timeout_s(context)
-            self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - spent_s
+            self._spent_s = spent_of_execution_timeout_s(context)
+            self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - self._spent_s
 
     def _push_link(self, context: Context, name: str) -> None:
         """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""

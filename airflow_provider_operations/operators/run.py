@@ -29,7 +29,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
-from airflow_provider_operations.version_compat import TaskDeferralError
+from airflow_provider_operations.version_compat import TaskDeferralError, clears_drop_task_state
 from airflow_provider_operations.waiting import (
     CANCEL_OUTAGE_S,
     SERVICE_FIELDS,
@@ -248,8 +248,11 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         """
         records = self._records_of(context)
         record = records.read()
-        if record is not None and record.max_tries != records.max_tries:
+        dropped = record is None and records.kept and clears_drop_task_state()
+        if dropped or (record is not None and record.max_tries != records.max_tries):
             self.log.info("cleared while it was resumed; the trigger's event is of before")
+            if dropped and operation_name:
+                self._end_predecessor(operation_name, cleared=True)
             return self.execute(context)
         with self._looked_after(records, operation_name):
             return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
