@@ -80,6 +80,7 @@ ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
         (3, 0),
         "each stay has the whole execution_timeout",
     ),
+    "tasks/test_fallbacks.py::test_a_worker_is_late": ((3, 0), "each stay has the whole execution_timeout"),
     "tasks/test_without_triggerer.py::test_state": ((3, 0), "the supervisor tells the state"),
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }

@@ -139,6 +139,21 @@ def test_a_worker_is_there_in_time(
     assert deferred.value.trigger.deadline_epoch_s == pytest.approx(began + deadline_s, abs=2)
 
 
+def test_a_worker_is_late(emulator: Emulator) -> None:
+    """Before 3.0 a task that resumes too late fails before our code: it holds its operation before, for ``on_kill``."""
+    task = RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, deferrable=True)
+    ti: Any = TaskInstance("t")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute({"ti": ti})
+    resumed = RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, deferrable=True)
+    ti.next_method, ti.next_kwargs = "execute_complete", deferred.value.kwargs
+
+    resumed.pre_execute({"ti": ti})
+    resumed.on_kill()
+
+    assert kinds(emulator) == ["start", "cancel"]
+
+
 @pytest.mark.parametrize(("acted", "cancels"), [(True, 1), (False, 0)])
 async def test_a_kill_comes_as_a_cancellation(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, acted: bool, cancels: int

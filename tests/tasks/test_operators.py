@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.outcome import Kind, Outcome
+from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.versions import TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
@@ -613,6 +615,51 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
 
     assert task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where) == {"a": 1}
     assert kinds(emulator) == ["start"]
+
+
+def test_settling_fits_into_the_time_left(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """
+    A resumed stay has ``execution_timeout`` for itself: what is done with an operation whose time is up fits into it.
+
+    Else Airflow's time-out would come in between, cancel once more and leave the task with an error that says nothing.
+    """
+    began = moved.now
+    verdict = driver.run(
+        lambda: RunOperationOperator(
+            task_id="run",
+            path="things:run",
+            json={"operation": {"duration": 3600, "cancelDelay": 60}},
+            deferrable=True,
+            execution_timeout=timedelta(seconds=8),
+        )
+    )
+    assert type(verdict.error) is OperationTimeout
+    assert "asked to cancel, it is not over yet" in str(verdict.error)
+    assert kinds(emulator) == ["start", "cancel"]
+    assert moved.now - began < 8 + 4
+
+
+@pytest.mark.parametrize("kind", ["operator", "sensor"])
+def test_timed_out_while_resuming(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A time-out of Airflow's in a resumed stay is the task's time-out: the error says what, and one cancel is sent."""
+    task: Any = RunOperationOperator(
+        task_id="run", path="things:run", json={"duration": 300}, deferrable=True
+    )
+    if kind == "sensor":
+        with OperationsHook() as hook:
+            name = hook.start_operation("things:run", json={"duration": 300}).name
+        task = OperationSensor(task_id="run", operation_name=name, deferrable=True, cancel_on_timeout=True)
+    where = context(task)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(where)
+
+    def too_late(*_: Any, **__: Any) -> None:
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(type(task), "execute_complete", too_late)
+    with pytest.raises(OperationTimeout, match="it is over: cancelled"):
+        task.resume_execution("execute_complete", {**(deferred.value.kwargs or {}), "event": {}}, where)
+    assert kinds(emulator) == ["start", "cancel"]
 
 
 def test_told_to_end_before_deferring(emulator: Emulator) -> None:
