@@ -543,8 +543,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             if record is not None and record.state is State.STARTED:
                 name = record.name
             retried = records.kept and not records.last_try and not self._will_fail(error)
-            if name and self.cancel_on_timeout and not (self._settled or self._cancelled or retried):
-                self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+            if name and not (self._settled or self._cancelled):
+                if retried:
+                    # Airflow may still end this process, e.g. as a heartbeat came after it took the failure.
+                    self._looked_after_later = name
+                elif self.cancel_on_timeout:
+                    self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
             raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:

@@ -484,6 +484,28 @@ def test_an_error_of_airflows(
     assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
 
 
+def test_killed_after_it_failed(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A kill of a process whose try has failed, to be retried, leaves the operation to the next try.
+
+    A heartbeat that comes after Airflow has taken the failure is told to end the process.
+    """
+
+    def broken(self: TaskInstance, key: str, value: Any) -> None:
+        raise ConnectionError("the API server is away")
+
+    monkeypatch.setattr(TaskInstance, "xcom_push", broken)
+    task = Task(driver)
+    operator = task.operator()
+    context: Any = {"ti": TaskInstance("run"), "task_state_store": task.store}
+    with pytest.raises(ConnectionError):
+        operator.execute(context)
+
+    operator.on_kill()
+
+    assert kinds(emulator) == ["start"]
+
+
 def test_a_clear_settles_an_uncertain_start(emulator: Emulator, driver: Driver, dies: Any) -> None:
     """``on_uncertain_start="fail"`` says how to go on, and a clear does."""
     task = Task(driver, on_uncertain_start="fail")
