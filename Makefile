@@ -4,7 +4,7 @@
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
 # make audit   known vulnerabilities in what is locked, as information
 # make e2e     the tests against a real Airflow
-# make chaos   300 rounds of real processes that are killed, stopped and lied to; SHORT=1: some minutes of it
+# make chaos   300 rounds of real processes that are killed, stopped, cut off and lied to; SHORT=1: some minutes of it
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
 # make celery  CeleryExecutor on two workers, and triggerers with queues; needs PostgreSQL and Redis
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over

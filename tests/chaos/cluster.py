@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -25,6 +26,8 @@ from sqlalchemy import create_engine, text
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.harness.standalone import free_ports, processes_of
 
+from .proxies import ApiProxy, Line, Network
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
@@ -40,10 +43,15 @@ ROOT = HERE.parents[1]
 TRIGGERER_THRESHOLD_S = 10
 """A triggerer that is silent for so long loses its triggers to the other one."""
 
-HEARTBEAT_TIMEOUT_S = 25
+HEARTBEAT_TIMEOUT_S = 40
 """A worker that is silent for so long is taken for dead."""
 
 START_TIMEOUT_S = 180.0
+
+SLOW_POOL = "slow"
+"""As in ``dags/chaos.py``."""
+
+POOL_SLOTS = 100
 FAST = {
     "AIRFLOW__CORE__PARALLELISM": "16",
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
@@ -52,12 +60,11 @@ FAST = {
     "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "100",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "30",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(HEARTBEAT_TIMEOUT_S),
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
     "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",
-    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "20",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(TRIGGERER_THRESHOLD_S),
@@ -174,7 +181,7 @@ class Ti:
 @dataclass
 class Cluster:
     """
-    PostgreSQL, API server, scheduler, DAG processor, two triggerers and the emulator.
+    PostgreSQL, API server, scheduler, DAG processor, two triggerers, the emulator and the proxies between them.
 
     :param keep: leave the folder behind, for looking at logs.
     """
@@ -208,6 +215,8 @@ class Cluster:
         self._preload()
         port, pg_port, *_ = free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
+        self.network = Network()
+        self.execution_api = ApiProxy(self.network, self.url)
         self.postgres = Postgres(self.home / "pg", pg_port)
         self.postgres.start()
         self.emulator = EmulatorProcess(state=self.home / "emulator.db", port=free_ports(1)[0])
@@ -227,6 +236,7 @@ class Cluster:
         token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
         self.until(self._dags_known, "the DAGs are parsed", START_TIMEOUT_S)
+        self.api("POST", "/pools", json={"name": SLOW_POOL, "slots": POOL_SLOTS})
 
     def _preload(self) -> None:
         """
@@ -269,7 +279,7 @@ class Cluster:
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__FERNET_KEY": fernet,
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.execution_api.url}/execution/",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__BASE_URL": self.url,
@@ -310,6 +320,8 @@ class Cluster:
             self.postgres.stop()
         if hasattr(self, "_session"):
             self._session.close()
+        if hasattr(self, "network"):
+            self.network.close()
         if not self.keep:
             shutil.rmtree(self.home, ignore_errors=True)
 
@@ -349,9 +361,9 @@ class Cluster:
         return bool(new)
 
     def kill(self, name: str) -> None:
-        """SIGKILL a part. A triggerer's runner goes with it; a scheduler's workers stay, as they would."""
+        """SIGKILL a part with its children; only a scheduler's workers stay, as they would."""
         process = psutil.Process(self._parts[name].pid)
-        victims = [process, *(process.children(recursive=True) if name in TRIGGERERS else [])]
+        victims = [process, *(process.children(recursive=True) if name != "scheduler" else [])]
         for victim in victims:
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
@@ -447,6 +459,26 @@ class Cluster:
         }
         self.api("POST", f"/dags/{ti.dag_id}/clearTaskInstances", json=body)
 
+    def lay_line(self, conn_id: str) -> Line:
+        """Make a TCP proxy before the emulator, and a connection in Airflow's database that goes through it."""
+        line = Line(self.network, self.emulator.url)
+        self.add_connection(conn_id, line.url)
+        return line
+
+    def add_connection(self, conn_id: str, url: str) -> None:
+        """Store a connection in Airflow's database."""
+        body = {"connection_id": conn_id, "conn_type": "operations", "host": url}
+        self.api("POST", "/connections", json=body)
+
+    def delete_connection(self, conn_id: str) -> None:
+        """Delete a connection from Airflow's database."""
+        self.api("DELETE", f"/connections/{conn_id}")
+
+    def open_pool(self, *, is_open: bool) -> None:
+        """Let the tasks of ``SLOW_POOL`` be scheduled, or let them wait for a slot."""
+        body = {"pool": SLOW_POOL, "slots": POOL_SLOTS if is_open else 0, "include_deferred": False}
+        self.api("PATCH", f"/pools/{SLOW_POOL}?update_mask=slots", json=body)
+
     def delete_run(self, ti: Ti) -> None:
         """Delete a DAG run as a user does: Airflow wants it ended before."""
         path = f"/dags/{ti.dag_id}/dagRuns/{ti.run_id}"
@@ -475,6 +507,11 @@ class Cluster:
         with self.engine.connect() as connection:
             query = text("SELECT count(*) FROM trigger WHERE triggerer_id = :id")
             return int(connection.execute(query, {"id": self.triggerer_jobs[name]}).scalar() or 0)
+
+    def taken_for_lost(self) -> set[str]:
+        """Return the runs whose workers a busy scheduler took for lost, and reset, although they lived."""
+        log = (self.home / "scheduler.log").read_text(errors="replace")
+        return set(re.findall(r"^\t<TaskInstance: \S+ (\S+) \[running\]", log, re.MULTILINE))
 
     def failure(self, dag_id: str, run_id: str, task_id: str) -> tuple[str, str] | None:
         """Return class and text of the last exception in Airflow's log of a task, over all its tries."""
@@ -520,6 +557,12 @@ class Cluster:
             parts = answer.json() if answer.ok else {}
             names = ("metadatabase", "scheduler", "triggerer", "dag_processor")
             return all((parts.get(name) or {}).get("status") == "healthy" for name in names)
+        return False
+
+    def answers(self) -> bool:
+        """Tell whether the API server answers."""
+        with suppress(requests.RequestException):
+            return self._session.get(f"{self.url}/api/v2/version", timeout=5).ok
         return False
 
     def _dags_known(self) -> bool:

@@ -8,11 +8,12 @@ scheduler, the emulator) hit all rounds of a batch at once.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .acts import DAY, LATER, after, dag, outage, trouble, when
 from .cluster import TRIGGERER_THRESHOLD_S, TRIGGERERS
+from .network_faults import API_FAULTS, LATE_S, TROUBLES
 from .rounds import Expect, Round
 
 if TYPE_CHECKING:
@@ -21,103 +22,22 @@ if TYPE_CHECKING:
 
     from .rounds import World
 
-    Steps = Callable[[World, Round], Iterator[Callable[[], bool]]]
     SharedSteps = Callable[[World, list[Round]], Iterator[Callable[[], bool]]]
 
-__all__ = ["Shared", "mixed", "out_of_reach", "shared", "singles"]
-
-DAY = {"duration": 24 * 3600, "cancelDelay": 1}
-"""Goes on until somebody cancels it: an orphan shows."""
-
-LATER = {"duration": 50, "cancelDelay": 1}
-"""Long enough to be cancelled, short enough for the operation that follows to succeed."""
+__all__ = [
+    "SLOW_START",
+    "Shared",
+    "mixed",
+    "note",
+    "once_each",
+    "out_of_reach",
+    "shared",
+    "singles",
+    "triggerers_started",
+]
 
 TIMEOUT_S = 12
 """As in ``dags/chaos.py``."""
-
-
-def dag(mode: str, kind: str = "ids", limit: str = "plain") -> str:
-    """Return the name of a DAG in ``dags/chaos.py``."""
-    return f"chaos_{mode}_{kind}_{limit}"
-
-
-# --- what happens to a task from outside -------------------------------------------------------------------
-
-
-def when(moment: str, action: str) -> Steps:
-    """
-    Act as a user at a moment.
-
-    :param moment: ``running``, ``deferred``, ``just deferred``, ``unanswered``, ``up_for_retry``,
-        ``its triggerer is dead``, ``no triggerer lives`` or the name of a place where the task lingers.
-    :param action: ``failed``, ``success``, ``clear``, ``delete``, ``failed twice``.
-    """
-
-    def steps(world: World, one: Round) -> Iterator[Callable[[], bool]]:
-        yield lambda: _reached(world, one, moment)
-        ti = world.ti(one)
-        assert ti is not None
-        one.act(f"{action} while {moment} (state {ti.state})")
-        one.acted += 1
-        if action == "clear":
-            one.max_tries = ti.max_tries
-            world.cluster.clear(ti)
-        elif action == "delete":
-            world.cluster.delete_run(ti)
-        else:
-            worker = world.cluster.worker(ti)
-            world.cluster.mark(ti, action.split(maxsplit=1)[0])
-            if action.endswith("twice"):
-                yield after(0.5)
-                with suppress(Exception):  # the worker may be gone by now
-                    if worker is not None:
-                        worker.terminate()
-                    world.cluster.mark(ti, "failed")
-                one.act("killed again")
-
-    return steps
-
-
-def _reached(world: World, one: Round, moment: str) -> bool:
-    if not all(world.marked(one, f"die-{phase}") for phase in one.die):
-        return False
-    if moment == "running":
-        return world.running(one)
-    if moment == "deferred":
-        return world.deferred(one)
-    if moment == "just deferred":
-        return world.in_state(one, "deferred")
-    if moment == "its triggerer is dead":
-        ti = world.ti(one)
-        owner = world.cluster.owner(ti) if ti is not None and ti.state == "deferred" else None
-        return owner is not None and set(world.cluster.living()) == set(TRIGGERERS) - {owner}
-    if moment == "no triggerer lives":
-        return world.in_state(one, "deferred") and not world.cluster.living()
-    if moment == "unanswered":
-        return world.unanswered(one)
-    if moment == "up_for_retry":
-        return world.in_state(one, "up_for_retry")
-    return world.marked(one, f"linger-{moment}")
-
-
-def after(seconds: float) -> Callable[[], bool]:
-    """Return the condition that some time has passed."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
-
-
-def outage(seconds: float, **fault: Any) -> Steps:
-    """Let the server go wrong for this round once the operation is waited for."""
-
-    def steps(world: World, one: Round) -> Iterator[Callable[[], bool]]:
-        yield lambda: world.deferred(one, 1.0) or world.running(one)
-        fault_id = world.cluster.emulator.script_fault(operation=f"rounds/{one.id}/", for_=seconds, **fault)
-        one.server_faults.append(fault_id)
-        one.acted += 1
-        one.act(f"server fault {fault_id}: {fault} for {seconds:g} s")
-
-    return steps
-
 
 # --- singles -----------------------------------------------------------------------------------------------
 
@@ -133,11 +53,11 @@ def singles(outage_s: float, *, short: bool) -> list[Round]:
     """
     server = [*_outages(outage_s), *_cancels()]
     if short:
-        server = _once_each(server)
+        server = once_each(server)
     return [*_untouched(), *_deaths(), *_users(), *_limits(), *server]
 
 
-def _once_each(rounds: list[Round]) -> list[Round]:
+def once_each(rounds: list[Round]) -> list[Round]:
     """Keep one round of each kind, in alternating modes."""
     found: dict[tuple[str, ...], list[Round]] = {}
     for one in rounds:
@@ -437,6 +357,8 @@ class Shared:
     names: tuple[str, ...]
     steps: tuple[SharedSteps, ...]
     rounds: Callable[[], list[Round]]
+    ready: Callable[[World, list[Round]], Callable[[], bool]] | None = None
+    """What is waited for before each step: that all rounds have got to their operations, unless it says otherwise."""
 
     @property
     def name(self) -> str:
@@ -446,7 +368,7 @@ class Shared:
     def play(self, world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
         """Inject them."""
         for name, step in zip(self.names, self.steps, strict=True):
-            yield _all_waiting(world, rounds)
+            yield (self.ready or _all_waiting)(world, rounds)
             meant = [one for one in rounds if not world.over(one)]
             for one in meant:
                 one.kinds = (*one.kinds, name)
@@ -465,12 +387,14 @@ def _all_waiting(world: World, rounds: list[Round]) -> Callable[[], bool]:
     return ready
 
 
-def _note(rounds: list[Round], what: str) -> None:
+def note(rounds: list[Round], what: str) -> None:
+    """Note what was done to all of them."""
     for one in rounds:
         one.act(what)
 
 
-def _started(world: World, *triggerers: str) -> Iterator[Callable[[], bool]]:
+def triggerers_started(world: World, *triggerers: str) -> Iterator[Callable[[], bool]]:
+    """Start triggerers, one after the other."""
     for name in triggerers:
         world.cluster.start(name)
         yield lambda name=name: world.cluster.is_up(name)  # type: ignore[misc]  # mypy can't infer the default's type
@@ -481,43 +405,43 @@ def _one_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], b
     owners = [world.cluster.owner(ti) for one in doomed if (ti := world.ti(one)) is not None]
     victim = next(filter(None, owners), None) or max(TRIGGERERS, key=world.cluster.owned)
     world.cluster.kill(victim)
-    _note(rounds, f"{victim} killed")
+    note(rounds, f"{victim} killed")
     yield after(TRIGGERER_THRESHOLD_S + 10)
-    yield from _started(world, victim)
+    yield from triggerers_started(world, victim)
 
 
 def _both_triggerers(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
     for victim in TRIGGERERS:
         world.cluster.kill(victim)
-    _note(rounds, "both triggerers killed")
+    note(rounds, "both triggerers killed")
     yield after(TRIGGERER_THRESHOLD_S + 2)
-    yield from _started(world, *TRIGGERERS)
+    yield from triggerers_started(world, *TRIGGERERS)
 
 
 def _stopped_triggerer(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
     victim = max(TRIGGERERS, key=world.cluster.owned)
     other = next(name for name in TRIGGERERS if name != victim)
     world.cluster.stop(victim)
-    _note(rounds, f"{victim} stopped")
+    note(rounds, f"{victim} stopped")
     yield after(TRIGGERER_THRESHOLD_S)
     timeout = after(40)
     yield lambda: world.cluster.owned(victim) == 0 or timeout()
-    _note(rounds, f"{other} took over: {world.cluster.owned(other)}, left {world.cluster.owned(victim)}")
+    note(rounds, f"{other} took over: {world.cluster.owned(other)}, left {world.cluster.owned(victim)}")
     yield after(5)
     world.cluster.go_on(victim)
-    _note(rounds, f"{victim} continued")
+    note(rounds, f"{victim} continued")
 
 
 def _scheduler(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
     world.cluster.kill("scheduler")
-    _note(rounds, "scheduler killed")
+    note(rounds, "scheduler killed")
     yield after(5)
     world.cluster.start("scheduler")
 
 
 def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]:
     world.cluster.emulator.kill()
-    _note(rounds, "emulator killed")
+    note(rounds, "emulator killed")
     yield after(8)
     world.cluster.emulator.restart()
 
@@ -610,6 +534,14 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
     elif base == "timeout":
         expect = Expect(("failed",), starts=(2, 4), error=("OperationTimeout",), touched=True)
         one = Round(("timeout",), dag(mode, limit="timeout"), expect, dict(DAY))
+    if base == "mark" and mode == "deferred" and random.random() < 0.5:
+        name, fault = random.choice(MIXED_OUTAGES)
+        one.kinds = (*one.kinds, f"server {name}")
+        one.expect = replace(one.expect, settle_s=LATE_S)
+        one.steps.insert(0, outage(outage_s, **fault))
+    elif base in {"wait", "mark"} and random.random() < 0.4:
+        _let_network_fail(random, one)
+        return one
     phases = ["before_request", "unanswered", "answered", "stored"]
     for _ in range(random.randint(0 if one.kinds else 1, 2)):
         if random.random() < 0.6 and phases:
@@ -624,3 +556,20 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
             one.kinds = (*one.kinds, f"server {name}")
             one.steps.append(outage(outage_s, **fault))
     return one
+
+
+def _let_network_fail(random: Random, one: Round) -> None:
+    """Add a fault of the execution API or of the way to the server, which must not change how the round ends."""
+    if one.steps or random.random() < 0.6:
+        name = random.choice(
+            [each for each in API_FAULTS if "deferred" in one.dag_id or "deferral" not in each]
+        )
+        one.api.append(API_FAULTS[name]())
+    else:
+        name = random.choice(TROUBLES)
+        one.own_line = True
+        one.steps.append(trouble(15, name))
+        name = f"way to the server: {name}"
+    one.kinds = (*one.kinds, name)
+    if not one.expect.touched:
+        one.script = {"duration": 80}

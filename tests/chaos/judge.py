@@ -44,10 +44,13 @@ class Evidence:
     """Starts and cancels."""
     state: str | None = None
     max_tries: int | None = None
+    tries: int = 0
     error: tuple[str, str] | None = None
     spoiled: int = 0
     """Requests that met a fault of the server."""
     markers: frozenset[str] = frozenset()
+    taken_for_lost: bool = False
+    """Airflow reset its living worker, as the scheduler was slow."""
 
 
 @dataclass
@@ -68,6 +71,8 @@ class Verdict:
         one, found = self.round, self.evidence
         lines = [one.name, *(f"  VIOLATION: {text}" for text in self.violations)]
         lines += [f"  fault did not come about: {text}" for text in self.missed]
+        if found.taken_for_lost:
+            lines.append("  the scheduler took a living worker of it for lost")
         lines.append(f"  state {found.state}, error {found.error}")
         lines += [f"  operation {op}" for op in found.ops]
         events = [(entry["time"], _line(entry)) for entry in found.journal] + one.acts
@@ -97,12 +102,15 @@ def gather(cluster: Cluster, rounds: Sequence[Round]) -> dict[str, Evidence]:
             evidence.journal.append(entry)
         evidence.spoiled += entry["fault"] is not None
     tis = cluster.tis()
+    taken_for_lost = cluster.taken_for_lost()
     for one in rounds:
         evidence = found[one.id]
         ti = tis.get(one.id)
         evidence.state = "gone" if ti is None else ti.state
         evidence.max_tries = None if ti is None else ti.max_tries
+        evidence.tries = 0 if ti is None else ti.try_number
         evidence.error = cluster.failure(one.dag_id, one.id, "run")
+        evidence.taken_for_lost = one.id in taken_for_lost
         markers = (cluster.home / "markers").glob(f"{one.id}.*")
         evidence.markers = frozenset(marker.name.partition(".")[2] for marker in markers)
     return found
@@ -132,6 +140,9 @@ def judge(one: Round, found: Evidence) -> Verdict:
         violations.append(f"{len(left)} operations run on without a task, not {_span(expect.left)}")
     if not expect.touched:
         violations += [f"{op.name[-8:]} was cancelled, but nobody asked for it" for op in ops if op.cancelled]
+        calls = [entry["operation"] or "" for entry in found.journal if entry["kind"] == "cancel"]
+        in_vain = set(calls) - {op.name for op in ops if op.cancelled}
+        violations += [f"a cancel call for {name[-8:]}, which was over" for name in sorted(in_vain)]
     if expect.asked and not any(entry["kind"] == "cancel" for entry in found.journal):
         violations.append("no cancel call was sent")
     if found.state not in expect.states:
@@ -139,6 +150,8 @@ def judge(one: Round, found: Evidence) -> Verdict:
     error = found.error[0].rpartition(".")[2] if found.error else None
     if expect.error is not None and error not in expect.error:
         violations.append(f"the error is {error}, not {' or '.join(expect.error)}")
+    if expect.tries is not None and found.tries > expect.tries:
+        violations.append(f"the task needed {found.tries} tries, not {expect.tries}")
     if expect.within_s is not None:
         for op in ops:
             if op.ended_s is not None and op.ended_s - op.started_s > expect.within_s:
@@ -155,6 +168,9 @@ def _missed(one: Round, found: Evidence) -> list[str]:
     missed = [f"die at {phase}" for phase in one.die if f"die-{phase}" not in found.markers]
     if (one.server or one.server_faults) and not found.spoiled:
         missed.append("no request met the server's fault")
+    missed += [f"no call met {fault}" for fault in one.api if not fault.fired]
+    if one.line is not None and one.line.troubles and not one.line.hits:
+        missed.append("no connection met the line's trouble")
     if one.acted < len(one.steps):
         missed.append(f"{one.acted} of {len(one.steps)} acts from outside came about")
     if _taken_for_a_retry(one, found):

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .cluster import Cluster, Ti
+    from .proxies import ApiFault, Line
 
-__all__ = ["Expect", "Round", "World"]
+__all__ = ["SETTLE_S", "Expect", "Round", "World"]
+
+SETTLE_S = 40.0
+"""How long after a task's end its operation may take to be over: a trigger's ``on_kill`` has 20 s."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,13 @@ class Expect:
     :param starts: how many operations there must be, least and most.
     :param error: class of the last exception in Airflow's log; ``None``: not looked at.
     :param left: how many operations may go on although their task is over, least and most.
-    :param touched: somebody acted on the task, or its time was up: its operation may be cancelled.
+    :param touched: somebody acted on the task, or its time was up: its operation may be cancelled. Else no cancel
+        call may be sent at all, not even about an operation that is over.
     :param out_of_reach: the README's reason, where the promise can't hold.
     :param asked: a cancel call must have been sent, whatever the server made of it.
     :param within_s: an operation must be over so long after its start.
+    :param tries: how many the task may need; ``None``: not looked at.
+    :param settle_s: how long after the task's end its operation may take to be over.
     """
 
     states: tuple[str, ...] = ("success",)
@@ -39,6 +46,8 @@ class Expect:
     out_of_reach: str = ""
     asked: bool = False
     within_s: float | None = None
+    tries: int | None = None
+    settle_s: float = SETTLE_S
 
 
 @dataclass
@@ -51,6 +60,8 @@ class Round:
     :param die: phase → how, see ``dags/chaos.py``.
     :param linger: phase → seconds.
     :param server: faults of the server, set before the start; each is about this round's operations only.
+    :param api: faults of the task's calls of Airflow's execution API.
+    :param connection: of the task; with ``own_line`` its own one, through a TCP proxy, in Airflow's database.
     :param steps: what happens to the round from outside.
     """
 
@@ -61,6 +72,9 @@ class Round:
     die: dict[str, str] = field(default_factory=dict)
     linger: dict[str, float] = field(default_factory=dict)
     server: list[dict[str, Any]] = field(default_factory=list)
+    api: list[ApiFault] = field(default_factory=list)
+    connection: str = "operations_default"
+    own_line: bool = False
     steps: list[Callable[[World, Round], Iterator[Callable[[], bool]]]] = field(default_factory=list)
     first: bool = False
     """Its task should run before those of the other rounds."""
@@ -73,6 +87,7 @@ class Round:
     last_ti: Ti | None = None
     over_s: float | None = None
     server_faults: list[str] = field(default_factory=list)
+    line: Line | None = None
 
     @property
     def name(self) -> str:

@@ -8,9 +8,10 @@ enough rounds. The exit code is 0 only if no invariant was broken.
 from __future__ import annotations
 
 import argparse
-import itertools
+import copy
 import json
 import random
+import re
 import secrets
 import signal
 import sys
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 from . import faults
 from .cluster import Cluster
 from .judge import Verdict, gather, judge
+from .network_faults import network_singles
 from .rounds import Round, World
+from .takeovers import takeovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,15 +40,17 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BATCH_LIMIT_S = 600.0
-SETTLE_S = 40.0
-"""How long after a task's end its operation may take to be over: a trigger's ``on_kill`` has 20 s."""
-
 STABLE_S = 6.0
 LEFT_S = 25.0
 """How long an operation that may be left running is watched, in case it is cancelled all the same."""
 
+MIXES = 2
+"""At least so many random mixes."""
+
 MIX_SIZE = 30
 SHORT_MIX_SIZE = 12
+SHORT_NETWORK = 10
+"""So many faults of the network each time, others each day."""
 
 MAX_AT_ONCE = 28
 """More tasks at once, and on two cores Airflow itself begins to time out."""
@@ -88,7 +93,18 @@ class Suite:
         emulator = self.cluster.emulator
         for fault in one.server:
             one.server_faults.append(emulator.script_fault(operation=f"rounds/{one.id}/", **fault))
-        conf: dict[str, Any] = {"round": one.id, "script": one.script, "die": one.die, "linger": one.linger}
+        for api_fault in one.api:
+            self.cluster.execution_api.add(one.id, api_fault)
+        if one.own_line:
+            one.connection = f"line_{one.id}"
+            one.line = self.cluster.lay_line(one.connection)
+        conf: dict[str, Any] = {
+            "round": one.id,
+            "script": one.script,
+            "connection": one.connection,
+            "die": one.die,
+            "linger": one.linger,
+        }
         if one.sensor:
             conf["operation"] = _start_operation(emulator.url, one)
         self.cluster.trigger(one.dag_id, one.id, conf)
@@ -158,7 +174,9 @@ class Suite:
             since = now - over[one.id]
             if one.expect.left[1] and since < LEFT_S:
                 return False
-            if since < STABLE_S or (one.id in running and not one.expect.left[1] and since < SETTLE_S):
+            if since < STABLE_S or (
+                one.id in running and not one.expect.left[1] and since < one.expect.settle_s
+            ):
                 return False
         return True
 
@@ -234,7 +252,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--short", action="store_true", help="outages of 15 s and one small random batch")
-    parser.add_argument("--only", default="", help="only rounds with a fault of this name (a part is enough)")
+    parser.add_argument(
+        "--only", default="", help="only rounds with a fault of this name (regular expression)"
+    )
+    parser.add_argument("--times", type=int, default=1, help="play these rounds so often, side by side")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--keep", action="store_true", help="leave Airflow's folder behind")
     arguments = parser.parse_args()
@@ -269,30 +290,38 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
 
     def chosen(rounds: list[Round]) -> list[Round]:
         return [
-            one
-            for one in rounds
-            if not wanted or any(wanted in f"{kind} ({one.dag_id})" for kind in one.kinds)
+            one for one in rounds if any(re.search(wanted, f"{kind} ({one.dag_id})") for kind in one.kinds)
         ]
 
-    alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach()])
+    network = network_singles()
+    if arguments.short and not wanted:
+        network = chance.sample(network, SHORT_NETWORK)
+    elif not wanted:
+        chance.shuffle(network)
+        network = faults.once_each(network)
+    alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach(), *network])
     if alone:
-        suite.batch("single faults", alone)
-    shared = faults.shared(short=arguments.short)
+        suite.batch("single faults", [copy.deepcopy(one) for one in alone for _ in range(arguments.times)])
+    shared = [*faults.shared(short=arguments.short), *takeovers()]
     if arguments.short and not wanted:
         shared = [chance.choice(shared)]
     for fault in shared:
-        if wanted in fault.name:
+        if re.search(wanted, fault.name):
             rounds = fault.rounds()
             if arguments.short and "scheduler" in fault.name and not wanted:
                 rounds += faults.mixed(chance, outage_s, SHORT_MIX_SIZE, fault)
             suite.batch(fault.name, rounds, fault)
     order = faults.shared(short=False)
     chance.shuffle(order)
-    mixes = itertools.cycle(order)
-    while not arguments.short and not wanted and (left := arguments.rounds - len(suite.rounds)) > 0:
-        fault = next(mixes)
-        rounds = faults.mixed(chance, outage_s, min(left, MIX_SIZE), fault)
+    mixes = 0
+    while not (arguments.short or wanted) and (
+        (left := arguments.rounds - len(suite.rounds)) > 0 or mixes < MIXES
+    ):
+        fault = order[mixes % len(order)]
+        size = max(min(left, MIX_SIZE), MIX_SIZE if mixes < MIXES else 1)
+        rounds = faults.mixed(chance, outage_s, size, fault)
         suite.batch(f"random mix with {fault.name}", rounds, fault)
+        mixes += 1
 
 
 if __name__ == "__main__":

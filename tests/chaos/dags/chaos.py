@@ -1,8 +1,8 @@
 """
 DAGs of the chaos suite: one task each, told by ``dag_run.conf`` what to start and where to die.
 
-``{"round": str, "script": dict, "die": {phase: how}, "linger": {phase: seconds}}``: at a phase the task kills
-itself, once per round, or stays there a while, so that somebody else can act upon it.
+``{"round": str, "script": dict, "connection": str, "die": {phase: how}, "linger": {phase: seconds}}``: at a phase
+the task kills itself, once per round, or stays there a while, so that somebody else can act upon it.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class ChaosSensor(_Mortal, OperationSensor):
 
     def execute(self, context: Any) -> Any:
         self._prepare(context)
+        if self._try > 1:
+            self._phase("retrying")
         self._phase_in("waiting", 3.0)
         return super().execute(context)
 
@@ -158,14 +160,40 @@ LIMITS: dict[str, dict[str, Any]] = {
     "slowretry": {"retry_delay": timedelta(seconds=60)},
 }
 
+UNFORGIVING: dict[str, Any] = {"outage_tolerance": 5, "retries": 5}
+TAKEN_OVER: dict[str, dict[str, Any]] = {
+    "unforgiving": {**UNFORGIVING, "retry_delay": timedelta(seconds=90)},
+    "unforgiving_quick": UNFORGIVING,
+    "unforgiving_pool": {**UNFORGIVING, "retry_delay": timedelta(seconds=15), "pool": "slow"},
+    "forgiving": {"outage_tolerance": 30},
+    "pool": {"pool": "slow"},
+}
+"""For rounds in which one triggerer takes over from another, deferrable only."""
+
 COMMON: dict[str, Any] = {
+    "operations_conn_id": "{{ dag_run.conf['connection'] }}",
     "retries": 3,
     "retry_delay": timedelta(seconds=1),
     "poke_interval": 2,
     "outage_tolerance": 300,
 }
 
-for mode, ids, limit in itertools.product(("deferred", "running"), ("ids", "noids"), LIMITS):
+IDS: dict[str, dict[str, Any]] = {
+    "ids": {"request_id_field": "requestId"},
+    "noids": {},
+    "forgetful": {"durable": False},
+}
+
+OPERATORS = [
+    *itertools.product(("deferred", "running"), ("ids", "noids"), LIMITS),
+    *itertools.product(("deferred",), IDS, TAKEN_OVER),
+]
+SENSORS = [
+    *itertools.product(("deferred", "running"), ("plain", "timeout", "execution_timeout")),
+    *itertools.product(("deferred",), TAKEN_OVER),
+]
+
+for mode, ids, limit in OPERATORS:
     with DAG(
         dag_id=f"chaos_{mode}_{ids}_{limit}",
         schedule=None,
@@ -178,25 +206,23 @@ for mode, ids, limit in itertools.product(("deferred", "running"), ("ids", "noid
             path="rounds/{{ dag_run.conf['round'] }}/things:run",
             json={"operation": "{{ dag_run.conf['script'] }}"},
             deferrable=mode == "deferred",
-            request_id_field="requestId" if ids == "ids" else None,
-            **COMMON | LIMITS[limit],
+            **COMMON | IDS[ids] | (LIMITS | TAKEN_OVER)[limit],
         )
     globals()[dag.dag_id] = dag
 
-for mode in ("deferred", "running"):
-    for limit in ("plain", "timeout", "execution_timeout"):
-        with DAG(
-            dag_id=f"chaos_{mode}_sensor_{limit}",
-            schedule=None,
-            catchup=False,
-            render_template_as_native_obj=True,
-        ) as dag:
-            ChaosSensor(
-                task_id="run",
-                operation_name="{{ dag_run.conf['operation'] }}",
-                deferrable=mode == "deferred",
-                cancel_on_kill=True,
-                cancel_on_timeout=True,
-                **COMMON | LIMITS[limit],
-            )
-        globals()[dag.dag_id] = dag
+for mode, limit in SENSORS:
+    with DAG(
+        dag_id=f"chaos_{mode}_sensor_{limit}",
+        schedule=None,
+        catchup=False,
+        render_template_as_native_obj=True,
+    ) as dag:
+        ChaosSensor(
+            task_id="run",
+            operation_name="{{ dag_run.conf['operation'] }}",
+            deferrable=mode == "deferred",
+            cancel_on_kill=True,
+            cancel_on_timeout=True,
+            **COMMON | (LIMITS | TAKEN_OVER)[limit],
+        )
+    globals()[dag.dag_id] = dag
