@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
+    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
     T = TypeVar("T")
 
 __all__ = ["ApiFault", "ApiProxy", "Line", "Network"]
@@ -38,6 +39,13 @@ class Network:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="network", daemon=True)
         self._thread.start()
+        self._servers: set[asyncio.Server] = set()
+
+    async def listen(self, serve: Serve, port: int = 0) -> asyncio.Server:
+        """Start to serve."""
+        server = await asyncio.start_server(serve, "127.0.0.1", port)
+        self._servers.add(server)
+        return server
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop and return its result."""
@@ -51,10 +59,13 @@ class Network:
         self.loop.close()
 
     async def _cancel_all(self) -> None:
+        for server in self._servers:
+            server.close()
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0.05)  # transports close in the loop's next turns
 
 
 # --- Airflow's execution API -----------------------------------------------------------------------------------
@@ -133,7 +144,7 @@ class ApiProxy:
         self._faults: dict[str, list[ApiFault]] = {}
         self._runs: dict[str, str] = {}
         self._serving: set[asyncio.Task[None] | None] = set()
-        server = network.do(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = network.do(network.listen(self._serve))
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     def add(self, run_id: str, fault: ApiFault) -> None:
@@ -237,7 +248,7 @@ class Line:
         self._network.do(self._begin(kind, seconds))
 
     async def _listen(self, port: int) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await self._network.listen(self._serve, port)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def _begin(self, kind: str, seconds: float) -> None:
@@ -310,3 +321,4 @@ class Line:
                     flows.clear()
                 writer.write(data)
                 await writer.drain()
+                await flows.wait()
