@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations.operation import Code, Operation, Progress, Status
-from airflow_provider_operations.rendering import clip, printable
+from airflow_provider_operations.rendering import clip, finite, printable, render_status
 from airflow_provider_operations.wire import CallFailure
 
 if TYPE_CHECKING:
@@ -32,6 +32,15 @@ MAX_NEWS_CHARS = 1000
 
 GRACE_AFTER_START_S = 30.0
 """A 404 this soon after the start is a server that doesn't know its own operation yet."""
+
+DOUBT_S = 60.0
+"""How long an answer that looks as if it would stay so (403, HTML) is borne while no poll has found the operation."""
+
+MISSING_AGAIN_S = 30.0
+"""A 404 that may be of a proxy counts when another comes this much later."""
+
+STOOD_STILL_S = 45.0
+"""An answer that is so late: nobody has asked meanwhile, as the process stood still. A request has 30 s by default."""
 
 
 class UnreadableEvent(ValueError):
@@ -53,7 +62,8 @@ class Outcome:
 
     :param operation: the final operation (``DONE``) or the last one seen; ``None`` for a ``DONE`` operation too
         large for an event, and where none was seen.
-    :param failure: the call that failed last (``UNREACHABLE``, or ``TIMED_OUT`` during an outage).
+    :param failure: the call that failed last (``UNREACHABLE``, or ``TIMED_OUT`` during an outage). It says whether
+        a retry may help, which depends on more than the answer: see ``Watch.judge``.
     :param waited_s: seconds from the start of the wait.
     """
 
@@ -68,14 +78,14 @@ class Outcome:
         Return ``{"version": 1, "outcome": "<JSON text>"}``.
 
         Text, because Airflow's serializer refuses the keys ``__classname__`` and ``__id__`` anywhere in a
-        payload, and a server's JSON may hold them.
+        payload, and a server's JSON may hold them. NaN and infinities become text in it.
         """
         body = {
             "kind": self.kind.value,
             "name": self.name,
             "waited_s": self.waited_s,
-            "operation": self.operation.to_json() if self.operation else None,
-            "failure": _failure_to_json(self.failure) if self.failure else None,
+            "operation": finite(self.operation.to_json()) if self.operation else None,
+            "failure": finite(_failure_to_json(self.failure)) if self.failure else None,
         }
         text = json.dumps(body)
         if len(text) > MAX_EVENT_CHARS:
@@ -121,6 +131,9 @@ class Watch:
     :param created_epoch_s: when the operation was started, where this task started it: for the grace after it.
     :param deadline_epoch_s: absolute, so that restarts don't extend it; ``None`` waits without end.
     :param outage: remembered by the caller where a watch doesn't live as long as the wait.
+    :param due_epoch_s: when the next answer is due, the time that the request takes apart; kept by ``judge``.
+    :param found: whether a poll has found the operation, in this watch or before. From then on an odd answer is the
+        server's trouble and no mistake of ours.
     """
 
     name: str
@@ -129,9 +142,13 @@ class Watch:
     started_epoch_s: float
     created_epoch_s: float | None = None
     deadline_epoch_s: float | None = None
+    due_epoch_s: float | None = None
+    found: bool = False
     last_seen: Operation | None = None
     _reported: Progress | None = None
     _in_outage: bool = False
+    _was_late: bool = False
+    _requests_take_s: float = 0.0
     news: list[str] = field(default_factory=list)
     """Lines worth logging since they were last taken: progress that changed, an outage that began or ended."""
 
@@ -139,27 +156,102 @@ class Watch:
         """
         Judge one poll.
 
-        A finished operation counts even after the deadline; a failure that can't pass ends the wait at once.
+        A finished operation counts even after the deadline, and whenever the answer came. A failure is borne, as a
+        poll can be repeated, whatever the answer was:
+
+        - for the outage's tolerance, once a poll has found the operation or the wait has lasted a minute (a watch
+          that begins later doesn't know whether one has). What ends the wait then is worth a retry, so ``may_pass``;
+        - else, where it looks as if it would stay so, for a minute at most. A mistake of ours shows soon;
+        - not at all if the service says that there is no such operation, after the grace.
+
+        An end isn't concluded from an answer that may be old, as the process stood still: it is asked again at once.
 
         :return: the outcome, or the seconds to sleep before the next poll.
         """
-        hint = None
-        failure = None
+        late = self._is_late(now)
+        verdict = self._verdict(seen, now)
+        if isinstance(verdict, Outcome):
+            if verdict.kind is Kind.DONE or not late:
+                return verdict
+            verdict = 0.0
+        self.pauses(verdict, now)
+        return verdict
+
+    def pauses(self, seconds: float, now: float) -> None:
+        """Note how long the caller will sleep, where that isn't what ``judge`` said."""
+        self.due_epoch_s = now + seconds
+
+    def in_doubt(self, now: float) -> bool:
+        """Tell whether answers were odd so far that the next minute will make clear, if one goes on asking."""
+        odd_since = self.outage.odd_since_epoch_s
+        if odd_since is None or now - odd_since >= DOUBT_S:
+            return False
+        return self.outage.missing_since_epoch_s is not None or not self._trusts(odd_since)
+
+    def _verdict(self, seen: Operation | CallFailure, now: float) -> Outcome | float:
+        left = None if self.deadline_epoch_s is None else self.deadline_epoch_s - now
+        time_is_up = left is not None and left <= 0
         if isinstance(seen, Operation):
-            before, self.last_seen = self.last_seen, seen
+            before, self.last_seen, self.found = self.last_seen, seen, True
             self._note_answer(seen, before, now)
             if seen.done:
                 return self._end(Kind.DONE, now)
-        else:
-            failure, hint = seen, seen.retry_after
-            self._note_failure(seen)
-            exceeded = self.outage.exceeded(now)
-            if not self._in_grace(seen, now) and (exceeded or not seen.may_pass):
-                return self._end(Kind.UNREACHABLE, now, failure)
-        left = None if self.deadline_epoch_s is None else self.deadline_epoch_s - now
-        if left is not None and left <= 0:
-            return self._end(Kind.TIMED_OUT, now, failure)
-        return self.schedule.next_delay(now - self.started_epoch_s, hint, left)
+            if time_is_up:
+                return self._end(Kind.TIMED_OUT, now)
+            return self.schedule.next_delay(now - self.started_epoch_s, None, left)
+        failure = self._ended_by(seen, now, time_is_up=time_is_up)
+        if failure is not None:
+            return self._end(Kind.UNREACHABLE, now, failure)
+        if time_is_up:
+            return self._end(Kind.TIMED_OUT, now, seen)
+        return self.schedule.next_delay(now - self.started_epoch_s, seen.retry_after, left)
+
+    def _ended_by(self, failure: CallFailure, now: float, *, time_is_up: bool) -> CallFailure | None:
+        """Return the failure with which the wait ends; None while it is borne."""
+        outage = self.outage
+        too_long = outage.exceeded(now)
+        missing_s = outage.missing_for(now) if failure.missing else 0.0
+        if self._in_grace(failure, now):
+            return None
+        bears_s = outage.tolerance_s
+        news = not self._in_outage
+        if not failure.may_pass:
+            if failure.says_missing or missing_s >= MISSING_AGAIN_S:
+                return failure
+            news = news or outage.odd_since_epoch_s is None
+            odd_s = outage.odd_for(now)
+            if not self._trusts(now - odd_s):
+                answered = failure.sent or failure.http_status is not None
+                bears_s = min(bears_s, DOUBT_S) if answered else 0.0
+                if odd_s >= bears_s or time_is_up:
+                    return failure
+        if too_long:
+            return replace(failure, may_pass=True)
+        if news:
+            self._note_failure(failure, bears_s)
+        return None
+
+    def _trusts(self, odd_since_epoch_s: float) -> bool:
+        """Tell whether what was odd from then on can't be a mistake of ours."""
+        return self.found or odd_since_epoch_s - self.started_epoch_s >= DOUBT_S
+
+    def _is_late(self, now: float) -> bool:
+        """
+        Tell whether the process stood still; the time is left out of an outage.
+
+        Twice running it is the requests that take so long; then it counts, as somebody asks all the time.
+        """
+        if self.due_epoch_s is None:
+            return False
+        late_s = now - self.due_epoch_s - self._requests_take_s
+        late = late_s > STOOD_STILL_S
+        if late and self._was_late:
+            self._requests_take_s += late_s
+            late = False
+        elif late:
+            self.outage.leave_out(late_s)
+        self._was_late = late
+        return late
 
     def take_news(self) -> list[str]:
         """Return the lines to log and forget them."""
@@ -171,13 +263,14 @@ class Watch:
 
     def _in_grace(self, failure: CallFailure, now: float) -> bool:
         created = self.created_epoch_s
-        return failure.http_status == 404 and created is not None and now - created < GRACE_AFTER_START_S
+        return failure.missing and created is not None and now - created < GRACE_AFTER_START_S
 
     def _note_answer(self, operation: Operation, before: Operation | None, now: float) -> None:
         if self._in_outage:
             self.news.append(f"{self.name}: the server answers again")
             self._in_outage = False
         self.outage.over()
+        self._requests_take_s = 0.0
         if operation.done or (before is not None and before.metadata == operation.metadata):
             return
         if (progress := operation.progress) != self._reported:
@@ -191,12 +284,19 @@ class Watch:
                 "metadata; one that never has 'done' is waited for until the time is up"
             )
 
-    def _note_failure(self, failure: CallFailure) -> None:
-        if not self._in_outage and failure.may_pass:
-            self.news.append(
-                f"{self.name}: no answer ({failure.problem}); bearing it for up to {self.outage.tolerance_s:g} s"
-            )
-            self._in_outage = True
+    def _note_failure(self, failure: CallFailure, bears_s: float) -> None:
+        self._in_outage = True
+        if failure.may_pass:
+            problem = failure.problem
+            self.news.append(f"{self.name}: no answer ({problem}); bearing it for up to {bears_s:g} s")
+            return
+        said = [failure.problem]
+        if failure.status.message != failure.problem:
+            said.append(render_status(failure.status))
+        if failure.excerpt:
+            said.append(f"the body began: {failure.excerpt}")
+        problem = _one_line(": ".join(said))
+        self.news.append(f"{self.name}: no usable answer ({problem}); bearing it for up to {bears_s:g} s")
 
 
 def _one_line(text: str) -> str:

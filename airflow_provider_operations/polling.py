@@ -64,21 +64,46 @@ class Schedule:
 @dataclass
 class Outage:
     """
-    How long the server has not been answering.
+    How long the server has not given an answer that one can use.
 
     :param tolerance_s: borne this long, counted from the first failure; 0 bears nothing.
     :param since_epoch_s: when it began; ``None`` while all is well.
+    :param odd_since_epoch_s: when the first answer came that by itself looks as if it would stay so.
+    :param missing_since_epoch_s: when the first 404 or 410 came.
     """
 
     tolerance_s: float
     since_epoch_s: float | None = None
+    odd_since_epoch_s: float | None = None
+    missing_since_epoch_s: float | None = None
 
     def over(self) -> None:
         """Note that the server answered."""
-        self.since_epoch_s = None
+        self.since_epoch_s = self.odd_since_epoch_s = self.missing_since_epoch_s = None
+
+    def leave_out(self, seconds: float) -> None:
+        """Don't count the last seconds, in which nobody asked."""
+        if self.since_epoch_s is not None:
+            self.since_epoch_s += seconds
+        if self.odd_since_epoch_s is not None:
+            self.odd_since_epoch_s += seconds
+        if self.missing_since_epoch_s is not None:
+            self.missing_since_epoch_s += seconds
 
     def exceeded(self, now: float) -> bool:
         """Note a failure at ``now`` (epoch seconds); return whether it has lasted too long."""
         if self.since_epoch_s is None:
             self.since_epoch_s = now
         return now - self.since_epoch_s >= self.tolerance_s
+
+    def odd_for(self, now: float) -> float:
+        """Note an answer that looks as if it would stay so; return for how many seconds there have been such."""
+        if self.odd_since_epoch_s is None:
+            self.odd_since_epoch_s = now
+        return now - self.odd_since_epoch_s
+
+    def missing_for(self, now: float) -> float:
+        """Note a 404 or 410; return for how many seconds there have been such."""
+        if self.missing_since_epoch_s is None:
+            self.missing_since_epoch_s = now
+        return now - self.missing_since_epoch_s

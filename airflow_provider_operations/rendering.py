@@ -8,6 +8,7 @@ its type promises is shown as the JSON that came; none is dropped.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,15 @@ from airflow_provider_operations.operation import detail_fields, detail_type
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Status
 
-__all__ = ["MAX_TEXT_CHARS", "clip", "each_text", "printable", "render_status", "whole_fields"]
+__all__ = [
+    "MAX_TEXT_CHARS",
+    "clip",
+    "each_text",
+    "finite",
+    "printable",
+    "render_status",
+    "whole_fields",
+]
 
 MAX_TEXT_CHARS = 16_000
 """Longest text put into an exception or a log line; the attributes keep the whole."""
@@ -78,6 +87,22 @@ def each_text(change: Callable[[str], Any], value: Any) -> Any:
         return {each_text(change, key): each_text(change, item) for key, item in value.items()}
     if isinstance(value, list):
         return [each_text(change, item) for item in value]
+    return value
+
+
+def finite(value: Any) -> Any:
+    """
+    Return JSON with NaN and the infinities as text: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+
+    Some servers send them as numbers. Strict JSON has no such numbers: PostgreSQL and browsers refuse them. proto3
+    spells them as this text.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
     return value
 
 

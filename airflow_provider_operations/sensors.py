@@ -45,6 +45,9 @@ __all__ = ["OperationSensor"]
 _OUTAGE_KEY = "airflow_provider_operations_outage"
 """Entry of the task state store: since when the server doesn't answer, as epoch seconds."""
 
+SETTLING_PAUSE_S = 10.0
+"""Longest pause within a stay in reschedule mode, which lasts a minute at most."""
+
 
 class OperationSensor(WaitsForOperation, BaseSensorOperator):
     """
@@ -61,10 +64,11 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         templated)
     :param deferrable: wait in the triggerer.
     :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where
-        each poll costs a worker start, every pause is this long. At least 1 s.
+        each poll costs a worker start, every pause is this long. At least 1 s. There a stay goes on for up to a
+        minute, with short pauses, while it isn't clear yet whether what is odd in the answers is a mistake.
     :param timeout: from the first look on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
         counts too, whichever is shorter.
-    :param outage_tolerance: how long the server may not answer; default 10 min. In reschedule mode Airflow 3.3
+    :param outage_tolerance: how long the server may give no usable answer; default 10 min. In reschedule mode Airflow 3.3
         or later is needed to remember an outage; before, it is borne until the time is up.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
     :param cancel_on_timeout: cancel it when the time is up.
@@ -79,7 +83,8 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
     :raises OperationSensorTimeout: it was not over in time.
-    :raises OperationsCallError: the server refused, or didn't answer for too long.
+    :raises OperationsCallError: no usable answer for too long; as OperationsCallErrorFinal: the operation is gone, or
+        the server has refused from the first poll on.
     """
 
     template_fields: Sequence[str] = ("operation_name", *SERVICE_FIELDS)
@@ -167,6 +172,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
+            watch.found = first is not None  # an earlier stay goes on until that is settled
             try:
                 self._hold(self.operation_name)
                 self._push_link(context, self.operation_name)
@@ -179,8 +185,8 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     def _wait(self, context: Context, watch: Watch) -> Outcome:
         polls = 0
+        outage_before = watch.outage.since_epoch_s
         while True:
-            outage_before = watch.outage.since_epoch_s
             verdict = self._look(watch)
             if isinstance(verdict, Outcome):
                 return verdict
@@ -189,11 +195,14 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             if self.deferrable:
                 self._defer_for(watch)
             polls += 1
-            pause_s = self._pause(watch, verdict, polls)
-            if self.reschedule:
+            # The next stay would not know what was odd in this one.
+            settling = self.reschedule and watch.in_doubt(clock.now())
+            pause_s = min(verdict, SETTLING_PAUSE_S) if settling else self._pause(watch, verdict, polls)
+            if self.reschedule and not settling:
                 if watch.outage.since_epoch_s != outage_before:
                     _remember(context, watch.outage)
                 raise AirflowRescheduleException(datetime.fromtimestamp(clock.now() + pause_s, timezone.utc))
+            watch.pauses(pause_s, clock.now())
             clock.sleep(pause_s)
 
     def poke(self, context: Context) -> PokeReturnValue:

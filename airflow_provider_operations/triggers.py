@@ -141,6 +141,7 @@ class OperationTrigger(BaseTrigger):
         hook = await self._hook()
         async with hook.watching() as figures:
             crowded = False
+            watch.due_epoch_s = clock.now()
             while True:
                 asked_s = clock.now()
                 seen = await self._ask(hook, pause_s / 2, first=crowded)
@@ -152,7 +153,7 @@ class OperationTrigger(BaseTrigger):
                         figures.detected(verdict.operation)
                     return verdict
                 pause_s = verdict
-                crowded = isinstance(seen, CallFailure) and seen.status.code == Code.RESOURCE_EXHAUSTED
+                crowded = isinstance(seen, CallFailure) and seen.asks_for_less
                 # A server that was asked to wait has held its answer back; the pause is over by then.
                 held_s = clock.now() - asked_s if hook.waits else 0.0
                 await clock.asleep(max(pause_s - held_s, 0.0))

@@ -33,7 +33,6 @@ from airflow_provider_operations.exceptions import (
     OperationsError,
     OperationTimeout,
     error_of,
-    error_of_call,
     without_final,
 )
 from airflow_provider_operations.operation import Operation
@@ -213,6 +212,7 @@ class WaitsForOperation:
             started_epoch_s=started_epoch_s,
             created_epoch_s=created_epoch_s,
             deadline_epoch_s=self._deadline_s(started_epoch_s),
+            due_epoch_s=clock.now(),
         )
 
     def _defer_for(self, watch: Watch) -> None:
@@ -298,10 +298,9 @@ class WaitsForOperation:
             outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
-            seen = self.hook.poll(outcome.name)
-            if not isinstance(seen, Operation):
-                raise error_of_call(seen, outcome.name)
-            outcome = replace(outcome, operation=seen)
+            watch = self._watch_for(outcome.name, started_epoch_s or clock.now(), created_epoch_s=None)
+            watch.deadline_epoch_s, watch.found = None, True  # the trigger has seen its end, in time
+            outcome = replace(self.hook.watch(watch), waited_s=outcome.waited_s)
         return outcome
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:

@@ -11,7 +11,6 @@ https://google.aip.dev/193 (errors), RFC 9110 (Retry-After), RFC 9457 (problem d
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -19,11 +18,17 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Status
+from airflow_provider_operations.operation import (
+    Code,
+    MalformedOperation,
+    Operation,
+    Status,
+    detail_fields,
+)
 from airflow_provider_operations.rendering import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
     "Answer",
@@ -94,9 +99,10 @@ class CallFailure:
     :param problem: one line: what went wrong.
     :param excerpt: first characters of a body that says nothing readable.
     :param retry_after: how long the server asks to wait (Retry-After or RetryInfo).
-    :param may_pass: asking again later may help: no connection, time-out, 408, 429, 5xx but 501.
+    :param may_pass: asking again later may help: no connection, time-out, 408, 429, 5xx but 501, 403 for a quota.
     :param sent: false when the request certainly never reached the server.
     :param attempts: how often it was sent before giving up.
+    :param names_code: an error body names a code, as the protocol's do and the pages of gateways don't.
     """
 
     method: str
@@ -111,6 +117,22 @@ class CallFailure:
     attempts: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
     """``www-authenticate``, ``location`` and ``retry-after`` as they came."""
+    names_code: bool = field(default=True, compare=False)
+
+    @property
+    def missing(self) -> bool:
+        """Whether the answer is a 404 or 410, whoever gave it."""
+        return self.http_status in {404, 410}
+
+    @property
+    def says_missing(self) -> bool:
+        """Whether the service itself says that there is no such thing, and not a proxy before it."""
+        return self.missing and self.names_code and bool(self.status.message or self.status.details)
+
+    @property
+    def asks_for_less(self) -> bool:
+        """Whether requests should follow each other more slowly: a quota is used up, or nobody is let in (401)."""
+        return self.status.code == Code.RESOURCE_EXHAUSTED or self.http_status == 401
 
     @property
     def safe_to_resend(self) -> bool:
@@ -118,6 +140,7 @@ class CallFailure:
         return (
             not self.sent
             or self.http_status == 429
+            or (self.http_status == 403 and self.may_pass)
             or (self.http_status == 503 and self.retry_after is not None)
         )
 
@@ -299,21 +322,12 @@ def read_json(request: Request, base_url: str, answer: Answer, now: datetime) ->
         return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(value := float(number)):
-        raise ValueError(f"the number {number[:20]} is too large")
-    return value
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_JSON = json.JSONDecoder()
 """Made once: ``json.loads`` would make one for every body."""
 
 
 def _parse(body: bytes) -> Any:
+    """Read JSON, and NaN and infinities too: servers in Python and Go send them in metrics."""
     try:
         value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except RecursionError as error:
@@ -337,7 +351,7 @@ def _deeper_than(limit: int, value: Any) -> bool:
 
 
 def unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
-    """Describe a successful answer that says nothing one can go on with; it won't pass."""
+    """Describe a successful answer that says nothing one can go on with."""
     return CallFailure(
         request.method,
         request.url(base_url),
@@ -351,9 +365,10 @@ def unreadable(request: Request, base_url: str, answer: Answer, problem: str) ->
 def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
     http_status = answer.http_status
     try:
-        status = _status_of(_parse(answer.body), http_status)
+        fields = _status_fields(_parse(answer.body))
     except ValueError:
-        status = None
+        fields = None
+    status = None if fields is None else _status_of(fields, http_status)
     kept = {name: value for name in _KEPT_HEADERS if (value := answer.header(name))}
     if "location" in kept:  # without its query, which may repeat a key of ours
         kept["location"] = re.split("[?#]", kept["location"])[0]
@@ -371,35 +386,54 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
         problem,
         excerpt="" if status else _excerpt(answer.body),
         retry_after=max((delay for delay in delays if delay is not None), default=None),
-        may_pass=http_status in {408, 429} or (http_status >= 500 and http_status != 501),
+        may_pass=http_status in {408, 429}
+        or (http_status >= 500 and http_status != 501)
+        or (http_status == 403 and status is not None and status.code == Code.RESOURCE_EXHAUSTED),
         headers=kept,
+        names_code=fields is not None and _names_code(fields),
     )
 
 
 _KEPT_HEADERS = ("www-authenticate", "retry-after", "location")
 
 
-def _status_of(body: Any, http_status: int) -> Status | None:
-    """Find the Status in an error body of any known shape; ``None`` when it holds none."""
-    fields = _status_fields(body)
-    if fields is None:
-        return None
+def _status_of(fields: dict[str, Any], http_status: int) -> Status:
     status = Status.from_json(fields)
+    # Older Google APIs say "forbidden" where newer ones say 429.
+    quota = http_status == 403 and not _QUOTA_REASONS.isdisjoint(_reasons(status))
     sent_code = Code.parse(fields.get("code"))
-    if isinstance(sent_code, Code) and sent_code:
+    if isinstance(sent_code, Code) and sent_code and not quota:
         return status
     # The envelope's code is the HTTP status, and others leave it out: the name in "status" says more, if any.
-    named = Code.parse(fields.get("status"))
+    named = Code.RESOURCE_EXHAUSTED if quota else Code.parse(fields.get("status"))
     other = dict(status.other)
-    if isinstance(named, Code):
+    if isinstance(named, Code) and not quota:
         del other["status"]
     if sent_code and sent_code != http_status:
         other["codeAsSent"] = sent_code
     return replace(status, code=named if isinstance(named, Code) else code_of_http(http_status), other=other)
 
 
+_QUOTA_REASONS = frozenset(
+    {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
+)
+"""Why a 403 passes: in ``errors`` of Google's error format 1, or in an ErrorInfo."""
+
+
+def _reasons(status: Status) -> Iterator[str]:
+    errors = status.other.get("errors")
+    for item in [*status.details, *(errors if isinstance(errors, list) else [])]:
+        fields = {**item, **detail_fields(item)} if isinstance(item, dict) else {}
+        if isinstance(reason := fields.get("reason"), str):
+            yield reason
+
+
+def _names_code(fields: dict[str, Any]) -> bool:
+    return fields.get("code") is not None or isinstance(Code.parse(fields.get("status")), Code)
+
+
 def _status_fields(body: Any) -> dict[str, Any] | None:
-    """Bring an error body into the shape of a Status."""
+    """Bring an error body of any known shape into that of a Status; ``None`` when it holds none."""
     if not isinstance(body, dict):
         return None
     error = body.get("error")

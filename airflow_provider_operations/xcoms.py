@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations.rendering import clip
+from airflow_provider_operations.rendering import clip, finite
 
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
@@ -32,12 +32,20 @@ def storable(value: Any) -> Any:
     Return a server's JSON so that Airflow stores it.
 
     Airflow's serializer gives the keys ``__classname__``, ``__id__`` and ``__type`` a meaning of its own; where
-    a server uses one, it gets a backslash in front: ``\__id__``.
+    a server uses one, it gets a backslash in front: ``\__id__``. NaN and infinities become text, as PostgreSQL
+    refuses them.
     """
+    return _without_reserved_keys(finite(value))
+
+
+def _without_reserved_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {f"\\{key}" if key in _RESERVED_KEYS else key: storable(item) for key, item in value.items()}
+        return {
+            f"\\{key}" if key in _RESERVED_KEYS else key: _without_reserved_keys(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [storable(item) for item in value]
+        return [_without_reserved_keys(item) for item in value]
     return value
 
 

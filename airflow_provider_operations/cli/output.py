@@ -20,7 +20,7 @@ from rich.text import Text
 from airflow_provider_operations.hiding import without_secrets
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import ending
-from airflow_provider_operations.rendering import clip, printable, render_status
+from airflow_provider_operations.rendering import clip, finite, printable, render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +126,7 @@ class Output:
     def _data(self, data: Any) -> None:
         # All but ASCII is escaped; JSON leaves one control character.
         if self._form == "json":
-            self._write(json.dumps(data, indent=2).replace("\x7f", "\\u007f") + "\n")
+            self._write(json.dumps(finite(data), indent=2).replace("\x7f", "\\u007f") + "\n")
         else:  # not by libyaml, which stumbles over surrogates
             self._write(yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False))
 

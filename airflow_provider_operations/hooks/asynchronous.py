@@ -32,7 +32,7 @@ from airflow_provider_operations.hooks.calls import (
 from airflow_provider_operations.hooks.listing import Listing, parent_of
 from airflow_provider_operations.hooks.tokens import NoToken, Token
 from airflow_provider_operations.hooks.transport import Ready, Transport
-from airflow_provider_operations.operation import Code, Operation
+from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome, Watch
 from airflow_provider_operations.version_compat import ask_airflow, mask_secret
 from airflow_provider_operations.wire import Answer, CallFailure, Request
@@ -343,7 +343,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         async with transport.slots:
             answer = await self._exchange(request, ready)
         result = await _off_the_loop(read, request, ready.settings, answer)
-        if isinstance(result, CallFailure) and result.status.code == Code.RESOURCE_EXHAUSTED:
+        if isinstance(result, CallFailure) and result.asks_for_less:
             pace.refused()
         else:
             pace.accepted()

@@ -253,6 +253,7 @@ def watch_of(
         Schedule(maximum_s=as_timedelta(poke_interval).total_seconds()),
         Outage(as_timedelta(outage_tolerance).total_seconds()),
         started_epoch_s=now,
+        due_epoch_s=now,
         deadline_epoch_s=None if timeout is None else now + as_timedelta(timeout).total_seconds(),
     )
 

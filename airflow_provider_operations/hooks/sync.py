@@ -249,9 +249,10 @@ class OperationsHook(OperationsCalls, HttpHook):
         Poll until the operation is over, however it ended.
 
         :param poke_interval: longest pause between polls; they begin at half a second.
-        :param outage_tolerance: how long the server may not answer.
+        :param outage_tolerance: how long the server may give no usable answer.
         :raises OperationTimeout: still running after ``timeout``.
-        :raises OperationsCallError: no answer for ``outage_tolerance``, or one that asking again won't change.
+        :raises OperationsCallError: no usable answer for ``outage_tolerance``; the operation is gone; or for a minute
+            from the first poll on what looks as if it would stay so, such as 403.
         """
         return finished(self.watch(watch_of(name, poke_interval, timeout, outage_tolerance)))
 

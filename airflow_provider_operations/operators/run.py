@@ -232,6 +232,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         watch = self._watch_for(name, record.started_epoch_s, created_epoch_s=record.started_epoch_s)
         watch.deadline_epoch_s = record.deadline_epoch_s
         outcome = watch.judge(seen, clock.now())
+        watch.found = False  # by a start's answer it isn't: who may start may not be allowed to look
         if not isinstance(outcome, Outcome):
             if self.deferrable:
                 self._defer_for(watch)
@@ -342,8 +343,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         seen = self.hook.poll(name)
         origin = f"started by try {record.try_number}"
         if isinstance(seen, CallFailure):
-            if seen.http_status == 404:
-                problem = f"HTTP 404, the server has forgotten the operation, {origin}"
+            if seen.says_missing:
+                problem = f"HTTP {seen.http_status}, the server has forgotten the operation, {origin}"
                 return replace(seen, problem=problem)
             self.log.info("reattached to %s, %s; no answer yet (%s)", name, origin, seen.problem)
         elif not seen.done:

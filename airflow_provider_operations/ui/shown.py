@@ -1,8 +1,9 @@
 """
 What the browser gets to show: an operation, its error and where it comes from, as plain JSON.
 
-Pure. All text is neutralised here as in logs, and stays text in the browser. The response isn't shown, as it is
-the task's return value. However many megabytes a service answers, what is made of them is bounded.
+Pure. All text is neutralised here as in logs, and stays text in the browser; NaN and infinities, which its JSON
+doesn't have, become text. The response isn't shown, as it is the task's return value. However many megabytes a
+service answers, what is made of them is bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from urllib.parse import urlsplit
 
 from airflow_provider_operations.operation import Operation, Status, detail_fields, detail_type
 from airflow_provider_operations.outcome import ended_as
-from airflow_provider_operations.rendering import MAX_TEXT_CHARS, clip, each_text, printable, whole_fields
+from airflow_provider_operations.rendering import (
+    MAX_TEXT_CHARS,
+    clip,
+    each_text,
+    finite,
+    printable,
+    whole_fields,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,7 +87,11 @@ def _time(fields: Mapping[str, Any], *keys: str) -> str | None:
 
 def _tree(value: Any, hide: Hide) -> Any:
     size = len(json.dumps(value))
-    return each_text(printable, hide(value)) if size <= MAX_TREE_CHARS else f"left out: {size} characters"
+    return (
+        each_text(printable, hide(finite(value)))
+        if size <= MAX_TREE_CHARS
+        else f"left out: {size} characters"
+    )
 
 
 # --- errors ----------------------------------------------------------------------------------------------------
@@ -131,7 +143,7 @@ def _section(detail: Any, size: int, hide: Hide, *, whole: bool) -> dict[str, An
     title = shown_text(full_name, 500, hide) or "Detail"
     if size > MAX_TREE_CHARS or not whole:
         return {"title": title, "json": f"left out: {size} characters"}
-    detail = hide(detail)
+    detail = hide(finite(detail))
     fields = whole_fields(detail)
     package, _, name = full_name.rpartition(".")
     if package == "google.rpc" and fields:

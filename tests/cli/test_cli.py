@@ -419,6 +419,14 @@ def test_usage(run: Run, argv: tuple[str, ...]) -> None:
     assert "usage: python -m airflow_provider_operations" in ended.stderr
 
 
+def test_numbers_that_json_has_not(run: Run, emulator: Emulator) -> None:
+    """NaN and infinities are text in what is printed as JSON, which strict readers take."""
+    body = f'{{"name": "{NAME}", "metadata": {{"loss": [NaN, -Infinity]}}}}'
+    emulator.script_fault(kind="get", status=200, body=body)
+    ended = run("get", NAME, "-o", "json")
+    assert ended.data == {"name": NAME, "done": False, "metadata": {"loss": ["NaN", "-Infinity"]}}
+
+
 def test_service_options(run: Run, emulator: Emulator, connect: Callable[..., None]) -> None:
     """Base URL and prefix are taken instead of the connection's."""
     connect("https://elsewhere.example.com", extra={"allowed_hosts": "127.0.0.1"})

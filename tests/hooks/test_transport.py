@@ -164,17 +164,33 @@ async def test_looked_up_once_in_a_while(
     await close(many)
 
 
-async def test_refused_as_too_many(connect: Callable[..., None], running: Emulator) -> None:
-    """A 429 slows down all polls of the connection."""
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"status": 429}, id="429"),
+        pytest.param({"status": 401}, id="401"),
+        pytest.param(
+            {
+                "status": 403,
+                "body": {"error": {"code": 403, "errors": [{"reason": "userRateLimitExceeded"}]}},
+            },
+            id="quota-as-403",
+        ),
+    ],
+)
+async def test_refused_as_too_many(
+    connect: Callable[..., None], running: Emulator, fault: dict[str, Any]
+) -> None:
+    """A 429 slows down all polls of the connection, and so does what is to be paced as one."""
     connect(running.url)
     one, other = hooks(2)
     await one.poll(NAMES[0])
     assert rate(one) is None
-    running.script_fault(kind="get", status=429, times=1)
+    running.script_fault(kind="get", times=1, **fault)
     assert isinstance(await one.poll(NAMES[0]), CallFailure)
     assert rate(one) is None  # too few to slow anything down
     await asyncio.gather(*(one.poll(name) for name in NAMES))
-    running.script_fault(kind="get", status=429, times=1)
+    running.script_fault(kind="get", times=1, **fault)
     assert isinstance(await one.poll(NAMES[0]), CallFailure)
     await other.poll(NAMES[1])
     assert other._transport is one._transport

@@ -134,11 +134,12 @@ EXPECTED: dict[str, dict[str, tuple[str, str, Any]]] = {
         "never_fail": ("skipped", "OperationSensorTimeout", None),
         "silent_fail": ("failed", "OperationSensorTimeout", None),
     },
+    # Of an operation that was seen, what can't be read is an outage.
     "malformed": {
-        "strict": ("failed", "OperationsCallErrorFinal", None),
-        "soft_fail": ("skipped", "OperationsCallErrorFinal", None),
-        "never_fail": ("skipped", "OperationsCallErrorFinal", None),
-        "silent_fail": ("failed", "OperationsCallErrorFinal", None),
+        "strict": ("failed", "OperationsCallError", None),
+        "soft_fail": ("failed", "OperationsCallError", None),
+        "never_fail": ("skipped", "OperationsCallError", None),
+        "silent_fail": ("failed", "OperationSensorTimeout", None),
     },
     "no_such": {
         "strict": ("failed", "OperationsCallErrorFinal", None),
@@ -288,7 +289,7 @@ def test_connection_without_host(monkeypatch: pytest.MonkeyPatch, driver: Driver
             {"response": {"a": 1}, "error": {"code": 99, "message": "m"}}, ("failed", FAILED, None), id="both"
         ),
         pytest.param({"error": "disk full"}, ("failed", FAILED, None), id="error is text"),
-        pytest.param({"done": "yes"}, ("failed", "OperationsCallErrorFinal", None), id="done is text"),
+        pytest.param({"done": "yes"}, ("failed", "OperationsCallError", None), id="done is text"),
         pytest.param({"metadata": None, "response": [1]}, ("success", "NoneType", [1]), id="metadata null"),
     ],
 )

@@ -122,6 +122,20 @@ async def test_what_is_cancelled_is_what_was_seen(
     assert (answer.status_code, emulator.journal("cancel")) == (409, [])
 
 
+async def test_numbers_that_json_has_not(people: People, database: Database, emulator: Emulator) -> None:
+    """NaN and infinities in metadata and error, which a browser's JSON doesn't have, are text there."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    body = f'''{{"name": "{name}", "done": true, "metadata": {{"loss": NaN, "percentComplete": NaN}},
+        "error": {{"code": 3, "more": Infinity, "details": [{{"a": [-Infinity]}}]}}}}'''
+    emulator.script_fault(kind="get", status=200, body=body)
+    operation = (await tab(people("viewer")))["operation"]
+    assert operation["metadata"] == {"loss": "NaN", "percentComplete": "NaN"}
+    assert operation["percent"] is None
+    shown = {section["title"]: section["json"] for section in operation["error"]["sections"]}
+    assert shown == {"Detail": {"a": ["-Infinity"]}, "Also sent": {"more": "Infinity"}}
+
+
 # --- where it is asked ---------------------------------------------------------------------------------------------
 
 

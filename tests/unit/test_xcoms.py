@@ -24,11 +24,15 @@ from .values import JSON
         ({"__type": "x", "__var": "y"}, {"\\__type": "x", "__var": "y"}),
         ([{"a": [{"__id__": 1}]}], [{"a": [{"\\__id__": 1}]}]),
         ("__id__", "__id__"),
+        (
+            [float("nan"), {"__id__": float("inf")}, -float("inf")],
+            ["NaN", {"\\__id__": "Infinity"}, "-Infinity"],
+        ),
     ],
     ids=repr,
 )
 def test_storable(value: Any, stored: Any) -> None:
-    """Keys that mean something to Airflow get a backslash, at any depth; values stay as they are."""
+    """Keys that mean something to Airflow get a backslash, at any depth; numbers that no database takes are text."""
     assert storable(value) == stored
 
 
