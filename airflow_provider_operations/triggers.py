@@ -12,7 +12,6 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.ending import success_event
-from airflow_provider_operations.operation import Code
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.stored import stored_arguments

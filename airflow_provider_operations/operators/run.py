@@ -62,6 +62,10 @@ PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
 
 
+_REFUSED_CANCEL = frozenset({400, 404, 405, 409, 412, 501})
+"""HTTP statuses by which a service itself refuses to cancel; any other may be a proxy's, or pass."""
+
+
 class _KilledBeforeStartError(OperationsError):
     """The task was killed before its start call was sent."""
 
@@ -388,7 +392,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         else:
             self.log.info("%s: cancelling %s before starting afresh", why, name)
             end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S)
-            if end.failure is not None and end.failure.may_pass:
+            if end.failure is not None and end.failure.http_status not in _REFUSED_CANCEL:
                 raise error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
         self._operation = None

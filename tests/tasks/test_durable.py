@@ -445,6 +445,30 @@ def test_cleared_in_an_outage(emulator: Emulator, driver: Driver, dies: Any) -> 
     assert old["error"]["code"] == 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 200, "body": "<html>who are you?</html>"}, {"status": 401}, {"status": 403}],
+    ids=["a login page", "401", "403"],
+)
+def test_cleared_and_oddly_answered(
+    emulator: Emulator, driver: Driver, dies: Any, fault: dict[str, Any]
+) -> None:
+    """Nothing is started beside a predecessor because a proxy has answered its cancel: the next try sees to it."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    emulator.script_fault(kind="cancel", **fault)
+
+    first = task.cleared()
+    emulator.clear_faults()
+    second = task.attempt(try_number=3, max_tries=4)
+
+    assert type(first.error) is OperationsCallError
+    assert second.state == "success"
+    old, new = sorted(operations(emulator), key=lambda op: str(op["metadata"]["createTime"]))
+    assert old["error"]["code"] == 1
+    assert old["metadata"]["endTime"] <= new["metadata"]["createTime"]
+
+
 def test_timed_out_in_an_outage(emulator: Emulator, driver: Driver) -> None:
     """An operation that outlived its time-out's cancel is ended by the retry before it starts another."""
     emulator.script_fault(kind="cancel", status=503)
