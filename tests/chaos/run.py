@@ -1,8 +1,9 @@
 """
 Run the chaos suite: ``python -m tests.chaos.run [--short] [--rounds N] [--seed S] [--record]``.
 
-First every fault on its own, side by side; then the faults of shared parts; then random mixes until there are
-enough rounds. The exit code is 0 only if no invariant was broken.
+First every fault on its own, side by side, those of the network among them; then the faults of shared parts, and
+their combinations with outages; then random mixes until there are enough rounds. ``--only`` plays the rounds whose
+fault a regular expression finds. The exit code is 0 only if no invariant was broken.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _limit(one: Round) -> str:
 
 def _ended_tries() -> list[Round]:
     """The try has ended in the outage, and the task waits, is scheduled or runs again: none of it is a kill."""
-    long = {"duration": 240}
+    long = {"duration": 180}
     waiting = [dag("deferred", kind, "unforgiving") for kind in ("ids", "ids", "ids", "noids", "sensor")]
     running = [dag("deferred", kind, "unforgiving_quick") for kind in ("ids", "noids", "sensor")]
     scheduled = [dag("deferred", kind, "unforgiving_pool") for kind in ("ids", "sensor")]
