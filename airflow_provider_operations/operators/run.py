@@ -341,7 +341,11 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         return None
 
     def _look_again(self, record: Record) -> Operation | CallFailure | None:
-        """Look at the operation of an earlier try; None when it failed, which makes this try a new intent."""
+        """
+        Look at the operation of an earlier try; None when it failed so that a retry may help: this one is a new intent.
+
+        A failure that no retry helps is delivered: Airflow may have failed the earlier try before it came to that.
+        """
         name = record.name
         self._hold(name)
         seen = self.hook.poll(name)
@@ -358,6 +362,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             )
         elif seen.error is None:
             self.log.info("%s, %s, has succeeded meanwhile", name, origin)
+        elif self._is_final(seen) and not cancelled(seen):
+            self.log.info("%s, %s, is over (%s), and was not delivered yet", name, origin, ending(seen))
         else:
             self.log.info("%s, %s, is over (%s); starting afresh", name, origin, ending(seen))
             return None

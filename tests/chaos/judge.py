@@ -145,7 +145,8 @@ def judge(one: Round, found: Evidence) -> Verdict:
         violations += [f"a cancel call for {name[-8:]}, which was over" for name in sorted(in_vain)]
     if expect.asked and not any(entry["kind"] == "cancel" for entry in found.journal):
         violations.append("no cancel call was sent")
-    if found.state not in expect.states:
+    # What nobody has marked, as the suite came too late, ends as it would; it is counted as missed.
+    if found.state not in expect.states and one.acted == len(one.steps):
         violations.append(f"the task is {found.state}, not {' or '.join(expect.states)}")
     error = found.error[0].rpartition(".")[2] if found.error else None
     if expect.error is not None and error not in expect.error:

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
     OperationFailed,
+    OperationFailedFinal,
     OperationsCallError,
     OperationsCallErrorFinal,
     OperationsError,
@@ -244,6 +245,24 @@ def test_over_meanwhile(emulator: Emulator, driver: Driver, moved: MovedClock, d
     assert verdict.state == ("failed" if end == "failure" else "success")
     ids = {entry["query"]["requestId"] for entry in emulator.journal() if entry["kind"] == "start"}
     assert len(ids) == len(operations(emulator))
+
+
+@WAYS
+def test_failed_for_good_meanwhile(
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, *, deferrable: bool
+) -> None:
+    """A failure that no retry helps, and that no try has delivered yet, is delivered; nothing is started for it."""
+    script = {"duration": 20, "error": {"code": 9, "message": "the disk is full"}}
+    task = Task(driver, deferrable=deferrable, json={"operation": script})
+    die(task, dies("stored, not waiting"))
+    moved.sleep(30)
+
+    verdict = task.retry()
+
+    assert type(verdict.error) is OperationFailedFinal
+    assert "the disk is full" in str(verdict.error)
+    assert kinds(emulator) == ["start"]
+    assert task.record["state"] == "failed"
 
 
 def test_forgotten(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any) -> None:
