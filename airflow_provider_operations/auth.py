@@ -10,16 +10,15 @@ import base64
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_provider_operations.fields import (
     InvalidConnection,
     checked_url,
-    is_loopback,
     json_object,
     text,
     words,
 )
+from airflow_provider_operations.urls import is_loopback, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,10 +179,10 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
     extra = fields.extra
     url = _needed(text(extra.get("token_url"), "token_url", where), "token_url", "oauth2", where)
     token_url = checked_url(url, f"{where}: 'token_url'")
-    parts = urlsplit(token_url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    server = origin_of(token_url)
+    if server.scheme == "http" and not is_loopback(server.host):
         raise InvalidConnection(
-            f"{where}: the client secret is not sent over plain http to {parts.hostname}; give an https token_url"
+            f"{where}: the client secret is not sent over plain http to {server.host}; give an https token_url"
         )
     client_auth = text(extra.get("token_endpoint_auth_method"), "token_endpoint_auth_method", where)
     if client_auth and client_auth not in _CLIENT_AUTH:
@@ -191,7 +190,7 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
             f"{where}: 'token_endpoint_auth_method' is {' or '.join(_CLIENT_AUTH)}, not {client_auth!r}"
         )
     return ClientCredentials(
-        token_url=url,  # with its trailing slash, if it has one
+        token_url=f"{token_url}/" if url.endswith("/") else token_url,
         client_id=_needed(fields.login, "login (the client id)", "oauth2", where),
         client_secret=_needed(fields.password, "password (the client secret)", "oauth2", where),
         scope=" ".join(_scopes(extra, where)) or None,

@@ -19,13 +19,12 @@ from airflow_provider_operations.fields import (
     ConnectionFields,
     InvalidConnection,
     checked_url,
-    is_loopback,
     json_object,
-    origin,
     text,
     words,
 )
 from airflow_provider_operations.polling import POLL_WITH
+from airflow_provider_operations.urls import canonical_host, has_dot_segment, is_loopback, origin_of
 from airflow_provider_operations.wire import Service
 
 __all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
@@ -128,7 +127,7 @@ def _service_fields(spelled: Mapping[str, Any], where: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if spelled["path_prefix"] is not None:
         prefix = text(spelled["path_prefix"], "path_prefix", where).strip("/")
-        if not _PREFIX.fullmatch(prefix) or any(part in {".", ".."} for part in prefix.split("/")):
+        if not _PREFIX.fullmatch(prefix) or has_dot_segment(prefix):
             raise InvalidConnection(f"{where}: 'path_prefix' is path segments such as 'v1', not {prefix!r}")
         fields["path_prefix"] = prefix
     if spelled["cancel_suffix"]:
@@ -161,18 +160,18 @@ def _service_fields(spelled: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: Auth) -> str:
     own = _connection_url(fields, where) if fields.host else None
-    allowed = words(fields.extra.get("allowed_hosts"), "allowed_hosts", where)
+    allowed = tuple(map(_host_pattern, words(fields.extra.get("allowed_hosts"), "allowed_hosts", where)))
     if override is None:
         if own is None:
             raise InvalidConnection(f"{where} has no host, and no base_url is given: nothing to send to")
         base_url = own
     else:
         base_url = checked_url(override, "base_url")
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
+    to = origin_of(base_url)
+    host = to.host
     is_google = isinstance(auth.tokens, GoogleCredentials)
     google_hosts = (*_GOOGLE_HOSTS, *allowed) if is_google else allowed
-    foreign = origin(base_url) != origin(own) and (own is not None or auth.given)
+    foreign = to != origin_of(own) if own else auth.given
     if foreign and not _is_listed(host, allowed if own else google_hosts):
         raise InvalidConnection(
             f"base_url points to {host}, which is not the host of {where}; add it to the connection's extra "
@@ -183,7 +182,7 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: 
             f"{where}: Google tokens are sent to {_GOOGLE_HOSTS[0]}, not to {host}; add it to the connection's "
             "extra 'allowed_hosts' if it may have them"
         )
-    if parts.scheme == "http" and auth.given and not is_loopback(host):
+    if to.scheme == "http" and auth.given and not is_loopback(host):
         raise InvalidConnection(
             f"{where}: credentials are not sent over plain http to {host}; use https, or a "
             "connection without login, password and headers"
@@ -196,23 +195,32 @@ _GOOGLE_HOSTS = ("*.googleapis.com",)
 
 def _is_listed(host: str, patterns: tuple[str, ...]) -> bool:
     """Tell whether a host is one of the exact names, or below a ``*.name``."""
-    lowered = (pattern.lower() for pattern in patterns)
     return any(
-        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in lowered
+        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns
     )
+
+
+def _host_pattern(pattern: str) -> str:
+    """Return a host or ``*.host`` as hosts are compared with it; what is none stays as it is and fits none."""
+    star, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
+    bare_ipv6 = name.count(":") > 1 and not name.startswith("[")
+    try:
+        return star + canonical_host(f"[{name}]" if bare_ipv6 else name).strip("[]")
+    except ValueError:
+        return pattern
 
 
 def _connection_url(fields: ConnectionFields, where: str) -> str:
     what = f"{where}: its host"
     host = (fields.host or "").strip()
     if "://" not in host:
-        bare = urlsplit(checked_url(f"https://{host}", what)).hostname
+        bare = origin_of(checked_url(f"https://{host}", what)).host
         schema = fields.schema or ("http" if is_loopback(bare) else "https")
         host = f"{schema}://{host}"
     url = checked_url(host, what)
     parts = urlsplit(url)
     if fields.port and parts.port is None:
-        url = parts._replace(netloc=f"{parts.netloc}:{fields.port}").geturl()
+        url = checked_url(parts._replace(netloc=f"{parts.netloc}:{fields.port}").geturl(), what)
     return url
 
 

@@ -6,11 +6,11 @@ Pure: what the fields mean is decided in ``auth`` and ``connection``, the hooks 
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from airflow_provider_operations.urls import canonical_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +19,7 @@ __all__ = [
     "ConnectionFields",
     "InvalidConnection",
     "checked_url",
-    "is_loopback",
     "json_object",
-    "origin",
     "text",
     "words",
 ]
@@ -86,38 +84,16 @@ def json_object(value: Any) -> dict[str, Any] | None:
 
 def checked_url(url: str, what: str) -> str:
     """
-    Return an http(s) URL without a trailing slash.
+    Return an http(s) URL as every client reads it, without a trailing slash.
 
     :param what: names the URL in an error.
     :raises InvalidConnection: anything but scheme, host, port and a path.
     """
+    if not isinstance(url, str):
+        raise InvalidConnection(f"{what} is text, not {type(url).__name__}")
     if "@" in url:
         raise InvalidConnection(f"{what} must not have credentials in it; use login and password")
     try:
-        parts = urlsplit(url.rstrip("/"))
-        parts.port  # noqa: B018  the property itself checks
+        return canonical_url(url)
     except ValueError as error:
-        raise InvalidConnection(f"{what} is not a URL: {error}") from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidConnection(f"{what} must be http:// or https:// and a host, not {url[:200]!r}")
-    if parts.query or parts.fragment or any(char.isspace() for char in url) or ".." in parts.path:
-        raise InvalidConnection(f"{what} must be scheme, host, port and at most a path, not {url[:200]!r}")
-    return url.rstrip("/")
-
-
-def origin(url: str | None) -> tuple[str, str | None, int] | None:
-    """Return scheme, host and port."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether what is sent to a host stays on this machine."""
-    if host in {None, "localhost"}:
-        return host == "localhost"
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+        raise InvalidConnection(f"{what} {error}") from error

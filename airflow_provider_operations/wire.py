@@ -26,6 +26,7 @@ from airflow_provider_operations.operation import (
     detail_fields,
 )
 from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -285,7 +286,7 @@ def _checked(name: object, what: str) -> str:
     if "://" in name or name.startswith("/"):
         raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
                           "the connection has host and prefix")  # fmt: skip
-    if any(segment in {".", ".."} for segment in name.split("/")):
+    if has_dot_segment(name):
         raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
     return quote(name, safe="/:@!$&'()*+,;=~-._")
 

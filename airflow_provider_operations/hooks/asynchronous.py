@@ -23,6 +23,7 @@ from airflow_provider_operations.hooks.calls import (
     TooLargeError,
     as_timedelta,
     cause_of,
+    check_origin,
     counted,
     finished,
     refused_token,
@@ -380,9 +381,11 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
 
         try:
+            url = yarl.URL(base_url + request.target, encoded=True)
+            check_origin(base_url, url.scheme, url.raw_host, url.port)
             async with transport.session.request(
                 request.method,
-                yarl.URL(base_url + request.target, encoded=True),
+                url,
                 data=self._payload(request),
                 headers=self._headers(settings, request, token),
                 timeout=_timeouts(request.timeout_s or settings.timeout_s),

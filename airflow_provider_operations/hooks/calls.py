@@ -20,6 +20,7 @@ from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.urls import Origin, origin_of
 from airflow_provider_operations.wire import (
     Answer,
     CallFailure,
@@ -159,6 +160,21 @@ class OperationsCalls:
         """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
         return CallFailure.no_answer(
             request, settings.service.base_url, cause_of(error), sent=False, may_pass=False
+        )
+
+
+def check_origin(base_url: str, scheme: str | None, host: str | None, port: int | None) -> None:
+    """
+    Compare where an HTTP client will send a request, by its own reading of the URL, with what was checked.
+
+    :param host: an IPv6 address with or without brackets.
+    :param port: ``None``: the scheme's.
+    :raises InvalidConnection: it's somewhere else.
+    """
+    sends_to = Origin.of(scheme or "", (host or "").strip("[]"), port)
+    if sends_to != origin_of(base_url):
+        raise InvalidConnection(
+            f"the request would go to {sends_to.scheme}://{sends_to.host}:{sends_to.port} instead of {base_url}"
         )
 
 

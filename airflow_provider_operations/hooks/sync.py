@@ -7,11 +7,13 @@ import time
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import tenacity
 from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.util import parse_url
 
 from airflow_provider_operations import clock, connection_form
 from airflow_provider_operations.connection import Settings, read_settings
@@ -25,6 +27,7 @@ from airflow_provider_operations.hooks.calls import (
     TooLargeError,
     as_timedelta,
     cause_of,
+    check_origin,
     counted,
     finished,
     refused_token,
@@ -118,7 +121,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     ) -> requests.Session:
         """Return a session with the connection's headers, proxies and TLS settings, and nothing else of it."""
         settings = self.settings
-        session = _Session()
+        session = _Session(settings.service.base_url)
         session.headers.update({**settings.auth.headers, **(headers or {})})
         session.verify = settings.verify
         session.cert = settings.cert
@@ -401,7 +404,26 @@ class OperationsHook(OperationsCalls, HttpHook):
 
 
 class _Session(requests.Session):
-    """A session that leaves alone what a redirect says that isn't to be followed."""
+    """
+    A session for one origin, that leaves alone what a redirect says that isn't to be followed.
+
+    :param base_url: of the origin.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__()
+        self._base_url = base_url
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """
+        Send a request if it goes where it should, by the parser that made its URL and by the one that connects.
+
+        :raises InvalidConnection: it doesn't.
+        """
+        url = request.url or ""
+        for parts in (parse_url(url), urlsplit(url)):
+            check_origin(self._base_url, parts.scheme, parts.hostname, parts.port)
+        return super().send(request, **kwargs)
 
     def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """

@@ -129,7 +129,7 @@ def test_refused_hosts(fields: dict[str, Any], text: str) -> None:
 def test_allowed_base_urls(own: str | None, override: str, allowed: object) -> None:
     """A task may send elsewhere within the connection's origin, and to the hosts that it allows."""
     read = settings({"base_url": override}, host=own, password="t", extra={"allowed_hosts": allowed})
-    assert read.service.base_url == override
+    assert read.service.base_url == override.lower()
 
 
 @pytest.mark.parametrize(
