@@ -18,6 +18,7 @@ from airflow_provider_operations.fields import (
     text,
     words,
 )
+from airflow_provider_operations.headers import unfit
 from airflow_provider_operations.urls import is_loopback, origin_of
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ def _own_headers(extra: Mapping[str, Any], where: str) -> dict[str, str]:
         raise InvalidConnection(f"{where}: 'headers' is a JSON object of header names and values")
     headers: dict[str, str] = {}
     for name, value in given.items():
+        if why := unfit(name):
+            raise InvalidConnection(f"{where}: header {name!r} among 'headers' {why}")
         if not isinstance(value, str | int) or any(char in f"{name}{value}" for char in "\r\n\0"):
             raise InvalidConnection(f"{where}: the value of header {name!r} is not one line of text")
         headers[name] = str(value).strip()

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from airflow_provider_operations.headers import is_token, unfit
 from airflow_provider_operations.operation import (
     Code,
     MalformedOperation,
@@ -35,6 +36,7 @@ __all__ = [
     "Answer",
     "CallFailure",
     "InvalidName",
+    "InvalidRequest",
     "Request",
     "Service",
     "read_json",
@@ -51,6 +53,10 @@ MAX_NESTING = 200
 
 class InvalidName(ValueError):
     """An operation name, list parent or start path that must not be put into a URL."""
+
+
+class InvalidRequest(ValueError):
+    """A method or a header of a start call that must not be sent."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,15 @@ class Service:
         :param path: below the prefix; with a leading ``/`` below the base URL instead. A path that brings the
             prefix along (``v1/projects/p/builds``) is not prefixed twice.
         :param repeatable: only true when it carries a request id by which the server recognises it.
+        :raises InvalidName: the path is none.
+        :raises InvalidRequest: method or headers would change more than this request.
         """
+        if not is_token(method) or method.upper() == "CONNECT":
+            raise InvalidRequest(f"the start's method is like POST, not {str(method)[:50]!r}")
+        for name in headers or {}:
+            why = "says which host is meant: give a base_url" if str(name).lower() == "host" else unfit(name)
+            if why:
+                raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
         rooted = isinstance(path, str) and path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
         rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))

@@ -173,8 +173,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         retries: Retries | None = None,
     ) -> Operation:
         """Make a call that answers with an operation."""
-        request = (await self.settings()).service.start_operation(
-            path, method=method, body=json, params=params, headers=headers, repeatable=repeatable
+        request = self._start_request(
+            await self.settings(),
+            path,
+            method=method,
+            json=json,
+            params=params,
+            headers=headers,
+            repeatable=repeatable,
         )
         return wanted(await self._call(request, self._read_started, retries))
 

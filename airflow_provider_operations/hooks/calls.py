@@ -25,6 +25,7 @@ from airflow_provider_operations.wire import (
     Answer,
     CallFailure,
     InvalidName,
+    InvalidRequest,
     Request,
     read_json,
     read_operation,
@@ -81,6 +82,36 @@ class OperationsCalls:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return {**headers, **request.headers}
+
+    @staticmethod
+    def _start_request(
+        settings: Settings,
+        path: str,
+        *,
+        method: str,
+        json: Any,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        repeatable: bool,
+    ) -> Request:
+        """
+        Make the request of a start.
+
+        :raises InvalidRequest: among others, it would replace the connection's credentials: what is started is
+            asked for and cancelled with these, and whose they are is the connection's to say.
+        """
+        own = {name.lower() for name in settings.auth.headers if _is_credential(name)}
+        if settings.auth.tokens is not None:
+            own.add("authorization")
+        for name in headers or {}:
+            if str(name).lower() in own:
+                raise InvalidRequest(
+                    f"header {str(name)[:100]!r} of the start would replace the connection's credentials; use "
+                    "another connection"
+                )
+        return settings.service.start_operation(
+            path, method=method, body=json, params=params, headers=headers, repeatable=repeatable
+        )
 
     @staticmethod
     def _payload(request: Request) -> bytes | None:
@@ -293,7 +324,7 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     for name, value in settings.auth.headers.items():
         if name.lower() == "authorization":
             yield value.partition(" ")[2] or value
-        elif _SECRET_NAME.search(name):
+        elif _is_credential(name):
             yield value
     tokens = settings.auth.tokens
     if isinstance(tokens, ClientCredentials):
@@ -304,6 +335,11 @@ def secrets_of(settings: Settings) -> Iterator[str]:
     for url in settings.proxies.values():
         if password := urlsplit(url).password:
             yield password
+
+
+def _is_credential(header: str) -> bool:
+    """Tell by its name whether a header's value is to be kept secret."""
+    return _SECRET_NAME.search(header) is not None
 
 
 _KEY_SECRETS = ("private_key", "client_secret", "refresh_token")

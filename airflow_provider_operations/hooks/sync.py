@@ -68,7 +68,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     :param retries: how failed requests are repeated.
 
     Every call raises ``OperationsCallError`` (or its Final twin) when it brings no usable answer, and
-    ``InvalidName``, ``InvalidConnection`` or ``AirflowNotFoundException`` before anything is sent.
+    ``InvalidName``, ``InvalidRequest``, ``InvalidConnection`` or ``AirflowNotFoundException`` before anything is sent.
     """
 
     conn_name_attr = "operations_conn_id"
@@ -235,8 +235,14 @@ class OperationsHook(OperationsCalls, HttpHook):
         :param json: any JSON value for the body.
         :param repeatable: true only when a request id in it lets the server recognise a repetition.
         """
-        request = self.settings.service.start_operation(
-            path, method=method, body=json, params=params, headers=headers, repeatable=repeatable
+        request = self._start_request(
+            self.settings,
+            path,
+            method=method,
+            json=json,
+            params=params,
+            headers=headers,
+            repeatable=repeatable,
         )
         return wanted(self._call(request, self._read_started, retries))
 

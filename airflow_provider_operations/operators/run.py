@@ -83,7 +83,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param json: JSON body of the start call. (templated)
     :param params: query parameters of the start call (not Airflow's params: those of the DAG are left out, and
         with them one that equals a DAG param in name and value). (templated, as ``query``)
-    :param headers: headers of the start call, beside the connection's. (templated)
+    :param headers: headers of the start call, beside the connection's; not such as ``Host`` that say how the request
+        is sent, nor one that would replace the connection's credentials. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five
         templated)

@@ -85,14 +85,15 @@ def test_headers_of_the_connection(
 
 def test_headers_of_a_start_win(server: RawServer, hook_of: Callable[..., Calls]) -> None:
     """What a start says replaces the connection's header, in whatever case; nothing goes twice."""
-    calls = hook_of(server.url, connection={"password": "tok"})
-    headers = {"authorization": "Bearer other", "content-type": "application/json; charset=utf-8"}
+    calls = hook_of(server.url, connection={"password": "tok", "extra": {"headers": {"X-Project": "a"}}})
+    headers = {"x-project": "b", "content-type": "application/json; charset=utf-8"}
     calls("start_operation", "x:run", json={}, headers=headers)
     calls("get_operation", "operations/x")
     start, get = server.seen
-    assert start.all("authorization") == ["Bearer other"]
+    assert start.all("x-project") == ["b"]
     assert start.all("content-type") == ["application/json; charset=utf-8"]
-    assert get.all("authorization") == ["Bearer tok"]
+    assert get.all("x-project") == ["a"]
+    assert start.all("authorization") == get.all("authorization") == ["Bearer tok"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
