@@ -31,7 +31,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled
-from airflow_provider_operations.rendering import clip, printable, render_status
+from airflow_provider_operations.rendering import clip, one_line, render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ class OperationTimeout(OperationsError):
         waited = timedelta(seconds=int(self.waited.total_seconds()))
         text = f"Operation {_shown(self.name)} was not over after {waited}"
         if self.last_seen and not self.last_seen.done:
-            text += f"; last seen: {clip(printable(str(self.last_seen.progress))) or 'running'}"
+            text += f"; last seen: {one_line(str(self.last_seen.progress)) or 'running'}"
         return f"{text}; {self.note}" if self.note else text
 
 
@@ -190,9 +190,10 @@ class OperationsCallError(OperationsError):
         if failure.attempts > 1:
             text += f" (attempt {failure.attempts})"
         if challenge := failure.headers.get("www-authenticate"):
-            text += f"\n  www-authenticate: {printable(challenge)[:300]}"
+            text += f"\n  www-authenticate: {one_line(challenge, 300)}"
         if failure.excerpt:
-            text += f"\n  the body began: {failure.excerpt}"
+            # Indented, so that none of its lines passes for one of the log.
+            text += "\n  the body began: " + failure.excerpt.replace("\n", "\n    ")
         return clip(text)
 
 
@@ -254,7 +255,7 @@ def error_of(
     operation = outcome.operation
     if outcome.kind is not Kind.DONE or operation is None or not operation.done:
         return OperationEventError(
-            f"the outcome of operation {_shown(outcome.name)} is incomplete: {outcome}"
+            f"the outcome of operation {_shown(outcome.name)} is incomplete: {one_line(str(outcome))}"
         )
     if operation.error is None:
         return None
@@ -282,4 +283,4 @@ def without_final(error: OperationsError) -> OperationsError:
 
 
 def _shown(name: str) -> str:
-    return printable(name)[:300] or "(without a name)"
+    return one_line(name, 300) or "(without a name)"

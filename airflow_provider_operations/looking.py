@@ -19,7 +19,7 @@ from airflow_provider_operations import clock
 from airflow_provider_operations.finished import Look, Seen
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.polling import MAX_HINT
-from airflow_provider_operations.rendering import clip, printable
+from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.wire import CallFailure, InvalidName, Service
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class Looks:
             elif answer.http_status in {404, 410}:
                 log.warning(
                     "%s: the server has forgotten %s before it told how it ended",
-                    self._where, clip(printable(name), 300),
+                    self._where, one_line(name, 300),
                 )  # fmt: skip
             else:
                 self._running[name] = None
@@ -288,7 +288,7 @@ class Looks:
     # --- what the log says ---------------------------------------------------------------------------------------
 
     def _in_trouble(self, problem: _Problem) -> None:
-        text = clip(printable(" ".join(problem.text.split())), 1000)
+        text = one_line(problem.text)
         if self._trouble is None or (not problem.may_pass and text != self._trouble):
             log.warning("%s: no answer (%s); asking again until there is one", self._where, text)
         self._trouble = text

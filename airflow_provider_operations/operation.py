@@ -194,7 +194,7 @@ class Operation:
         other = dict(value)
         name, done = other.pop("name", None), other.pop("done", None)
         if name is None and done is None:
-            keys = ", ".join(sorted(map(str, value))[:10]) or "nothing"
+            keys = ", ".join(sorted(str(key)[:60] for key in value)[:10]) or "nothing"
             raise MalformedOperation(f"an operation has 'name' or 'done'; this object has {keys}")
         if not isinstance(name, str | None):
             raise MalformedOperation(f"an operation's 'name' is text; this is {_kind(name)}")

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from airflow_provider_operations.operation import Status
 
 __all__ = [
+    "CONTROL",
     "MAX_TEXT_CHARS",
     "clip",
     "each_text",
     "finite",
+    "one_line",
     "printable",
     "render_status",
     "whole_fields",
@@ -31,7 +33,10 @@ __all__ = [
 MAX_TEXT_CHARS = 16_000
 """Longest text put into an exception or a log line; the attributes keep the whole."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROL = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+"""Between the brackets of a regular expression: what steers a terminal or hides in which order text is to be read."""
+
+_CONTROL = re.compile(rf"(?![\n\t])[{CONTROL}]")
 
 _Lines = Iterator[str]
 
@@ -39,6 +44,16 @@ _Lines = Iterator[str]
 def printable(text: str) -> str:
     """Neutralise control characters (terminal escapes, forged lines, bidi overrides); newline and tab stay."""
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """Make one line of what others wrote: neutralised, and cut before anything is searched in it; idempotent."""
+    head = text[: 4 * limit]
+    line = printable(" ".join(head.split()))
+    if head == text and len(line) <= limit:
+        return line
+    kept = limit - 50
+    return f"{line[:kept]} … ({len(text) - kept} more characters)"
 
 
 def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:

@@ -26,7 +26,7 @@ from airflow_provider_operations.operation import (
     Status,
     detail_fields,
 )
-from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.rendering import CONTROL, one_line, printable
 from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
@@ -123,8 +123,18 @@ class CallFailure:
     sent: bool = True
     attempts: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
-    """``www-authenticate``, ``location`` and ``retry-after`` as they came."""
+    """``www-authenticate``, ``location`` and ``retry-after``."""
     names_code: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        """Neutralise and cut, here for all that show it, what others have written into one line."""
+        problem = one_line(self.problem)
+        if problem != self.problem:
+            if self.status.message == self.problem:
+                object.__setattr__(self, "status", replace(self.status, message=problem))
+            object.__setattr__(self, "problem", problem)
+        object.__setattr__(self, "url", one_line(self.url, 2000))
+        object.__setattr__(self, "headers", {name: one_line(value) for name, value in self.headers.items()})
 
     @property
     def missing(self) -> bool:
@@ -277,7 +287,7 @@ def _encode_query(params: Mapping[str, Any]) -> str:
     return urlencode(list(pairs))
 
 
-_REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\?#\ud800-\udfff]")
+_REFUSED = re.compile(rf"[{CONTROL}\\?#]")
 
 
 def _checked(name: object, what: str) -> str:
@@ -389,9 +399,7 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
         kept["location"] = re.split("[?#]", kept["location"])[0]
     problem = f"HTTP {http_status}"
     if 300 <= http_status < 400:
-        problem += (
-            f", a redirect to {printable(kept.get('location', 'nowhere'))[:300]}, which is not followed"
-        )
+        problem += f", a redirect to {one_line(kept.get('location', 'nowhere'), 300)}, which is not followed"
     delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
     return CallFailure(
         request.method,

@@ -18,7 +18,7 @@ from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
-from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.urls import Origin, origin_of
 from airflow_provider_operations.wire import (
@@ -225,7 +225,7 @@ def cause_of(error: BaseException) -> str:
         # A time-out of asyncio is caused by a cancellation, which says less.
         if not isinstance(inner, Exception) or id(inner) in seen:
             # One line of text, whatever bytes of the server's are in it.
-            text = printable(" ".join(str(error).split()))[:300]
+            text = one_line(str(error), 300)
             return f"{type(error).__name__}: {text}" if text else type(error).__name__
         seen.add(id(inner))
         error = inner

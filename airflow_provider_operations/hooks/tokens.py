@@ -20,7 +20,7 @@ import requests
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
-from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.version_compat import ask_airflow
 
 if TYPE_CHECKING:
@@ -345,4 +345,4 @@ def _said(error: BaseException, *secrets: str) -> str:
     said = str(error.args[0]) if error.args else str(error)
     for secret in secrets:
         said = said.replace(secret, "***")
-    return printable(f"{type(error).__name__}: {' '.join(said.split())}"[:500])
+    return one_line(f"{type(error).__name__}: {said}", 500)

@@ -11,6 +11,7 @@ import pytest
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.__main__ import main
+from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import Outcome
@@ -56,15 +57,17 @@ async def _by_trigger(name: str, base_url: str | None, poll_with: str | None = N
     events: list[Any] = [event async for event in trigger.run()]
     (event,) = events
     outcome = Outcome.from_event(event.payload)
-    problem = "" if outcome.failure is None else outcome.failure.problem
+    problem = "" if outcome.failure is None else str(error_of_call(outcome.failure, name))
     return Told(None if outcome.failure else outcome.operation, problem)
 
 
 def _by_tab(name: str, base_url: str | None) -> Told:
     from airflow_provider_operations.ui.asking import Target, ask_service
+    from airflow_provider_operations.ui.shown import shown_text
 
     answered = ask_service(Target(name, "ops", base_url=base_url))
-    return Told(answered.operation, answered.problem or "")
+    # As JSON: the browser shows it in an element of its own, where a line break forges nothing.
+    return Told(answered.operation, json.dumps(shown_text(answered.problem or ""), ensure_ascii=False))
 
 
 def _by_cli(name: str, base_url: str | None, capsys: pytest.CaptureFixture[str]) -> Told:
