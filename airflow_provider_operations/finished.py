@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations import clock
@@ -40,6 +41,9 @@ MAX_KNOWN = 4000
 
 MAX_RUNNING_KEPT = 1000
 """So many running operations are remembered over a restart."""
+
+MAX_RUNNING_CHARS = 64 * 1024
+"""... and so much of their names, what they have in common apart."""
 
 LATE_S = 3600.0
 """An end that a server lists this much later than others is still news."""
@@ -82,7 +86,8 @@ class Seen:
         if not operation.done:
             return cls(operation.name, created_epoch_s=created)
         outcome = ended_as(operation)
-        body = {**operation_xcom(operation, MAX_EVENT_CHARS), "outcome": outcome}
+        # Some is left for the outcome, and as a number that is made text gets two quotes.
+        body = {**operation_xcom(operation, MAX_EVENT_CHARS * 7 // 8), "outcome": outcome}
         return cls(
             operation.name,
             outcome,
@@ -199,10 +204,12 @@ class Memory:
         self.floor_epoch_s = max(self.floor_epoch_s, other.floor_epoch_s)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what outlives a restart: at most some 60 kB. An end whose event may be lost counts as running."""
+        """Return what outlives a restart: at most some 100 kB. An end whose event may be lost counts as running."""
         known = {key: ended for key, ended in self._known.items() if key not in self._untold}
         running = [*self._untold.values(), *self._restored, *reversed(self._running)][:MAX_RUNNING_KEPT]
         prefix = os.path.commonprefix(running)  # noqa: RUF071  character by character is what is wanted
+        chars = accumulate(len(name) - len(prefix) for name in running)
+        running = [name for name, so_far in zip(running, chars, strict=True) if so_far <= MAX_RUNNING_CHARS]
         return {
             "version": _VERSION,
             "whole": self.whole,

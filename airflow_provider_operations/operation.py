@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -22,7 +23,23 @@ if TYPE_CHECKING:
 
     MessageT = TypeVar("MessageT", bound=Message)
 
-__all__ = ["Code", "MalformedOperation", "Operation", "Progress", "Status", "detail_fields", "detail_type"]
+__all__ = [
+    "MAX_NAME_BYTES",
+    "Code",
+    "MalformedOperation",
+    "Operation",
+    "Progress",
+    "Status",
+    "detail_fields",
+    "detail_type",
+]
+
+
+MAX_NAME_BYTES = 2048
+"""Longest name of an operation, in UTF-8: it is stored in Airflow's database, and thousands may be in memory."""
+
+MAX_CODE = 2**31
+"""``google.rpc.Status.code`` is an int32."""
 
 
 class MalformedOperation(ValueError):
@@ -60,7 +77,7 @@ class Code(IntEnum):
         if isinstance(value, str) and value.upper() in cls.__members__:
             return cls[value.upper()]
         number = _whole_number(value)
-        if number is None:
+        if number is None or not -MAX_CODE <= number < MAX_CODE:
             return None
         return cls(number) if number in cls._value2member_map_ else number
 
@@ -198,6 +215,10 @@ class Operation:
             raise MalformedOperation(f"an operation has 'name' or 'done'; this object has {keys}")
         if not isinstance(name, str | None):
             raise MalformedOperation(f"an operation's 'name' is text; this is {_kind(name)}")
+        if name and len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+            raise MalformedOperation(
+                f"an operation's 'name' is at most {MAX_NAME_BYTES} bytes long; this one has {len(name)} characters"
+            )
         if not isinstance(done, bool | None):
             raise MalformedOperation(f"an operation's 'done' is true or false; this is {_kind(done)}")
         error = other.pop("error", None)
@@ -247,8 +268,13 @@ def detail_fields(detail: object) -> dict[str, Any]:
     return {key: value for key, value in detail.items() if key != "@type"}
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+"""A server's value may have megabytes."""
+
+
 def _kind(value: object) -> str:
-    shown = repr(value)
+    shown = _SHORT.repr(value)
     return f"{type(value).__name__} {shown if len(shown) <= 60 else shown[:57] + '...'}"
 
 

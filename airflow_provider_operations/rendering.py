@@ -22,6 +22,7 @@ __all__ = [
     "CONTROL",
     "MAX_TEXT_CHARS",
     "clip",
+    "clip_json",
     "each_text",
     "finite",
     "one_line",
@@ -61,6 +62,17 @@ def clip(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]} … ({len(text) - limit} more characters)"
+
+
+def clip_json(text: str, limit: int) -> str:
+    """Cut a text, and say so, whose JSON would have more than ``limit`` characters; at least 50."""
+    if len(text) <= limit and len(json.dumps(text)) <= limit:
+        return text
+    kept = limit - 50
+    head = text[:kept]
+    while (size := len(json.dumps(head))) > kept:
+        head = head[: len(head) * kept // size]
+    return f"{head} … ({len(text) - len(head)} more characters)"
 
 
 def render_status(status: Status) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_operations.headers import is_token, unfit
 from airflow_provider_operations.operation import (
+    MAX_NAME_BYTES,
     Code,
     MalformedOperation,
     Operation,
@@ -307,6 +308,8 @@ def _checked(name: object, what: str) -> str:
     if bad := _REFUSED.search(name):
         raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'params', and control "
                           "characters and backslashes are in no resource name")  # fmt: skip
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidName(f"the {what} {shown} is longer than {MAX_NAME_BYTES} bytes")
     if "://" in name or name.startswith("/"):
         raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
                           "the connection has host and prefix")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations.rendering import clip, finite
+from airflow_provider_operations.rendering import clip_json, finite
 
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
@@ -55,20 +55,20 @@ def operation_xcom(operation: Operation, max_chars: int = MAX_OPERATION_CHARS) -
 
     The response isn't in it, as it is the task's return value. What is too large is cut, and says so.
 
-    :param max_chars: the longest that it may be, as JSON text.
+    :param max_chars: the longest that it may be, as JSON text; enough for the longest name and a word of an error.
     """
     body = operation.to_json()
     body.pop("response", None)
-    if (size := len(json.dumps(body))) > max_chars and "metadata" in body:
+    stored = storable(body)
+    if (size := len(json.dumps(stored))) > max_chars and "metadata" in body:
         body["metadata"] = f"left out: the operation has {size} characters"
-    if (size := len(json.dumps(body))) > max_chars:
-        error = body.get("error") or {}
-        body = {"name": operation.name, "done": operation.done}
-        if error:
-            body["error"] = {
-                "code": error["code"],
-                "message": clip(error["message"], max_chars // 16),  # up to 12 characters each in JSON
-                "details": [f"left out: the operation has {size} characters"],
-            }
-    result: dict[str, Any] = storable(body)
+        stored = storable(body)
+    if (size := len(json.dumps(stored))) > max_chars:
+        stored = {"name": operation.name, "done": operation.done}
+        if operation.error is not None:
+            left_out = f"left out: the operation has {size} characters"
+            error = {"code": int(operation.error.code), "message": "", "details": [left_out]}
+            stored["error"] = error
+            error["message"] = clip_json(operation.error.message, max_chars - len(json.dumps(stored)))
+    result: dict[str, Any] = stored
     return result

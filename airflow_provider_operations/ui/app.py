@@ -26,7 +26,8 @@ from starlette.concurrency import run_in_threadpool
 
 from airflow_provider_operations.console import page
 from airflow_provider_operations.hiding import without_secrets
-from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.operation import MAX_NAME_BYTES
+from airflow_provider_operations.rendering import one_line, printable
 from airflow_provider_operations.ui.asking import Answered, Asking
 from airflow_provider_operations.ui.shown import shown_operation, shown_text
 from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
@@ -173,7 +174,7 @@ def _note(key: TaskKey, seen: Seen, user: Any) -> None:
                 event="cancel_operation",
                 owner=user.get_name(),
                 owner_display_name=user.get_name(),
-                extra=seen.name,
+                extra=one_line(seen.name or "", MAX_NAME_BYTES),
                 try_number=seen.try_number,
                 **key._asdict(),
             )
