@@ -183,6 +183,12 @@ class CallFailure:
         status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
         return cls("GET", about, None, status, problem, sent=False, may_pass=may_pass)
 
+    @classmethod
+    def no_end(cls, request: Request, base_url: str, problem: str) -> CallFailure:
+        """Describe a call whose answers go on without end; it won't pass."""
+        status = Status(Code.OUT_OF_RANGE, problem)
+        return cls(request.method, request.url(base_url), 200, status, problem)
+
 
 @dataclass(frozen=True)
 class Service:

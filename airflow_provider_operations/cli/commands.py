@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import logging
 import os
 import sys
@@ -40,12 +41,21 @@ __all__ = ["cancel", "delete", "get", "list", "wait"]
 OUTAGE_TOLERANCE_S = 600.0
 """How long a wait bears that the server doesn't answer, once it has."""
 
+MAX_LISTED_CHARS = 64 * 2**20
+"""Longest list, as JSON, that is kept to be printed."""
+
+
+class ListTooLong(Exception):
+    """A list is larger than what is printed."""
+
+
 EXIT_CODES: dict[type[Exception], int] = {
     OperationFailed: 1,
     InvalidName: 2,
     InvalidConnection: 2,
     AirflowNotFoundException: 2,
     OperationsCallError: 3,
+    ListTooLong: 3,
     OperationTimeout: 4,
 }
 INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
@@ -117,7 +127,15 @@ def get(hook: OperationsHook, args: Namespace, out: Output) -> None:
 def list(hook: OperationsHook, args: Namespace, out: Output) -> None:  # noqa: A001  the command's name
     """List operations, once all of them have come."""
     found = hook.list_operations(args.parent, args.filter, args.page_size)
-    out.operations([*itertools.islice(found, args.limit)])
+    listed, chars = [], 0
+    for operation in itertools.islice(found, args.limit):
+        listed.append(operation)
+        chars += len(json.dumps(operation.to_json()))
+        if chars > MAX_LISTED_CHARS:
+            raise ListTooLong(
+                f"more than {MAX_LISTED_CHARS // 2**20} MiB of operations are listed; give --limit or --filter"
+            )
+    out.operations(listed)
 
 
 @_command

@@ -152,13 +152,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     ) -> AsyncIterator[Operation]:
         """Iterate over the operations under a parent, page after page."""
         token: str | None = None
-        turned: set[str] = set()
+        turned: set[bytes] = set()
         while True:
-            request = (await self.settings()).service.list_operations(parent, filter, page_size, token)
+            settings = await self.settings()
+            request = settings.service.list_operations(parent, filter, page_size, token)
             operations, token = wanted(await self._call(request, self._read_page))
             for operation in operations:
                 yield operation
-            if not self._goes_on(token, turned):
+            if not self._goes_on(request, settings, token, turned):
                 return
 
     async def start_operation(

@@ -10,11 +10,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_operations.hooks.informational import FinalResponse
+
+if TYPE_CHECKING:
+    import http.client
 
 __all__ = ["BoundedAdapter"]
 
@@ -24,6 +29,7 @@ class _BoundedHead:
 
     sock: socket.socket
     timeout: float | None
+    response_class: type[http.client.HTTPResponse] = FinalResponse
 
     def getresponse(self, *args: Any, **kwargs: Any) -> Any:
         sock = self.sock

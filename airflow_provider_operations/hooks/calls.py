@@ -8,6 +8,7 @@ import re
 import ssl
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Longest answer that is read, decompressed."""
+
+MAX_PAGES = 10_000
+"""So many pages of one list are read."""
+
+MAX_TOKEN_CHARS = 16 * 1024
+"""Longest token of a page that is sent back, in a URL."""
 
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 64 * 1024
@@ -159,16 +166,28 @@ class OperationsCalls:
             token = page.get("nextPageToken") or ""
             if not isinstance(token, str):
                 raise MalformedOperation("its nextPageToken is not text")  # noqa: TRY301  as the others
+            if len(token) > MAX_TOKEN_CHARS:
+                raise MalformedOperation(  # noqa: TRY301  as the others
+                    f"its nextPageToken has {len(token)} characters, which is more than {MAX_TOKEN_CHARS}"
+                )
         except (AttributeError, TypeError, MalformedOperation) as error:
             problem = f"the answer is no list of operations: {error}"
             return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         return operations, token
 
     @staticmethod
-    def _goes_on(token: str, turned: set[str]) -> bool:
-        """Tell whether a page token leads to another page, and not in a circle; notes it as turned to."""
-        known = token in turned
-        turned.add(token)
+    def _goes_on(request: Request, settings: Settings, token: str, turned: set[bytes]) -> bool:
+        """
+        Tell whether a page token leads to another page, and not in a circle; notes it as turned to.
+
+        :raises OperationsCallErrorFinal: there is no end of pages.
+        """
+        digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = digest in turned
+        turned.add(digest)
+        if token and not known and len(turned) >= MAX_PAGES:
+            problem = f"the list has more than {MAX_PAGES} pages; give a filter, or a larger page size"
+            raise error_of_call(CallFailure.no_end(request, settings.service.base_url, problem))
         return bool(token) and not known
 
     @staticmethod

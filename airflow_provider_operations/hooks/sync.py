@@ -207,14 +207,15 @@ class OperationsHook(OperationsCalls, HttpHook):
 
         :param parent: e.g. ``projects/p/locations/l``; empty for all of the service.
         :param filter: in the service's filter language, e.g. ``done=false``.
+        :raises OperationsCallErrorFinal: among others, there are more than ``MAX_PAGES`` (10,000) pages.
         """
         token: str | None = None
-        turned: set[str] = set()
+        turned: set[bytes] = set()
         while True:
             request = self.settings.service.list_operations(parent, filter, page_size, token)
             operations, token = wanted(self._call(request, self._read_page))
             yield from operations
-            if not self._goes_on(token, turned):
+            if not self._goes_on(request, self.settings, token, turned):
                 return
 
     def start_operation(

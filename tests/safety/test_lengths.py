@@ -66,9 +66,9 @@ def test_headers_of_a_failure(hook_of: Callable[..., Calls]) -> None:
 
 def test_a_started_name(hook_of: Callable[..., Calls]) -> None:
     """A start whose answer has such a name is an error that says how long it is, and no XCom of megabytes."""
-    with RawServer(sends(answer(body=json.dumps({"name": LONG}).encode()))) as server:
-        with pytest.raises(OperationsCallErrorFinal) as refused:
-            hook_of(server.url)("start_operation", "x:run")
+    body = json.dumps({"name": LONG}).encode()
+    with RawServer(sends(answer(body=body))) as server, pytest.raises(OperationsCallErrorFinal) as refused:
+        hook_of(server.url)("start_operation", "x:run")
     assert f"'name' is at most {MAX_NAME_BYTES} bytes long; this one has {len(LONG)} characters" in str(
         refused.value
     )
