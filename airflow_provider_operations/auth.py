@@ -13,22 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations.fields import (
     InvalidConnection,
+    allowed_hosts,
     checked_url,
     json_object,
     text,
     words,
 )
 from airflow_provider_operations.headers import unfit
-from airflow_provider_operations.urls import is_loopback, origin_of
+from airflow_provider_operations.urls import canonical_url, is_listed, is_loopback, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_operations.fields import ConnectionFields
 
-__all__ = ["AUTH_EXTRAS", "Auth", "ClientCredentials", "GoogleCredentials", "read_auth"]
+__all__ = [
+    "AUTH_EXTRAS",
+    "GOOGLE_HOSTS",
+    "Auth",
+    "ClientCredentials",
+    "GoogleCredentials",
+    "read_auth",
+    "with_checked_addresses",
+]
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+GOOGLE_HOSTS = ("*.googleapis.com",)
+"""Where Google's tokens and what they are exchanged for may go."""
 
 _SCHEMES = ("none", "basic", "bearer", "google", "oauth2")
 _GOOGLE_EXTRAS = frozenset(
@@ -60,6 +72,8 @@ class GoogleCredentials:
     scopes: tuple[str, ...] = (CLOUD_PLATFORM,)
     quota_project: str | None = None
     gcp_conn_id: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Beside Google's, for the addresses in an external account's configuration."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,11 @@ def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:
         )
     key_path = text(extra.get("key_path"), "key_path", where)
     gcp_conn_id = text(extra.get("gcp_conn_id"), "gcp_conn_id", where)
+    allowed = allowed_hosts(extra, where)
+    try:
+        key = with_checked_addresses(key, allowed)
+    except ValueError as error:
+        raise InvalidConnection(f"{where}: 'keyfile_dict': {error}") from error
     sources = {"keyfile_dict": key, "key_path": key_path, "gcp_conn_id": gcp_conn_id}
     given = [name for name, value in sources.items() if value]
     if len(given) > 1:
@@ -175,7 +194,42 @@ def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:
         scopes=_scopes(extra, where) or (CLOUD_PLATFORM,),
         quota_project=text(extra.get("quota_project"), "quota_project", where) or None,
         gcp_conn_id=gcp_conn_id or None,
+        allowed_hosts=allowed,
     )
+
+
+_ADDRESSES = ("token_url", "service_account_impersonation_url", "token_info_url")
+
+
+def with_checked_addresses(key: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
+    """
+    Return Google's credentials, an external account's addresses written anew.
+
+    It sends them what it finds on the machine: a file, what a metadata server answers. Who may edit connections could
+    read a worker's files by an address of their own.
+
+    :param allowed: hosts beside Google's.
+    :raises ValueError: an address is of another host, or over plain http.
+    """
+    if key.get("type") != "external_account":
+        return key
+    addresses = {}
+    for name in _ADDRESSES:
+        if (url := key.get(name)) is None:
+            continue
+        try:
+            addresses[name] = canonical_url(str(url))
+        except ValueError as error:
+            raise ValueError(f"{name!r} {error}") from error
+        to = origin_of(addresses[name])
+        if not is_listed(to.host, (*GOOGLE_HOSTS, *allowed)):
+            raise ValueError(
+                f"{name!r} leads to {to.host}, which would get what the credential_source holds; add it to the "
+                "connection's extra 'allowed_hosts' if it may have that"
+            )
+        if to.scheme != "https" and not is_loopback(to.host):
+            raise ValueError(f"{name!r} leads to {to.host} over plain http; use https")
+    return {**key, **addresses}
 
 
 def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentials:

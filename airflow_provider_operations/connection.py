@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_operations.auth import AUTH_EXTRAS, Auth, GoogleCredentials, read_auth
+from airflow_provider_operations.auth import AUTH_EXTRAS, GOOGLE_HOSTS, Auth, GoogleCredentials, read_auth
 from airflow_provider_operations.console import checked_template
 from airflow_provider_operations.fields import (
     ConnectionFields,
     InvalidConnection,
+    allowed_hosts,
     checked_url,
     json_object,
     text,
     words,
 )
 from airflow_provider_operations.polling import POLL_WITH
-from airflow_provider_operations.urls import canonical_host, has_dot_segment, is_loopback, origin_of
+from airflow_provider_operations.urls import has_dot_segment, is_listed, is_loopback, origin_of
 from airflow_provider_operations.wire import Service
 
 __all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
@@ -160,7 +161,7 @@ def _service_fields(spelled: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: Auth) -> str:
     own = _connection_url(fields, where) if fields.host else None
-    allowed = tuple(map(_host_pattern, words(fields.extra.get("allowed_hosts"), "allowed_hosts", where)))
+    allowed = allowed_hosts(fields.extra, where)
     if override is None:
         if own is None:
             raise InvalidConnection(f"{where} has no host, and no base_url is given: nothing to send to")
@@ -170,16 +171,16 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: 
     to = origin_of(base_url)
     host = to.host
     is_google = isinstance(auth.tokens, GoogleCredentials)
-    google_hosts = (*_GOOGLE_HOSTS, *allowed) if is_google else allowed
+    google_hosts = (*GOOGLE_HOSTS, *allowed) if is_google else allowed
     foreign = to != origin_of(own) if own else auth.given
-    if foreign and not _is_listed(host, allowed if own else google_hosts):
+    if foreign and not is_listed(host, allowed if own else google_hosts):
         raise InvalidConnection(
             f"base_url points to {host}, which is not the host of {where}; add it to the connection's extra "
             f"'allowed_hosts' if its credentials may go there"
         )
-    if is_google and not _is_listed(host, google_hosts):
+    if is_google and not is_listed(host, google_hosts):
         raise InvalidConnection(
-            f"{where}: Google tokens are sent to {_GOOGLE_HOSTS[0]}, not to {host}; add it to the connection's "
+            f"{where}: Google tokens are sent to {GOOGLE_HOSTS[0]}, not to {host}; add it to the connection's "
             "extra 'allowed_hosts' if it may have them"
         )
     if to.scheme == "http" and auth.given and not is_loopback(host):
@@ -188,26 +189,6 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: 
             "connection without login, password and headers"
         )
     return base_url
-
-
-_GOOGLE_HOSTS = ("*.googleapis.com",)
-
-
-def _is_listed(host: str, patterns: tuple[str, ...]) -> bool:
-    """Tell whether a host is one of the exact names, or below a ``*.name``."""
-    return any(
-        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns
-    )
-
-
-def _host_pattern(pattern: str) -> str:
-    """Return a host or ``*.host`` as hosts are compared with it; what is none stays as it is and fits none."""
-    star, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
-    bare_ipv6 = name.count(":") > 1 and not name.startswith("[")
-    try:
-        return star + canonical_host(f"[{name}]" if bare_ipv6 else name).strip("[]")
-    except ValueError:
-        return pattern
 
 
 def _connection_url(fields: ConnectionFields, where: str) -> str:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations.urls import canonical_url
+from airflow_provider_operations.urls import canonical_url, host_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConnectionFields",
     "InvalidConnection",
+    "allowed_hosts",
     "checked_url",
     "json_object",
     "text",
@@ -80,6 +81,11 @@ def json_object(value: Any) -> dict[str, Any] | None:
         except ValueError:
             return None
     return value if isinstance(value, dict) else None
+
+
+def allowed_hosts(extra: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Read the hosts beside its own to which a connection's credentials may go, as ``is_listed`` takes them."""
+    return tuple(map(host_pattern, words(extra.get("allowed_hosts"), "allowed_hosts", where)))
 
 
 def checked_url(url: str, what: str) -> str:

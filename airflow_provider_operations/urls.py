@@ -14,7 +14,16 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["Origin", "canonical_host", "canonical_url", "has_dot_segment", "is_loopback", "origin_of"]
+__all__ = [
+    "Origin",
+    "canonical_host",
+    "canonical_url",
+    "has_dot_segment",
+    "host_pattern",
+    "is_listed",
+    "is_loopback",
+    "origin_of",
+]
 
 _UNFIT = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\?#\ud800-\udfff]|\s")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^\[\]:]+)(?::(?P<port>[0-9]{1,5}))?")
@@ -130,3 +139,20 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def host_pattern(pattern: str) -> str:
+    """Return a host or ``*.host`` as hosts are compared with it; what is none stays as it is and fits none."""
+    star, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
+    bare_ipv6 = name.count(":") > 1 and not name.startswith("[")
+    try:
+        return star + canonical_host(f"[{name}]" if bare_ipv6 else name).strip("[]")
+    except ValueError:
+        return pattern
+
+
+def is_listed(host: str, patterns: tuple[str, ...]) -> bool:
+    """Tell whether a host is one of the exact names, or below a ``*.name``."""
+    return any(
+        host == pattern or (pattern.startswith("*.") and host.endswith(pattern[1:])) for pattern in patterns
+    )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
+from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials, with_checked_addresses
 from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.version_compat import ask_airflow
 
@@ -221,7 +221,8 @@ def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
     if wanted.gcp_conn_id:
         credentials = _of_google_provider(wanted.gcp_conn_id)
     elif wanted.key or wanted.key_path:
-        credentials = _of_key(json.loads(wanted.key or _read_key(wanted.key_path or "")), scopes)
+        key = json.loads(wanted.key or _read_key(wanted.key_path or ""))
+        credentials = _of_key(key, scopes, wanted.allowed_hosts)
     else:
         credentials, _ = google.auth.default(scopes=scopes, request=request)
     if wanted.impersonation_chain:
@@ -234,7 +235,7 @@ def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
     return credentials
 
 
-def _of_key(key: Any, scopes: list[str]) -> Any:
+def _of_key(key: Any, scopes: list[str], allowed_hosts: tuple[str, ...]) -> Any:
     """Make credentials of the JSON that Google's console gives out, by its type."""
     from google.auth import aws, identity_pool, impersonated_credentials
     from google.oauth2 import credentials, service_account
@@ -247,6 +248,7 @@ def _of_key(key: Any, scopes: list[str]) -> Any:
     if kind == "impersonated_service_account":
         return impersonated_credentials.Credentials.from_impersonated_service_account_info(key, scopes=scopes)
     if kind == "external_account":
+        key = with_checked_addresses(key, allowed_hosts)
         source = key.get("credential_source") or {}
         if "executable" in source:
             raise ValueError("a credential_source that runs a program is not supported")

@@ -10,7 +10,7 @@ manager itself. Reading takes read access to the task instance, cancelling edit 
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
@@ -47,6 +47,9 @@ CANCEL_HEADER = "x-airflow-operations"
 
 MAX_LISTED = 500
 
+MAX_MAP_INDEX = 2**31 - 1
+"""Of the column in Airflow's database."""
+
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
@@ -70,7 +73,12 @@ def create_app(asking: Asking | None = None) -> FastAPI:
 
     @app.middleware("http")
     async def harden(request: Request, call_next: "Callable[[Request], Awaitable[Response]]") -> Response:
-        response = await call_next(request)
+        response: Response
+        if "\0" in unquote(f"{request.url.path}?{request.url.query}"):
+            # No id has one, and PostgreSQL takes none; before Airflow's own checks, which ask it.
+            response = JSONResponse({"detail": "there is a NUL in the address"}, 400)
+        else:
+            response = await call_next(request)
         response.headers.update(_HEADERS)
         static = "/static/" in request.url.path
         response.headers["Cache-Control"] = "no-cache" if static else "no-store"
@@ -125,7 +133,7 @@ def _key(
     dag_id: str,
     run_id: Annotated[str, Query(max_length=250)],
     task_id: Annotated[str, Query(max_length=250)],
-    map_index: Annotated[int, Query(ge=-1)] = -1,
+    map_index: Annotated[int, Query(ge=-1, le=MAX_MAP_INDEX)] = -1,
 ) -> TaskKey:
     return TaskKey(dag_id, run_id, task_id, map_index)
 
@@ -139,6 +147,7 @@ def _from_our_page(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     sent_from = request.headers.get("origin")
     ours = {_origin(str(request.base_url)), _origin(conf.get("api", "base_url", fallback=""))}
+    ours.discard(("", ""))  # of a base_url that isn't set, and of the origin "null"
     if (
         request.headers.get(CANCEL_HEADER) != "cancel"
         or (site is not None and site != "same-origin")

@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
+from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.hooks import OperationsAsyncHook, tokens
 
 from .token_server import CLIENT, TokenServer
@@ -343,6 +344,53 @@ def test_external_account(
     server.refusals = [(200, exchanged)]
     get(hook_of(server.url, connection={"extra": extra}))
     assert server.served == [("GET", "/v1/operations/x", f"Bearer {server.issued[0]}")]
+
+
+@pytest.mark.parametrize("given", ["key_path", "keyfile_dict"])
+@pytest.mark.parametrize(
+    ("address", "url", "why"),
+    [
+        ("token_url", "{elsewhere}", "leads to 127.0.0.1, which would get what the credential_source holds"),
+        ("service_account_impersonation_url", "{elsewhere}", "leads to 127.0.0.1, which would get"),
+        ("token_info_url", "{elsewhere}", "leads to 127.0.0.1, which would get"),
+        ("token_url", "https://sts.googleapis.com.evil.example/v1/token", "leads to sts.googleapis.com.evil"),
+        ("token_url", r"https://127.0.0.1\.googleapis.com/v1/token", "must be scheme, host, port"),
+        (
+            "token_url",
+            "http://sts.googleapis.com/v1/token",
+            "leads to sts.googleapis.com over plain http; use https",
+        ),
+    ],
+)
+def test_a_file_goes_to_google_alone(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    tmp_path: Path,
+    given: str,
+    address: str,
+    url: str,
+    why: str,
+) -> None:
+    """Who edits a connection doesn't read a worker's files by an external account with an address of their own."""
+    secret = tmp_path / "fernet"
+    secret.write_text("WORKERS-OWN")
+    config = {
+        "type": "external_account",
+        "audience": "a",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": str(secret)},
+        address: url.format(elsewhere=server.token_url),
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    extra = {given: str(file) if given == "key_path" else config}
+    calls = hook_of("https://service.googleapis.com", connection={"extra": extra})
+    with pytest.raises((InvalidConnection, OperationsCallErrorFinal)) as refused:
+        get(calls)
+    assert f"'{address}' {why}" in str(refused.value)
+    assert server.asked == []
+    assert server.served == []
 
 
 @pytest.mark.parametrize(

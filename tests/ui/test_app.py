@@ -97,6 +97,63 @@ async def test_other_sites_cant_make_a_browser_cancel(
     assert emulator.journal("cancel") == []
 
 
+@pytest.mark.parametrize("base_url", [None, "", "/"])
+@pytest.mark.parametrize("sent_from", ["null", "", "http://evil.test"])
+async def test_no_origin_is_ours_where_airflow_has_no_address(
+    people: People,
+    database: Database,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    base_url: str | None,
+    sent_from: str,
+) -> None:
+    """``Origin: null`` of a sandboxed page doesn't pass for the ``[api] base_url`` that isn't set."""
+    monkeypatch.delenv("AIRFLOW__API__BASE_URL")
+    if base_url is not None:
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    client = people("admin")
+    headers = {"X-Airflow-Operations": "cancel", "Origin": sent_from}
+    assert (await client.post(cancel_url(name), headers=headers)).status_code == 403
+    assert emulator.journal("cancel") == []
+    headers["Origin"] = "http://airflow.test"
+    assert (await client.post(cancel_url(name), headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("url", [TAB, cancel_url("operations/x")], ids=["tab", "cancel"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("map_index=-1", "map_index=99999999999999999999"),
+        ("map_index=-1", "map_index=2147483648"),
+        ("map_index=-1", "map_index=-2"),
+        ("map_index=-1", "map_index=1e3"),
+        ("run_id=run", "run_id=run%00"),
+        ("run_id=run", "run_id=" + "r" * 251),
+        ("task_id=task", "task_id=%00"),
+        ("dags/dag/", "dags/dag%00/"),
+        ("dags/dag/", "dags/%00/"),
+    ],
+)
+async def test_ids_that_no_database_takes(
+    people: People, database: Database, emulator: Emulator, url: str, old: str, new: str
+) -> None:
+    """They are refused, and make no error of the server's own."""
+    database.add_task(name="operations/x")
+    client = people("admin")
+    url = url.replace(old, new)
+    answer = await (client.post(url, headers=OURS) if "cancel" in url else client.get(url))
+    assert answer.status_code in {400, 422}
+    assert emulator.journal() == []
+
+
+@pytest.mark.parametrize("query", ["dag_id=%00", "conn_id=a%00", "state=%00"])
+async def test_nor_in_the_list(people: People, database: Database, query: str) -> None:
+    """The list's filters neither."""
+    assert (await people("admin").get(f"api/operations?{query}")).status_code == 400
+
+
 async def test_a_get_cancels_nothing(people: People, database: Database, emulator: Emulator) -> None:
     """Cancelling is a POST alone."""
     name = start(emulator, duration=60)
