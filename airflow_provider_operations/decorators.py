@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["operation_task"]
 
-REQUEST_ARGUMENTS = ("path", "method", "json", "params", "headers")
+REQUEST_ARGUMENTS = ("path", "method", "json", "query", "headers")
 
 
 class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
@@ -35,9 +35,9 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
     The function is called when a start is to be sent: not by a try that takes an operation over. What it returns is
     sent as it is, without rendering.
 
-    :param python_callable: returns a dict of ``path``, ``method``, ``json``, ``params``, ``headers``, or path and JSON
+    :param python_callable: returns a dict of ``path``, ``method``, ``json``, ``query``, ``headers``, or path and JSON
         body as a pair.
-    :param path: this and ``method``, ``json``, ``params``, ``headers``: where the function doesn't return them.
+    :param path: this and ``method``, ``json``, ``query``, ``headers``: where the function doesn't return them.
     """
 
     template_fields: Sequence[str] = (
@@ -88,7 +88,7 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
         if not self._requested:
             returned = self.python_callable(*self.op_args, **self._arguments or {})
             for field, value in _request(returned, self.path).items():
-                setattr(self, "query" if field == "params" else field, value)
+                setattr(self, field, value)
             self._requested = True
             self.overwrite_rtif_after_execution = True  # what is shown as rendered is what was sent
         return super()._call()
@@ -112,9 +112,9 @@ def _request(returned: Any, path: str | None) -> dict[str, Any]:
         raise _no_request(f"its path is {_shown(asked['path'])}")
     if not isinstance(request.get("method", ""), str):
         raise _no_request(f"its method is {_shown(request['method'])}")
-    for key in ("params", "headers"):
+    for key, is_or_are in (("query", "is"), ("headers", "are")):
         if not isinstance(request.get(key) or {}, Mapping):
-            raise _no_request(f"its {key} are {_shown(request[key])}")
+            raise _no_request(f"its {key} {is_or_are} {_shown(request[key])}")
     return request
 
 

@@ -55,7 +55,7 @@ class StartCall:
         return {
             "method": self.method,
             "json": body,
-            "params": query,
+            "query": query,
             "headers": self.headers,
             "repeatable": self.recognised,
         }

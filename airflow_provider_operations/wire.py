@@ -238,8 +238,8 @@ class Service:
     ) -> Request:
         """``GET {prefix}/{parent}/operations?filter=&pageSize=&pageToken=``; an empty parent lists all."""
         path = f"{_checked(parent, 'list parent')}/operations" if parent else "operations"
-        params = {"filter": filter_, "pageSize": page_size, "pageToken": page_token}
-        return self._request("GET", path, {key: value for key, value in params.items() if value is not None})
+        query = {"filter": filter_, "pageSize": page_size, "pageToken": page_token}
+        return self._request("GET", path, {key: value for key, value in query.items() if value is not None})
 
     def start_operation(
         self,
@@ -247,7 +247,7 @@ class Service:
         *,
         method: str = "POST",
         body: Any = None,
-        params: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
     ) -> Request:
@@ -269,25 +269,25 @@ class Service:
         rooted = isinstance(path, str) and path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
         rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
-        request = self._request(method.upper(), checked, params, rooted=rooted)
+        request = self._request(method.upper(), checked, query, rooted=rooted)
         return replace(request, body=body, headers=dict(headers or {}), repeatable=repeatable)
 
     def _request(
-        self, method: str, path: str, params: Mapping[str, Any] | None = None, *, rooted: bool = False
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, *, rooted: bool = False
     ) -> Request:
-        query = dict(params or {})
+        sent = dict(query or {})
         if self.error_format is not None:
-            query["$.xgafv"] = self.error_format
+            sent["$.xgafv"] = self.error_format
         target = f"/{path}" if rooted or not self.path_prefix else f"/{self.path_prefix}/{path}"
-        encoded = _encode_query(query)
+        encoded = _encode_query(sent)
         return Request(method, f"{target}?{encoded}" if encoded else target)
 
 
-def _encode_query(params: Mapping[str, Any]) -> str:
+def _encode_query(query: Mapping[str, Any]) -> str:
     """Encode lists as repeated parameters and booleans as JSON spells them."""
     pairs = (
         (key, json.dumps(item) if isinstance(item, bool) else str(item))
-        for key, value in params.items()
+        for key, value in query.items()
         for item in (value if isinstance(value, list | tuple) else [value])
         if item is not None
     )
@@ -312,7 +312,7 @@ def _checked(name: object, what: str) -> str:
     if name != name.strip():
         raise InvalidName(f"the {what} {shown} begins or ends with white space")
     if bad := _REFUSED.search(name):
-        raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'params', and control "
+        raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'query', and control "
                           "characters and backslashes are in no resource name")  # fmt: skip
     if len(name.encode()) > MAX_NAME_BYTES:
         raise InvalidName(f"the {what} {shown} is longer than {MAX_NAME_BYTES} bytes")

@@ -168,7 +168,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         *,
         method: str = "POST",
         json: Any = None,
-        params: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
         retries: Retries | None = None,
@@ -179,7 +179,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             path,
             method=method,
             json=json,
-            params=params,
+            query=query,
             headers=headers,
             repeatable=repeatable,
         )

@@ -97,7 +97,7 @@ class OperationsCalls:
         *,
         method: str,
         json: Any,
-        params: Mapping[str, Any] | None,
+        query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
         repeatable: bool,
     ) -> Request:
@@ -117,7 +117,7 @@ class OperationsCalls:
                     "another connection"
                 )
         return settings.service.start_operation(
-            path, method=method, body=json, params=params, headers=headers, repeatable=repeatable
+            path, method=method, body=json, query=query, headers=headers, repeatable=repeatable
         )
 
     @staticmethod

@@ -224,7 +224,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         *,
         method: str = "POST",
         json: Any = None,
-        params: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
         retries: Retries | None = None,
@@ -234,6 +234,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
         :param path: below the prefix; with a leading ``/`` below the base URL instead.
         :param json: any JSON value for the body.
+        :param query: query parameters.
         :param repeatable: true only when a request id in it lets the server recognise a repetition.
         """
         request = self._start_request(
@@ -241,7 +242,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             path,
             method=method,
             json=json,
-            params=params,
+            query=query,
             headers=headers,
             repeatable=repeatable,
         )

@@ -81,8 +81,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         URL. (templated)
     :param method: HTTP method of the start call.
     :param json: JSON body of the start call. (templated)
-    :param params: query parameters of the start call (not Airflow's params: those of the DAG are left out, and
-        with them one that equals a DAG param in name and value). (templated, as ``query``)
+    :param query: query parameters of the start call; a list is sent as a repeated parameter. (templated)
     :param headers: headers of the start call, beside the connection's; not such as ``Host`` that say how the request
         is sent, nor one that would replace the connection's credentials. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
@@ -137,7 +136,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         path: str,
         method: str = "POST",
         json: Any = None,
-        params: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         operations_conn_id: str = "operations_default",
         base_url: str | None = None,
@@ -173,8 +172,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.path = path
         self.method = method
         self.json = json
-        own_dag = self.dag if self.has_dag() else None  # type: ignore[no-untyped-call]  # Airflow's
-        self.query = _own_params(params, own_dag)
+        self.query = query
         self.headers = headers
         self.deferrable = deferrable
         self.poke_interval = as_seconds("poke_interval", poke_interval)
@@ -599,17 +597,3 @@ def _code(value: Code | int | str) -> Code | int:
     if code is None:
         raise ValueError(f"'retry_on' has codes such as Code.UNAVAILABLE or 'UNAVAILABLE', not {value!r}")
     return code
-
-
-def _own_params(params: Any, dag: Any) -> dict[str, Any]:
-    """
-    Tell the task's own ``params``, which are query parameters here, from those of its DAG.
-
-    Airflow merges a DAG's params into every task's argument ``params`` before ``__init__`` sees it.
-    """
-    if hasattr(params, "get_param"):  # Airflow's ParamsDict; its items would be validated
-        own = {key: params.get_param(key).value for key in params}
-    else:
-        own = dict(params or {})
-    inherited = dag.params if dag is not None else {}
-    return {key: value for key, value in own.items() if key not in inherited or inherited[key] != value}

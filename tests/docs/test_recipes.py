@@ -178,7 +178,7 @@ def _problems_of_a_start(
 ) -> Iterator[str]:
     call = task._call()
     request = settings.service.start_operation(
-        call.path, method=call.method, body=call.body, params=call.query
+        call.path, method=call.method, body=call.body, query=call.query
     )
     if request.method != method["httpMethod"]:
         yield f"{request.method} is not its method"
@@ -307,7 +307,7 @@ TYPOS = [
     ("`LaunchFlexTemplateResponse` |", "`Operation` |"),
     ("`currentState` |", "`state` |"),
     ('"tier": "ZONAL"', '"tier": "ZONE"'),
-    ('params={"instanceId": "scratch"}', 'params={"instance": "scratch"}'),
+    ('query={"instanceId": "scratch"}', 'query={"instance": "scratch"}'),
     ('request_id_field="requestId"', 'request_id_field="requestID"'),
     ('        request_id_field="requestId",\n', ""),
     ("| `requestId` in `query`", "| `requestId` in `body`"),

@@ -153,7 +153,7 @@ def test_start(emulator: Emulator, hook: Calls) -> None:
         "start_operation",
         "projects/p/things:run",
         json={"operation": {"name": "operations/mine", "duration": 60}},
-        params={"requestId": "4e3f1f5c-6d43-4e0b-9a33-6a3f6d9d2f11", "flag": True},
+        query={"requestId": "4e3f1f5c-6d43-4e0b-9a33-6a3f6d9d2f11", "flag": True},
         headers={"X-Mine": "yes"},
     )
     assert (started.name, started.done) == ("operations/mine", False)

@@ -314,8 +314,8 @@ def test_starts_that_had_no_effect_are_repeated(
 def test_starts_with_request_ids_are_repeated(emulator: Emulator, hook: Calls, fault: dict[str, Any]) -> None:
     """With a request id a lost answer is asked for again: the same operation comes, started once."""
     emulator.script_fault(kind="start", times=1, **fault)
-    params = {"requestId": "4e3f1f5c-6d43-4e0b-9a33-6a3f6d9d2f11"}
-    started = hook("start_operation", RUN, params=params, repeatable=True)
+    query = {"requestId": "4e3f1f5c-6d43-4e0b-9a33-6a3f6d9d2f11"}
+    started = hook("start_operation", RUN, query=query, repeatable=True)
     assert [operation["name"] for operation in emulator.operations()] == [started.name]
     assert [entry["deduplicated"] for entry in emulator.journal("start")] == [False, True]
 
@@ -348,7 +348,7 @@ def test_no_secrets_in_errors(
     with RawServer(sends(data)) as server, caplog.at_level(logging.INFO):
         calls = hook_of(server.url, connection={"login": "u", "password": "PASS-SECRET"})
         error = failed(
-            calls, "start_operation", RUN, params={"key": "QUERY-SECRET"}, headers={"X-Key": "HEADER-SECRET"}
+            calls, "start_operation", RUN, query={"key": "QUERY-SECRET"}, headers={"X-Key": "HEADER-SECRET"}
         )
         assert "key=QUERY-SECRET" in server.seen[0].line
     for text in (str(error), repr(error.failure.problem), error.url, caplog.text):
@@ -358,7 +358,7 @@ def test_no_secrets_in_errors(
 
 def test_no_secrets_where_nobody_listens(hook_of: Callable[..., Calls], free_url: str) -> None:
     """A refused connection's text comes without the query."""
-    error = failed(hook_of(free_url), "start_operation", RUN, params={"key": "QUERY-SECRET"})
+    error = failed(hook_of(free_url), "start_operation", RUN, query={"key": "QUERY-SECRET"})
     assert "SECRET" not in str(error)
 
 

@@ -871,7 +871,7 @@ def call_of(request: bytes) -> Call:
     kind = "other" if method == "GET" else "start"
     if path == "/":  # no call asks for this
         name, line = "health", "GET /v1/health"
-    return Call(kind, "start_operation", (name,), {"method": method, "params": params, "json": body}, line)
+    return Call(kind, "start_operation", (name,), {"method": method, "query": params, "json": body}, line)
 
 
 class Case(NamedTuple):

@@ -137,7 +137,7 @@ def test_paths(server: RawServer, hook_of: Callable[..., Calls], name: str, path
 
 def test_queries(server: RawServer, hook_of: Callable[..., Calls]) -> None:
     """The query arrives as it was made, reserved characters encoded."""
-    hook_of(server.url)("start_operation", "x:run", params={"a": "b&c=d+e %", "l": [1, True]})
+    hook_of(server.url)("start_operation", "x:run", query={"a": "b&c=d+e %", "l": [1, True]})
     assert server.seen[0].line == "POST /v1/x:run?a=b%26c%3Dd%2Be+%25&l=1&l=true HTTP/1.1"
 
 

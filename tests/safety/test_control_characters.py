@@ -78,7 +78,7 @@ def test_names_read_forwards(ask: Callable[..., Told], char: str) -> None:
     with RawServer(sends(answer())) as server:
         told = ask(f"operations/{char}x", host=server.url)
         assert [seen.line for seen in server.seen if "/v1/operations/" in seen.line] == []
-    assert "in it; queries go into 'params'" in told.problem
+    assert "in it; queries go into 'query'" in told.problem
     clean(told.problem)
 
 

@@ -46,7 +46,7 @@ def test_a_dict(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None
     """The dict that the function returns is the request; the task's value is the operation's response."""
 
     def build(what: str) -> dict[str, Any]:
-        return request(params={"what": what}, headers={"x-what": what})
+        return request(query={"what": what}, headers={"x-what": what})
 
     verdict = driver.run(made(build, "app", deferrable=deferrable))
 
@@ -69,7 +69,7 @@ def test_arguments_of_the_decorator(emulator: Emulator, driver: Driver) -> None:
         lambda: {"json": BODY},
         task_id="t",
         path="projects/{{ project }}/things:run",
-        params={"a": "1"},
+        query={"a": "1"},
         wait_for_completion=False,
         request_id_field="requestId",
     )
@@ -115,7 +115,7 @@ def test_context(emulator: Emulator, driver: Driver) -> None:
         ({"json": BODY}, "its path is None"),
         ({"path": "", "json": BODY}, "its path is str ''"),
         ({"path": PATH, "method": None}, "its method is None"),
-        ({"path": PATH, "params": "a=1"}, "its params are str 'a=1'"),
+        ({"path": PATH, "query": "a=1"}, "its query is str 'a=1'"),
         ({"path": PATH, "headers": ["a"]}, "its headers are list ['a']"),
     ],
     ids=repr,
@@ -125,7 +125,7 @@ def test_no_request(emulator: Emulator, driver: Driver, returned: Any, found: st
     verdict = driver.run(made(lambda: returned, task_id="t"))
 
     assert isinstance(verdict.error, TypeError)
-    assert "returns the request: a dict of path, method, json, params, headers" in str(verdict.error)
+    assert "returns the request: a dict of path, method, json, query, headers" in str(verdict.error)
     assert found in str(verdict.error)
     assert emulator.journal() == []
 
@@ -229,7 +229,7 @@ def test_mapped(emulator: Emulator, driver: Driver) -> None:
     """``expand`` makes one request of each value, ``partial`` keeps the others; the decorator's arguments hold."""
     with DAG(dag_id="mapped") as dag:
 
-        @task.operation(deferrable=True, params={"a": "1"}, path="projects/p/things:run")
+        @task.operation(deferrable=True, query={"a": "1"}, path="projects/p/things:run")
         def convert(video: str, quality: str) -> Any:
             return {"json": {"video": video, "quality": quality}}
 

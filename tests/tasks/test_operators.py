@@ -12,7 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
+from airflow.providers.common.compat.sdk import task as task_decorator
 
 from airflow_provider_operations import outcome, waiting
 from airflow_provider_operations.emulator import Emulator
@@ -350,21 +356,51 @@ def test_paths_are_checked(emulator: Emulator, driver: Driver, path: str) -> Non
     assert emulator.journal() == []
 
 
-def test_params_are_the_query(emulator: Emulator, driver: Driver) -> None:
-    """``params`` is the query of the start; what Airflow merges into it from the DAG stays out."""
-    with DAG("d", params={"env": "prod", "region": "eu"}):
+def test_the_query_is_sent_whole(emulator: Emulator, driver: Driver) -> None:
+    """Airflow's params neither join the query nor take from it one that is equal to theirs."""
+    with DAG("d", params={"dryRun": "true", "env": "prod"}):
         task = RunOperationOperator(
             task_id="run",
             path="things:run",
-            params={"validateOnly": True, "region": "us", "tag": ["a", "b"]},
+            query={"dryRun": "true", "x": "1"},
             json={"duration": 0},
         )
     driver.run(lambda: task)
 
-    assert task.query == {"validateOnly": True, "region": "us", "tag": ["a", "b"]}
-    assert emulator.journal()[0]["query"]["validateOnly"] == "true"
-    assert "env" not in emulator.journal()[0]["query"]
-    assert dict(task.params) == {"env": "prod", "region": "eu"}
+    assert emulator.journal()[0]["query"] == {"dryRun": "true", "x": "1"}
+    assert dict(task.params) == {"dryRun": "true", "env": "prod"}
+
+
+def test_params_are_airflows(emulator: Emulator, driver: Driver) -> None:
+    """``params`` is what it is in every task: the DAG's and the task's own, for templates."""
+    with DAG("d", params={"project": "p", "size": 1}):
+        task = RunOperationOperator(
+            task_id="run",
+            path="projects/{{ params.project }}/things:run",
+            query={"size": "{{ params.size }}"},
+            json={"duration": 0},
+            params={"size": 2},
+        )
+    task.render_template_fields({"params": dict(task.params)})
+    driver.run(lambda: task)
+
+    start = emulator.journal()[0]
+    assert (start["path"], start["query"]) == ("/v1/projects/p/things:run", {"size": "2"})
+
+
+def test_a_query_of_another_task() -> None:
+    """The query may be, or hold, what another task returns."""
+    with DAG("d"):
+
+        @task_decorator
+        def make() -> Any:
+            return {"x": "1"}
+
+        made: Any = make()
+        whole = RunOperationOperator(task_id="whole", path="things:run", query=made)
+        part = RunOperationOperator(task_id="part", path="things:run", query={"x": made["x"]})
+
+    assert (whole.upstream_task_ids, part.upstream_task_ids) == ({"make"}, {"make"})
 
 
 # --- kills ---------------------------------------------------------------------------------------------------------

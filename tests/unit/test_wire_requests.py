@@ -127,15 +127,13 @@ def test_start_paths(prefix: str, path: str, target: str) -> None:
 
 def test_start() -> None:
     """A start carries what it is told, and isn't repeatable unless told so."""
-    request = SERVICE.start_operation(
-        "x:run", method="patch", body=[1], params={"a": 1}, headers={"X-A": "b"}
-    )
+    request = SERVICE.start_operation("x:run", method="patch", body=[1], query={"a": 1}, headers={"X-A": "b"})
     assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, repeatable=False)
     assert SERVICE.start_operation("x:run", repeatable=True).repeatable
 
 
 @pytest.mark.parametrize(
-    ("params", "query"),
+    ("query", "sent"),
     [
         ({}, ""),
         ({"a": True, "b": False}, "?a=true&b=false"),
@@ -149,20 +147,20 @@ def test_start() -> None:
     ],
     ids=repr,
 )
-def test_queries(params: dict[str, Any], query: str) -> None:
+def test_queries(query: dict[str, Any], sent: str) -> None:
     """Lists are repeated parameters, booleans are spelled as JSON does, None is left out."""
-    assert SERVICE.start_operation("x", params=params).target == f"/v1/x{query}"
+    assert SERVICE.start_operation("x", query=query).target == f"/v1/x{sent}"
 
 
-def test_error_format_joins_the_given_params() -> None:
+def test_error_format_joins_the_given_query() -> None:
     """Asking for an error format leaves the caller's parameters alone."""
-    request = Service("u", error_format=2).start_operation("x", params={"key": "k"})
+    request = Service("u", error_format=2).start_operation("x", query={"key": "k"})
     assert request.target == "/v1/x?key=k&%24.xgafv=2"
 
 
 def test_urls_for_messages_have_no_query() -> None:
     """The URL that ends up in messages has no query, which may hold a key."""
-    request = SERVICE.start_operation("x:run", params={"key": "SECRET"})
+    request = SERVICE.start_operation("x:run", query={"key": "SECRET"})
     assert request.url("https://api.example.com") == "https://api.example.com/v1/x:run"
 
 
