@@ -18,6 +18,8 @@ class StartCall:
     """
     A rendered start call without its request id.
 
+    :param body: JSON, as ``json_value`` returns it.
+    :param query: as ``query_values`` returns it.
     :param request_id_field: where the service takes one; dotted in a body; ``None`` where it takes none.
     :param request_id_in: ``query`` or ``body``.
     """
@@ -39,7 +41,7 @@ class StartCall:
     def digest(self) -> str:
         """Equal for equal calls."""
         parts = (self.method, self.path, self.body, dict(self.query), self.request_id_field)
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def arguments(self, request_id: str) -> dict[str, Any]:
         """

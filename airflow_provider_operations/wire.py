@@ -28,6 +28,7 @@ from airflow_provider_operations.operation import (
     detail_fields,
 )
 from airflow_provider_operations.rendering import CONTROL, one_line, printable
+from airflow_provider_operations.request_values import json_value, query_values
 from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ class Service:
         :param repeatable: only true when it carries a request id by which the server recognises it.
         :raises InvalidName: the path is none.
         :raises InvalidRequest: method or headers would change more than this request.
+        :raises InvalidRequestValue: body or query has something in it that can't be sent.
         """
         if not is_token(method) or method.upper() == "CONNECT":
             raise InvalidRequest(f"the start's method is like POST, not {str(method)[:50]!r}")
@@ -270,7 +272,9 @@ class Service:
         checked = _checked(path[1:] if rooted else path, "start path")
         rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
         request = self._request(method.upper(), checked, query, rooted=rooted)
-        return replace(request, body=body, headers=dict(headers or {}), repeatable=repeatable)
+        return replace(
+            request, body=json_value(body, "json"), headers=dict(headers or {}), repeatable=repeatable
+        )
 
     def _request(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, *, rooted: bool = False
@@ -279,19 +283,8 @@ class Service:
         if self.error_format is not None:
             sent["$.xgafv"] = self.error_format
         target = f"/{path}" if rooted or not self.path_prefix else f"/{self.path_prefix}/{path}"
-        encoded = _encode_query(sent)
+        encoded = urlencode(query_values(sent), doseq=True)
         return Request(method, f"{target}?{encoded}" if encoded else target)
-
-
-def _encode_query(query: Mapping[str, Any]) -> str:
-    """Encode lists as repeated parameters and booleans as JSON spells them."""
-    pairs = (
-        (key, json.dumps(item) if isinstance(item, bool) else str(item))
-        for key, value in query.items()
-        for item in (value if isinstance(value, list | tuple) else [value])
-        if item is not None
-    )
-    return urlencode(list(pairs))
 
 
 _REFUSED = re.compile(rf"[{CONTROL}\\?#]")

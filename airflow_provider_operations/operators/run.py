@@ -27,6 +27,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
+from airflow_provider_operations.request_values import json_value, query_values
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
 from airflow_provider_operations.version_compat import TaskDeferralError, clears_drop_task_state
@@ -80,7 +81,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param path: what to call, below the path prefix (``projects/p/builds``); with a leading ``/`` below the base
         URL. (templated)
     :param method: HTTP method of the start call.
-    :param json: JSON body of the start call. (templated)
+    :param json: JSON body of the start call; lazy sequences are sent as lists, an aware datetime as RFC 3339, a
+        timedelta as ``3.5s``. (templated)
     :param query: query parameters of the start call; a list is sent as a repeated parameter. (templated)
     :param headers: headers of the start call, beside the connection's; not such as ``Host`` that say how the request
         is sent, nor one that would replace the connection's credentials. (templated)
@@ -405,11 +407,16 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     # --- the start -------------------------------------------------------------------------------------------
 
     def _call(self) -> StartCall:
+        """
+        Return the start call.
+
+        :raises InvalidRequestValue: something in it can't be sent; nothing was sent then, and no start is noted.
+        """
         return StartCall(
             self.path,
             self.method,
-            self.json,
-            self.query or {},
+            json_value(self.json, "json"),
+            query_values(self.query),
             self.headers,
             self.request_id_field,
             self.request_id_in,

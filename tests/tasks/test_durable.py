@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.record import RECORD_KEY, Records, State
+from airflow_provider_operations.request_values import InvalidRequestValue
 
 from .conftest import Driver, MovedClock, StateStore, TaskInstance, Verdict
 from .test_operators import WAYS, kinds
@@ -789,6 +790,49 @@ def test_record_of_another_version(emulator: Emulator, driver: Driver) -> None:
 
     assert "it is unknown whether an operation is running" in str(task.attempt().error)
     assert emulator.journal() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"json": {"at": datetime(2026, 11, 28)}}, "json['at'] is datetime, which can't be sent as it is"),  # noqa: DTZ001  that is the point
+        ({"json": {"share": float("nan")}}, "json['share'] is nan"),
+        ({"json": {1: "a", "1": "b"}}, "json has the key 1, which is int"),
+        ({"query": {"filter": {"a": 1}}}, "query['filter'] is dict, which can't be sent as it is"),
+    ],
+    ids=["a naive datetime", "NaN", "a key", "a dict in the query"],
+)
+def test_what_cannot_be_sent(
+    emulator: Emulator,
+    driver: Driver,
+    told: pytest.LogCaptureFixture,
+    arguments: dict[str, Any],
+    text: str,
+) -> None:
+    """A request that can't be made is found before a start is noted: no later try takes it for one that was sent."""
+    task = Task(driver, on_uncertain_start="fail", **arguments)
+    for number in (1, 2):
+        verdict = task.attempt(number)
+        assert type(verdict.error) is InvalidRequestValue
+        assert str(verdict.error).startswith(text)
+    assert (emulator.journal(), dict(task.store)) == ([], {})
+
+    mended = Task(driver, on_uncertain_start="fail")
+    mended.store = task.store
+    assert mended.attempt(3).value == {"a": 1}
+    assert "lost" not in told.text
+
+
+def test_what_is_converted(emulator: Emulator, driver: Driver) -> None:
+    """A moment, a duration and a tuple are sent as JSON has them, in body and query."""
+    moment = datetime(2026, 11, 28, 12, tzinfo=timezone.utc)
+    body = {"at": moment, "keep": timedelta(seconds=3.5), "zones": ("a", "b")}
+    task = Task(driver, json=body, query={"at": moment}, wait_for_completion=False)
+
+    assert task.attempt().state == "success"
+    (start,) = emulator.journal()
+    assert start["body"] == {"at": "2026-11-28T12:00:00Z", "keep": "3.5s", "zones": ["a", "b"]}
+    assert start["query"] == {"at": "2026-11-28T12:00:00Z"}
 
 
 def test_without_a_store(emulator: Emulator, told: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DAGS = Path(__file__).parent / "without_triggerer"
 DATE = "2024-01-02"
 
-SUCCEEDED = {"running", "deferred", "begun", "poke", "reschedule", "deferring", "known"}
+SUCCEEDED = {"running", "deferred", "begun", "poke", "reschedule", "deferring", "known", "number", "counted"}
 
 TEST = """
 import json
@@ -114,10 +114,12 @@ def last(printed: str, begins: str) -> Any:
 
 
 def test_dag_test(emulator: Emulator, tried: str) -> None:
-    """Every mode; the failed operation fails its task alone, with its error."""
+    """Every mode; a failed operation fails its task alone, with its error; what a mapped task returns is a list."""
     assert last(tried, "states ") == {**dict.fromkeys(SUCCEEDED, "success"), "failing": "failed"}
     assert "NOT_FOUND (5): no such thing" in tried
     assert emulator.journal("cancel") == []
+    (counted,) = (entry for entry in emulator.journal("start") if "counted" in entry["path"])
+    assert counted["body"]["numbers"] == [1, 2]
 
 
 @pytest.mark.usefixtures("tried")

@@ -1,0 +1,187 @@
+"""What a request can carry: conversion of the few types with one spelling, a refusal with its place for the rest."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, UserList
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from airflow_provider_operations.request_values import InvalidRequestValue, json_value, query_values
+
+from .values import JSON
+
+EAST = timezone(timedelta(hours=5, minutes=30))
+
+
+class Lazy(Sequence[Any]):
+    """What Airflow gives a task for the values of a mapped one; like it, not indexed but iterated."""
+
+    def __iter__(self) -> Any:
+        return iter([1, {"a": (2,)}])
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("each index is a request to Airflow")
+
+
+class Text(str, Enum):
+    """An enumeration of texts."""
+
+    A = "a"
+
+
+class Number(IntEnum):
+    """An enumeration of numbers."""
+
+    ONE = 1
+
+
+class Plain(Enum):
+    """An enumeration of neither."""
+
+    A = "a"
+
+
+CONVERTED = [
+    (Lazy(), [1, {"a": [2]}]),
+    ((1, (2,)), [1, [2]]),
+    (UserList([1]), [1]),
+    (range(2), [0, 1]),
+    (OrderedDict(a=1), {"a": 1}),
+    (MappingProxyType({"a": Lazy()}), {"a": [1, {"a": [2]}]}),
+    (datetime(2026, 11, 28, 12, tzinfo=timezone.utc), "2026-11-28T12:00:00Z"),
+    (datetime(2026, 11, 28, 12, 0, 0, 250000, EAST), "2026-11-28T06:30:00.250000Z"),
+    (datetime(1850, 1, 1, tzinfo=timezone(timedelta(seconds=3208))), "1849-12-31T23:06:32Z"),
+    (timedelta(seconds=3.5), "3.5s"),
+    (timedelta(hours=1), "3600s"),
+    (timedelta(microseconds=-1_500_001), "-1.500001s"),
+    (timedelta(), "0s"),
+    (timedelta(days=365 * 300, microseconds=1), "9460800000.000001s"),
+    (Text.A, "a"),
+    (Number.ONE, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), CONVERTED, ids=[type(value).__name__ + f" {sent}" for value, sent in CONVERTED]
+)
+def test_what_is_converted(value: Any, sent: Any) -> None:
+    """Lazy sequences become lists, moments RFC 3339 in UTC, durations text with an ``s``, wherever they stand."""
+    converted = json_value({"x": [value]}, "json")
+
+    assert converted == {"x": [sent]}
+    assert json.loads(json.dumps(converted, allow_nan=False)) == converted
+
+
+REFUSED = [
+    (datetime(2026, 11, 28, 12), "is datetime, which can't be sent as it is: it has no time zone"),  # noqa: DTZ001  that is the point
+    (datetime(1, 1, 1, tzinfo=EAST), "it is outside of the years 1 to 9999"),
+    (date(2026, 11, 28), "is date, which can't be sent as it is: services want a text or"),
+    (time(12), "is time, which can't be sent as it is: give value.isoformat()"),
+    (Decimal("1.5"), "is Decimal, which can't be sent as it is: a number would lose digits; give str(value)"),
+    (b"x", "is bytes, which can't be sent as it is: give base64.b64encode(value).decode()"),
+    (bytearray(b"x"), "is bytearray, which can't be sent as it is: give base64"),
+    ({1}, "is set, which can't be sent as it is: it has no order; give sorted(value)"),
+    (frozenset({1}), "is frozenset, which can't be sent as it is"),
+    (float("nan"), "is nan, which JSON has no number for"),
+    (float("-inf"), "is -inf, which JSON has no number for"),
+    (Plain.A, "is Plain, which can't be sent as it is: give its value"),
+    (iter([1]), "is list_iterator, which can't be sent as it is: give texts, numbers"),
+    (object(), "is object, which can't be sent as it is: give texts, numbers"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), REFUSED, ids=[f"{type(value).__name__}" for value, _ in REFUSED])
+def test_what_is_refused(value: Any, text: str) -> None:
+    """What has no one spelling is refused with its place and what to write instead, never sent as something."""
+    with pytest.raises(InvalidRequestValue) as refused:
+        json_value({"steps": [{"a b": value}]}, "json")
+    assert str(refused.value).startswith("json['steps'][0]['a b'] ")
+    assert text in str(refused.value)
+
+    with pytest.raises(InvalidRequestValue) as refused:
+        query_values({"x": [1, value]})
+    assert str(refused.value).startswith("query['x'][1] ")
+    assert text in str(refused.value)
+
+
+@pytest.mark.parametrize(("key", "shown"), [(1, "1"), (True, "True"), (None, "None")], ids=repr)
+def test_keys_are_text(key: Any, shown: str) -> None:
+    """1 and True are one key to Python and would be "1" and "true" in JSON: keys that aren't text are refused."""
+    text = f"has the key {shown}, which is {type(key).__name__}: names are text; give '{shown}'"
+    with pytest.raises(InvalidRequestValue) as refused:
+        json_value({"a": {key: 1}}, "json")
+    assert str(refused.value) == f"json['a'] {text}"
+    with pytest.raises(InvalidRequestValue) as refused:
+        query_values({key: 1})
+    assert str(refused.value) == f"query {text}"
+
+
+def test_what_holds_itself() -> None:
+    """A list that holds itself is refused; it doesn't end the process."""
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(InvalidRequestValue, match="nested deeper than 200 levels"):
+        json_value(endless, "json")
+
+
+@given(JSON.filter(lambda value: "Infinity" not in json.dumps(value)))
+def test_json_stays(value: Any) -> None:
+    """JSON is sent as it is."""
+    assert json_value(value, "json") == value
+
+
+QUERIES = [
+    ({"a": True, "b": False}, {"a": "true", "b": "false"}),
+    ({"a": [1, "x", None]}, {"a": ["1", "x"]}),
+    ({"a": range(2)}, {"a": ["0", "1"]}),
+    ({"a": None}, {}),
+    ({"a": 1.5, "b": ""}, {"a": "1.5", "b": ""}),
+    ({"at": datetime(2026, 11, 28, 12, tzinfo=timezone.utc)}, {"at": "2026-11-28T12:00:00Z"}),
+    ({"for": timedelta(seconds=90)}, {"for": "90s"}),
+    ({"e": Text.A, "n": Number.ONE}, {"e": "a", "n": "1"}),
+    (None, {}),
+]
+
+
+@pytest.mark.parametrize(("query", "texts"), QUERIES, ids=repr)
+def test_queries(query: Any, texts: Any) -> None:
+    """Query parameters are texts, spelled as in JSON; lists are repeated, ``None`` is left out."""
+    assert query_values(query) == texts
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("a=1", "query is str, which can't be sent as it is: give names and values"),
+        ({"a": {"b": 1}}, "query['a'] is dict, which can't be sent as it is: services take a field of it as"),
+        (
+            {"a": [[1]]},
+            "query['a'][0] is list, which can't be sent as it is: a repeated parameter is one list",
+        ),
+        ({"a": "\ud800"}, "query['a'] has half a character in it (a lone surrogate), which no URL can hold"),
+    ],
+    ids=repr,
+)
+def test_refused_queries(query: Any, text: str) -> None:
+    """A dict isn't sent as Python's repr of it."""
+    with pytest.raises(InvalidRequestValue) as refused:
+        query_values(query)
+    assert str(refused.value).startswith(text)
+
+
+def test_values_stay_secret() -> None:
+    """A refusal doesn't repeat the value, which may be a secret."""
+    with pytest.raises(InvalidRequestValue) as refused:
+        json_value({"token": b"SECRET"}, "json")
+    assert "SECRET" not in str(refused.value)
