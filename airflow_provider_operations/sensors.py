@@ -29,6 +29,7 @@ from airflow_provider_operations.version_compat import (
     first_reschedule_date,
 )
 from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, policy_argument
+from airflow_provider_operations.wire import name_text
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             self._refuse_end_from_trigger([*ending.losses(self, OperationSensor), *ending.listeners()])
         self._begin_stay(context)
         with self._softened():
+            self.operation_name = name_text(self.operation_name, "operation name")
             first = self._rescheduled_since(context)
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
@@ -221,6 +223,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         Airflow resumes a task that was cleared while it resumed with the event of before; where the name is
         another by now, that event is of no use.
         """
+        self.operation_name = name_text(self.operation_name, "operation name")
         if operation_name and operation_name != self.operation_name:
             self.log.info("the trigger's event is of %s; looking at %s", operation_name, self.operation_name)
             return self.execute(context)

@@ -41,6 +41,7 @@ __all__ = [
     "InvalidRequest",
     "Request",
     "Service",
+    "name_text",
     "read_json",
     "read_operation",
     "unreadable",
@@ -268,7 +269,8 @@ class Service:
             why = "says which host is meant: give a base_url" if str(name).lower() == "host" else unfit(name)
             if why:
                 raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
-        rooted = isinstance(path, str) and path.startswith("/")
+        path = name_text(path, "start path")
+        rooted = path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
         rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
         request = self._request(method.upper(), checked, query, rooted=rooted)
@@ -290,18 +292,40 @@ class Service:
 _REFUSED = re.compile(rf"[{CONTROL}\\?#]")
 
 
+def name_text(name: object, what: str) -> str:
+    """
+    Return what a template made of a name as text: Airflow's native rendering turns ``7`` into a number.
+
+    :param what: ``operation name``, ``list parent`` or ``start path``.
+    :raises InvalidName: there is nothing, or something that isn't a name.
+    """
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    if name is None or (isinstance(name, str) and name in {"", "None"}):
+        raise InvalidName(
+            f"the {what} is {name!r}: a template found nothing; does the upstream task push it?"
+        )
+    if not isinstance(name, str):
+        raise InvalidName(f"the {what} is {type(name).__name__} {repr(name)[:200]}; it must be text such as "
+                          f"{_EXAMPLES[what]!r}")  # fmt: skip
+    return name
+
+
+_EXAMPLES = {
+    "operation name": "projects/my-project/operations/abc",
+    "list parent": "projects/my-project",
+    "start path": "projects/my-project/things",
+}
+
+
 def _checked(name: object, what: str) -> str:
     """
     Return the name percent-encoded, slashes as they are, so that it stays one path below the prefix.
 
     :raises InvalidName: it is empty, absolute, climbs, or brings a query or control characters.
     """
-    if not isinstance(name, str) or not name:
-        raise InvalidName(f"the {what} is {'empty' if name == '' else repr(name)}; it must be text such as "
-                          "'operations/abc'")  # fmt: skip
+    name = name_text(name, what)
     shown = repr(name if len(name) <= 200 else name[:200] + "…")
-    if name == "None":
-        raise InvalidName(f"the {what} is 'None': a template found nothing; does the upstream task push it?")
     if name != name.strip():
         raise InvalidName(f"the {what} {shown} begins or ends with white space")
     if bad := _REFUSED.search(name):

@@ -11,6 +11,7 @@ from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome, ending
 from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, as_seconds, policy_argument
+from airflow_provider_operations.wire import name_text
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
 
     def _cancel(self, context: Context) -> dict[str, Any]:
         started_epoch_s = clock.now()
-        name = self.operation_name
+        name = self.operation_name = name_text(self.operation_name, "operation name")
         failure = self.hook.cancel_unless_over(name)
         if failure is not None:
             raise error_of_call(failure, name, final=self._is_final(failure))

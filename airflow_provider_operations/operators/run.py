@@ -40,7 +40,7 @@ from airflow_provider_operations.waiting import (
     cancel,
     policy_argument,
 )
-from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.wire import CallFailure, name_text
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
@@ -412,6 +412,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
         :raises InvalidRequestValue: something in it can't be sent; nothing was sent then, and no start is noted.
         """
+        self.path = name_text(self.path, "start path")
         return StartCall(
             self.path,
             self.method,

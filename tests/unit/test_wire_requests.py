@@ -165,9 +165,11 @@ def test_urls_for_messages_have_no_query() -> None:
 
 
 BAD_NAMES = [
-    pytest.param("", "is empty", id="empty"),
-    pytest.param(None, "is None; it must be text", id="None"),
-    pytest.param(5, "is 5; it must be text", id="number"),
+    pytest.param("", "is '': a template found nothing", id="empty"),
+    pytest.param(None, "is None: a template found nothing", id="None"),
+    pytest.param(1.5, "is float 1.5; it must be text such as ", id="number"),
+    pytest.param(True, "is bool True; it must be text such as ", id="boolean"),
+    pytest.param(["operations/x"], "is list ['operations/x']; it must be text such as ", id="list"),
     pytest.param("None", "a template found nothing", id="text-None"),
     pytest.param(" operations/x", "begins or ends with white space", id="space-before"),
     pytest.param("operations/x\n", "begins or ends with white space", id="newline-after"),
