@@ -25,7 +25,7 @@ from airflow_provider_operations.fields import (
     words,
 )
 from airflow_provider_operations.polling import POLL_WITH
-from airflow_provider_operations.urls import has_dot_segment, is_listed, is_loopback, origin_of
+from airflow_provider_operations.urls import bracketed, has_dot_segment, is_listed, is_loopback, origin_of
 from airflow_provider_operations.wire import Service
 
 __all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
@@ -193,7 +193,7 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: 
 
 def _connection_url(fields: ConnectionFields, where: str) -> str:
     what = f"{where}: its host"
-    host = (fields.host or "").strip()
+    host = bracketed((fields.host or "").strip())
     if "://" not in host:
         bare = origin_of(checked_url(f"https://{host}", what)).host
         schema = fields.schema or ("http" if is_loopback(bare) else "https")

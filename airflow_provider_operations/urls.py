@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 __all__ = [
     "Origin",
+    "bracketed",
     "canonical_host",
     "canonical_url",
     "has_dot_segment",
@@ -100,6 +101,15 @@ def canonical_host(host: str) -> str:
             "underscores"
         )
     return name
+
+
+def bracketed(host: str) -> str:
+    """Return a host as a URL has it: an IPv6 address in brackets, which Airflow strips when it reads a URI."""
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return host
+    return f"[{host}]"
 
 
 def _is_path(path: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 
@@ -31,7 +31,7 @@ class RawServer:
     :param answer: called with the socket after each request was read; the connection is closed afterwards.
     """
 
-    def __init__(self, answer: Callable[[socket.socket], object]) -> None:
+    def __init__(self, answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> None:
         self.seen: list[Seen] = []
         self.released = threading.Event()
         """Set when the test is over: what a stalled answer waits for."""
@@ -56,8 +56,10 @@ class RawServer:
             daemon_threads = True
             block_on_close = False
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if ":" in host:
+            Server.address_family = socket.AF_INET6
+        self._server = Server((host, 0), Handler)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> RawServer:

@@ -193,6 +193,19 @@ def test_compressed_answers(hook_of: Callable[..., Calls]) -> None:
         assert hook_of(server.url)("get_operation", "operations/x").name == "operations/zipped"
 
 
+def test_ipv6(hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URI with an IPv6 address leads there, though Airflow strips its brackets; ``allowed_hosts`` takes both forms."""
+    with RawServer(sends(answer()), host="::1") as server:
+        calls = hook_of("set below")
+        monkeypatch.setenv("AIRFLOW_CONN_OPS", server.url.replace("http:", "operations:"))
+        assert calls("get_operation", "operations/x").name == "operations/x"
+        for allowed in ("::1", "[::1]"):
+            connection = {"extra": {"allowed_hosts": allowed}}
+            calls = hook_of("https://h.example", connection=connection, base_url=server.url)
+            assert calls("get_operation", "operations/x").name == "operations/x"
+    assert [dict(seen.headers)["host"] for seen in server.seen] == 3 * [server.url.removeprefix("http://")]
+
+
 @pytest.mark.parametrize("http_status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(hook_of: Callable[..., Calls], http_status: int) -> None:
     """Credentials aren't carried to where a server points: one request, a final error that says where to."""

@@ -53,6 +53,10 @@ def test_defaults() -> None:
         pytest.param({"host": "localhost", "port": 8080}, "http://localhost:8080", id="http-on-localhost"),
         pytest.param({"host": "127.9.9.9"}, "http://127.9.9.9", id="all-of-127"),
         pytest.param({"host": "[::1]", "port": 8080}, "http://[::1]:8080", id="IPv6-loopback"),
+        pytest.param(
+            {"host": "::1", "port": 8080}, "http://[::1]:8080", id="IPv6-as-Airflow-has-it-of-a-URI"
+        ),
+        pytest.param({"host": "2001:db8::1"}, "https://[2001:db8::1]", id="IPv6-elsewhere"),
         pytest.param({"host": "127.0.0.1", "schema": "https"}, "https://127.0.0.1", id="https-on-loopback"),
         pytest.param({"host": "internal", "schema": "http"}, "http://internal", id="http-when-told"),
         pytest.param({"host": "http://internal"}, "http://internal", id="scheme-in-host"),
@@ -100,6 +104,7 @@ def test_base_urls(fields: dict[str, Any], url: str) -> None:
         pytest.param({"host": "https://h:99999"}, "is not a URL: ", id="port-too-large"),
         pytest.param({"host": "https://[::1"}, "is not a URL: ", id="IPv6-unclosed"),
         pytest.param({"host": "[::1"}, "is not a URL: ", id="IPv6-unclosed-without-scheme"),
+        pytest.param({"host": "fe80::1%eth0"}, "has a zone in it", id="IPv6-with-a-zone"),
     ],
 )
 def test_refused_hosts(fields: dict[str, Any], text: str) -> None:
