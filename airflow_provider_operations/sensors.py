@@ -15,7 +15,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
-    conf,
 )
 
 from airflow_provider_operations import clock, ending
@@ -28,7 +27,12 @@ from airflow_provider_operations.version_compat import (
     AirflowRescheduleException,
     first_reschedule_date,
 )
-from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, policy_argument
+from airflow_provider_operations.waiting import (
+    SERVICE_FIELDS,
+    WaitsForOperation,
+    as_deferrable,
+    policy_argument,
+)
 from airflow_provider_operations.wire import name_text
 from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
 
@@ -63,7 +67,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five
         templated)
-    :param deferrable: wait in the triggerer.
+    :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where
         each poll costs a worker start, every pause is this long. At least 1 s. There a stay goes on for up to a
         minute, with short pauses, while it isn't clear yet whether what is odd in the answers is a mistake.
@@ -80,7 +84,8 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         3.3 or later; ignored before). Whatever else happens still comes to a worker. Refused where something would
         be lost: ``outlets``, ``on_success_callback``, ``post_execute``, ``multiple_outputs``, listeners, a mapped
         task or the DAG's result depending on this one's.
-    :param exponential_backoff: with ``max_wait``, as in every Airflow sensor; not when deferrable.
+    :param exponential_backoff: with ``max_wait``, as in every Airflow sensor; refused with ``deferrable=True``, and
+        without effect where deferrable is the default.
 
     :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
     :raises OperationSensorTimeout: it was not over in time.
@@ -104,7 +109,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool | None = None,
         poke_interval: timedelta | float = 30.0,
         outage_tolerance: timedelta | float = 600.0,
         cancel_on_kill: bool = False,
@@ -115,13 +120,19 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **policy_argument(retry_policy), **kwargs)
-        if deferrable and (self.exponential_backoff or self.max_wait):
-            raise ValueError(
+        self.operation_name = operation_name
+        self.deferrable = as_deferrable(deferrable)
+        if self.deferrable and (self.exponential_backoff or self.max_wait):
+            problem = (
                 "'exponential_backoff' and 'max_wait' have no effect when deferrable: the trigger's pauses "
                 "grow from half a second to 'poke_interval' by themselves; leave them out"
             )
-        self.operation_name = operation_name
-        self.deferrable = deferrable
+            if deferrable:
+                raise ValueError(problem)
+            # This DAG hasn't asked for it, and was fine before somebody configured all tasks to defer.
+            warnings.warn(
+                f"{self.task_id!r} is deferrable by default, and {problem}", UserWarning, stacklevel=3
+            )
         self._keep_waiting_arguments(
             outage_tolerance=outage_tolerance,
             cancel_on_kill=cancel_on_kill,
@@ -139,10 +150,10 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
         # Under this very name Airflow looks for it, and refuses it where plugins listen.
-        self.end_from_trigger = end_from_trigger and deferrable and TRIGGERS_PUSH_XCOMS
+        self.end_from_trigger = end_from_trigger and self.deferrable and TRIGGERS_PUSH_XCOMS
         if self.end_from_trigger:
             self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
-        elif end_from_trigger and deferrable:
+        elif end_from_trigger and self.deferrable:
             warnings.warn(
                 "'end_from_trigger' needs Airflow 3.3 or later: workers end this task",
                 UserWarning,

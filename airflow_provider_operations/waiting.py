@@ -24,6 +24,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowNotFoundException,
     AirflowTaskTimeout,
     BaseOperator,
+    conf,
 )
 
 from airflow_provider_operations import clock
@@ -70,6 +71,7 @@ __all__ = [
     "SERVICE_FIELDS",
     "SETTLE_LIMIT_S",
     "WaitsForOperation",
+    "as_deferrable",
     "as_seconds",
     "cancel",
     "policy_argument",
@@ -505,6 +507,13 @@ def _warn_of_policy() -> None:
         UserWarning,
         stacklevel=4,
     )
+
+
+def as_deferrable(asked: bool | None) -> bool:
+    """Return whether a task defers: as asked, else as Airflow's configuration says for all."""
+    if asked is None:
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return asked
 
 
 def as_seconds(argument: str, value: timedelta | float) -> float:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome, ending
-from airflow_provider_operations.waiting import SERVICE_FIELDS, WaitsForOperation, as_seconds, policy_argument
+from airflow_provider_operations.waiting import (
+    SERVICE_FIELDS,
+    WaitsForOperation,
+    as_deferrable,
+    as_seconds,
+    policy_argument,
+)
 from airflow_provider_operations.wire import name_text
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
@@ -36,7 +42,8 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five templated)
     :param wait_for_completion: ``False`` only asks.
-    :param deferrable: wait in the triggerer; without, the worker is held.
+    :param deferrable: wait in the triggerer; without, the worker is held. ``None``: as
+        ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: how long to wait for the end; default 10 min.
     :param outage_tolerance: how long the server may not answer; default 10 min.
@@ -60,7 +67,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         cancel_method: str | None = None,
         error_format: int | None = None,
         wait_for_completion: bool = True,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool | None = None,
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = 600.0,
         outage_tolerance: timedelta | float = 600.0,
@@ -70,7 +77,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         super().__init__(**policy_argument(retry_policy), **kwargs)
         self.operation_name = operation_name
         self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
+        self.deferrable = as_deferrable(deferrable)
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self._keep_waiting_arguments(

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import tenacity
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import (
@@ -36,6 +36,7 @@ from airflow_provider_operations.waiting import (
     SERVICE_FIELDS,
     SETTLE_LIMIT_S,
     WaitsForOperation,
+    as_deferrable,
     as_seconds,
     cancel,
     policy_argument,
@@ -89,7 +90,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five
         templated)
-    :param deferrable: wait in the triggerer; without, the worker is held.
+    :param deferrable: wait in the triggerer; without, the worker is held. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``
         counts too, whichever is shorter.
@@ -146,7 +147,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool | None = None,
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = _WEEK_S,
         outage_tolerance: timedelta | float = 600.0,
@@ -176,7 +177,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.json = json
         self.query = query
         self.headers = headers
-        self.deferrable = deferrable
+        self.deferrable = as_deferrable(deferrable)
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.wait_for_completion = wait_for_completion

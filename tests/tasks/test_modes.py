@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.emulator.client import EmulatorControls
 from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 
 from .conftest import Driver, MovedClock, StateStore, Verdict
@@ -238,6 +240,48 @@ def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Dr
         store=store,
     )
     assert verdict.value == {"answer": 42}
+
+
+@pytest.fixture
+def deferrable_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+
+
+@pytest.mark.usefixtures("deferrable_by_default")
+@pytest.mark.parametrize("backoff", [{"exponential_backoff": True}, {"max_wait": 60}], ids=repr)
+def test_backoff_where_deferrable_is_the_default(
+    emulator: Emulator, driver: Driver, backoff: dict[str, Any]
+) -> None:
+    """A DAG that never said deferrable is imported, defers, and is warned; ``default_args`` say it."""
+    name = start(duration=300, response={"answer": 42})
+
+    def make() -> OperationSensor:
+        with pytest.warns(
+            UserWarning, match="'wait' is deferrable by default, and 'exponential_backoff' and"
+        ):
+            return OperationSensor(task_id="wait", operation_name=name, **backoff)
+
+    verdict = driver.run(make)
+    assert (verdict.value, verdict.deferrals) == ({"answer": 42}, 1)
+
+    with DAG("d", default_args={"deferrable": True}), pytest.raises(ValueError, match="have no effect"):
+        OperationSensor(task_id="wait", operation_name=name, **backoff)
+    with DAG("e", default_args={"deferrable": False}):
+        assert not OperationSensor(task_id="wait", operation_name=name, **backoff).deferrable
+
+
+@pytest.mark.usefixtures("deferrable_by_default")
+def test_deferrable_by_default() -> None:
+    """All three tasks are deferrable where Airflow's configuration says so and the DAG doesn't."""
+    makers: list[tuple[Any, dict[str, Any]]] = [
+        (OperationSensor, {"operation_name": "operations/x"}),
+        (CancelOperationOperator, {"operation_name": "operations/x"}),
+        (RunOperationOperator, {"path": "x:run"}),
+    ]
+    for make, arguments in makers:
+        assert make(task_id="t", **arguments).deferrable is True
+        assert make(task_id="t", deferrable=None, **arguments).deferrable is True
+        assert make(task_id="t", deferrable=False, **arguments).deferrable is False
 
 
 def test_backoff_is_refused_when_deferrable() -> None:
