@@ -20,6 +20,7 @@ from airflow_provider_operations.fields import (
     words,
 )
 from airflow_provider_operations.headers import unfit
+from airflow_provider_operations.request_values import InvalidRequestValue, header_values
 from airflow_provider_operations.urls import canonical_url, is_listed, is_loopback, origin_of
 
 if TYPE_CHECKING:
@@ -159,14 +160,13 @@ def _own_headers(extra: Mapping[str, Any], where: str) -> dict[str, str]:
     given = json_object(extra.get("headers"))
     if given is None:
         raise InvalidConnection(f"{where}: 'headers' is a JSON object of header names and values")
-    headers: dict[str, str] = {}
-    for name, value in given.items():
+    for name in given:
         if why := unfit(name):
             raise InvalidConnection(f"{where}: header {name!r} among 'headers' {why}")
-        if not isinstance(value, str | int) or any(char in f"{name}{value}" for char in "\r\n\0"):
-            raise InvalidConnection(f"{where}: the value of header {name!r} is not one line of text")
-        headers[name] = str(value).strip()
-    return headers
+    try:
+        return header_values(given)
+    except InvalidRequestValue as error:
+        raise InvalidConnection(f"{where}: {error}") from None
 
 
 def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:

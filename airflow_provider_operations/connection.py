@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -93,7 +93,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     Check a connection's fields and what the task says otherwise.
 
     :param overrides: ``base_url``, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format``;
-        ``None``: as the connection says.
+        ``None``, and empty but for ``path_prefix``, where it means none: as the connection says.
     :raises InvalidConnection: nothing to send to, or something that must not be sent there.
     """
     extra = fields.extra
@@ -104,13 +104,14 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     if unknown:
         log.warning("%s: unknown extras are ignored and not sent: %s", where, ", ".join(unknown))
     auth = read_auth(fields, where)
-    base_url = _base_url(fields, overrides.get("base_url"), where, auth)
+    override = overrides.get("base_url")
+    base_url = _base_url(fields, override if _is_said("base_url", override) else None, where, auth)
     spelled = {
-        key: overrides[key] if overrides.get(key) is not None else extra.get(key)
+        key: overrides[key] if _is_said(key, overrides.get(key)) else extra.get(key)
         for key in ("path_prefix", "cancel_suffix", "cancel_method", "error_format", "wait_timeout_in")
     }
     return Settings(
-        service=Service(base_url, **_service_fields(spelled, where)),
+        service=_without_second_prefix(Service(base_url, **_service_fields(spelled, where))),
         auth=auth,
         timeout_s=_timeout(extra.get("timeout"), where),
         verify=_verify(extra.get("verify"), where),
@@ -122,6 +123,20 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
         poll_with=_poll_with(overrides.get("poll_with") or extra.get("poll_with"), where),
         list_filter=_list_filter(extra.get("list_filter"), where),
     )
+
+
+def _is_said(key: str, override: Any) -> bool:
+    """Tell whether a task says something else than its connection; what a template left empty says nothing."""
+    empty = isinstance(override, str) and not override.strip()
+    return override is not None and (not empty or key == "path_prefix")
+
+
+def _without_second_prefix(service: Service) -> Service:
+    """Take the prefix off a base URL that brings it along (``https://example.com/v1``): it would be there twice."""
+    prefix = f"/{service.path_prefix}"
+    if not service.path_prefix or not urlsplit(service.base_url).path.endswith(prefix):
+        return service
+    return replace(service, base_url=service.base_url.removesuffix(prefix))
 
 
 def _service_fields(spelled: Mapping[str, Any], where: str) -> dict[str, Any]:

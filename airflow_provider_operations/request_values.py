@@ -9,13 +9,16 @@ several, is refused, with its place and what to write instead: before anything i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-__all__ = ["InvalidRequestValue", "json_value", "query_values"]
+from airflow_provider_operations.headers import is_token
+
+__all__ = ["InvalidRequestValue", "header_values", "json_value", "query_values"]
 
 MAX_NESTING = 200
 """Deeper JSON isn't sent, as an object that holds itself would never end; protobuf's own parsers stop at 100."""
@@ -61,6 +64,42 @@ def query_values(query: Any, place: str = "query") -> dict[str, str | list[str]]
     return texts
 
 
+def header_values(headers: Any, place: str = "headers") -> dict[str, str]:
+    """
+    Return headers as texts; numbers and booleans are spelled as in JSON.
+
+    :raises InvalidRequestValue: it is no mapping, or has a name or a value in it that HTTP can't carry; the text has the
+        name, never the value.
+
+    Source: RFC 9110, 5.1 and 5.5
+    """
+    if headers is None:
+        return {}
+    if not isinstance(headers, Mapping):
+        raise _refused(place, headers, "give names and values, as in {'X-Api-Key': 'a-key'}")
+    texts: dict[str, str] = {}
+    for name, value in headers.items():
+        if not is_token(name):
+            raise InvalidRequestValue(
+                f"{place} has the name {name!r}: a header's name is letters, digits and hyphens"
+            )
+        here = f"{place}[{name!r}]"
+        if value is None or isinstance(value, Mapping) or _is_sequence(value):
+            raise _refused(
+                here, value, "a header's value is one line of text; leave it out, or write it as text"
+            )
+        text = _text(_scalar(value, here)).strip()
+        if _NOT_IN_HEADERS.search(text):
+            raise InvalidRequestValue(
+                f"{here} has a line break or a control character in it, which no header can have"
+            )
+        texts[name] = text
+    return texts
+
+
+_NOT_IN_HEADERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+
 def _json_value(value: Any, place: str, levels: int) -> Any:
     if value is None or isinstance(value, bool | str | int):
         return _scalar(value, place)
@@ -86,14 +125,17 @@ def _parameter(value: Any, place: str) -> str | None:
     value = _scalar(value, place)
     if value is None:
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value)
+    text = _text(value)
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise InvalidRequestValue(
             f"{place} has half a character in it (a lone surrogate), which no URL can hold"
         )
     return text
+
+
+def _text(value: str | float) -> str:
+    """Return a scalar as JSON spells it, a text without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _scalar(value: Any, place: str) -> Any:

@@ -28,7 +28,7 @@ class StartCall:
     method: str
     body: Any
     query: Mapping[str, Any]
-    headers: Mapping[str, str] | None
+    headers: Mapping[str, str]
     request_id_field: str | None
     request_id_in: str
 

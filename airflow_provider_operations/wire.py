@@ -28,7 +28,7 @@ from airflow_provider_operations.operation import (
     detail_fields,
 )
 from airflow_provider_operations.rendering import CONTROL, one_line, printable
-from airflow_provider_operations.request_values import json_value, query_values
+from airflow_provider_operations.request_values import header_values, json_value, query_values
 from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
@@ -197,6 +197,8 @@ class Service:
     """
     How one service spells the standard methods.
 
+    A name, parent or path that brings the prefix along (``v1/projects/p/builds``) is not prefixed twice.
+
     :param base_url: scheme, host, port and, rarely, a path; no trailing slash.
     :param path_prefix: between base URL and name: ``v1``, ``v1/admin``, or empty.
     :param cancel_suffix: ``:cancel``; a few services say ``/cancel``.
@@ -256,12 +258,11 @@ class Service:
         """
         Any call that answers with an operation.
 
-        :param path: below the prefix; with a leading ``/`` below the base URL instead. A path that brings the
-            prefix along (``v1/projects/p/builds``) is not prefixed twice.
+        :param path: below the prefix; with a leading ``/`` below the base URL instead.
         :param repeatable: only true when it carries a request id by which the server recognises it.
         :raises InvalidName: the path is none.
         :raises InvalidRequest: method or headers would change more than this request.
-        :raises InvalidRequestValue: body or query has something in it that can't be sent.
+        :raises InvalidRequestValue: body, query or headers have something in them that can't be sent.
         """
         if not is_token(method) or method.upper() == "CONNECT":
             raise InvalidRequest(f"the start's method is like POST, not {str(method)[:50]!r}")
@@ -272,10 +273,9 @@ class Service:
         path = name_text(path, "start path")
         rooted = path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
-        rooted = rooted or (bool(self.path_prefix) and checked.startswith(f"{self.path_prefix}/"))
         request = self._request(method.upper(), checked, query, rooted=rooted)
         return replace(
-            request, body=json_value(body, "json"), headers=dict(headers or {}), repeatable=repeatable
+            request, body=json_value(body, "json"), headers=header_values(headers), repeatable=repeatable
         )
 
     def _request(
@@ -284,7 +284,9 @@ class Service:
         sent = dict(query or {})
         if self.error_format is not None:
             sent["$.xgafv"] = self.error_format
-        target = f"/{path}" if rooted or not self.path_prefix else f"/{self.path_prefix}/{path}"
+        # People copy names from URLs, with the prefix in front.
+        rooted = rooted or not self.path_prefix or path.startswith(f"{self.path_prefix}/")
+        target = f"/{path}" if rooted else f"/{self.path_prefix}/{path}"
         encoded = urlencode(query_values(sent), doseq=True)
         return Request(method, f"{target}?{encoded}" if encoded else target)
 

@@ -122,7 +122,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         """Return a session with the connection's headers, proxies and TLS settings, and nothing else of it."""
         settings = self.settings
         session = _Session(settings.service.base_url)
-        session.headers.update({**settings.auth.headers, **(headers or {})})
+        session.headers.update(_in_utf8({**settings.auth.headers, **(headers or {})}))
         session.verify = settings.verify
         session.cert = settings.cert
         session.proxies.update(settings.proxies)
@@ -365,7 +365,7 @@ class OperationsHook(OperationsCalls, HttpHook):
                 request.method,
                 base_url + request.target,
                 data=self._payload(request),
-                headers=self._headers(settings, request, token),
+                headers=_in_utf8(self._headers(settings, request, token)),
                 timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                 # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
                 verify=settings.verify,
@@ -454,6 +454,14 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
             yield chunk
     except HTTPError as error:
         raise requests.exceptions.ChunkedEncodingError(error) from error
+
+
+def _in_utf8(headers: Mapping[str, str]) -> dict[str, str | bytes]:
+    """Encode headers as aiohttp does, so that a service gets the same from worker and triggerer; requests: Latin-1."""
+    return {
+        name: value.encode() if isinstance(value, str) and not value.isascii() else value
+        for name, value in headers.items()
+    }
 
 
 def _leave_as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -27,7 +27,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
-from airflow_provider_operations.request_values import json_value, query_values
+from airflow_provider_operations.request_values import header_values, json_value, query_values
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
 from airflow_provider_operations.version_compat import TaskDeferralError, clears_drop_task_state
@@ -419,7 +419,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             self.method,
             json_value(self.json, "json"),
             query_values(self.query),
-            self.headers,
+            header_values(self.headers),
             self.request_id_field,
             self.request_id_in,
         )

@@ -83,6 +83,19 @@ def test_headers_of_the_connection(
     assert "SECRET" not in str(seen)
 
 
+@pytest.mark.parametrize("place", ["connection", "start"])
+def test_values_of_headers(server: RawServer, hook_of: Callable[..., Calls], place: str) -> None:
+    """Worker and triggerer send the same bytes, from connection and task: UTF-8, numbers and booleans as in JSON."""
+    headers = {"X-City": "Zürich", "X-Count": 5, "X-Dry-Run": True, "X-Pad": " a\t"}
+    if place == "connection":
+        hook_of(server.url, connection={"extra": {"headers": headers}})("get_operation", "operations/x")
+    else:
+        hook_of(server.url)("start_operation", "x:run", headers=headers)
+    (seen,) = server.seen
+    sent = [seen.all(name.lower())[0].encode("latin-1") for name in headers]
+    assert sent == ["Zürich".encode(), b"5", b"true", b"a"]
+
+
 def test_headers_of_a_start_win(server: RawServer, hook_of: Callable[..., Calls]) -> None:
     """What a start says replaces the connection's header, in whatever case; nothing goes twice."""
     calls = hook_of(server.url, connection={"password": "tok", "extra": {"headers": {"X-Project": "a"}}})

@@ -153,7 +153,6 @@ def test_allowed_base_urls(own: str | None, override: str, allowed: object) -> N
         pytest.param("https://a.example", "https://h.example", 5, id="number"),
         pytest.param("https://a.example", "https://h.example", [5, None], id="list-of-others"),
         pytest.param(None, "https://h.example", None, id="no-host-but-credentials"),
-        pytest.param("https://a.example", "", None, id="empty-override"),
         pytest.param("https://a.example", "https://u:pw@a.example", None, id="userinfo"),
     ],
 )
@@ -241,6 +240,55 @@ def test_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
 def test_refused_headers(value: object) -> None:
     """Headers that aren't an object of lines of text are refused, their values not repeated."""
     assert "SECRET" not in refusal(extra={"headers": value})
+
+
+def test_refused_headers_by_name() -> None:
+    """The text says which header it is."""
+    assert refusal(extra={"headers": {"X-A": ["b"]}}).startswith(
+        "connection 'c': headers['X-A'] is list, which"
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"base_url": ""},
+        {"base_url": " \n"},
+        {"cancel_suffix": "", "cancel_method": "", "error_format": ""},
+    ],
+    ids=repr,
+)
+def test_what_a_template_left_empty(overrides: dict[str, Any]) -> None:
+    """An argument that was rendered empty means: as the connection says."""
+    connection: dict[str, Any] = {
+        "extra": {"cancel_suffix": "/stop", "cancel_method": "PUT", "error_format": 2}
+    }
+    assert settings(overrides, **connection) == settings(**connection)
+
+
+@pytest.mark.parametrize(
+    ("fields", "overrides", "target"),
+    [
+        ({"host": "https://h.example/v1"}, {}, "https://h.example/v1/operations/x"),
+        ({"host": "https://h.example/api/v1/"}, {}, "https://h.example/api/v1/operations/x"),
+        (
+            {"host": "h.example/api", "extra": {"path_prefix": "api"}},
+            {},
+            "https://h.example/api/operations/x",
+        ),
+        ({"host": "h.example"}, {"base_url": "https://h.example/v1"}, "https://h.example/v1/operations/x"),
+        ({"host": "h.example/v1"}, {"path_prefix": ""}, "https://h.example/v1/operations/x"),
+        ({"host": "h.example/v1"}, {"path_prefix": "v2"}, "https://h.example/v1/v2/operations/x"),
+        ({"host": "h.example/apiv1"}, {}, "https://h.example/apiv1/v1/operations/x"),
+        ({"host": "v1"}, {}, "https://v1/v1/operations/x"),
+    ],
+    ids=repr,
+)
+def test_the_prefix_comes_once(fields: dict[str, Any], overrides: dict[str, Any], target: str) -> None:
+    """A host that ends in the prefix, as people copy it from a URL, doesn't bring it twice."""
+    service = settings(overrides, **fields).service
+    for name in ("operations/x", *([f"{service.path_prefix}/operations/x"] if service.path_prefix else [])):
+        assert service.base_url + service.get_operation(name).target == target
 
 
 def test_passwords_of_several_lines() -> None:

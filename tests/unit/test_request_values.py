@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from airflow_provider_operations.request_values import InvalidRequestValue, json_value, query_values
+from airflow_provider_operations.request_values import (
+    InvalidRequestValue,
+    header_values,
+    json_value,
+    query_values,
+)
 
 from .values import JSON
 
@@ -178,6 +183,48 @@ def test_refused_queries(query: Any, text: str) -> None:
     with pytest.raises(InvalidRequestValue) as refused:
         query_values(query)
     assert str(refused.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "texts"),
+    [
+        (None, {}),
+        ({"X-A": " b "}, {"X-A": "b"}),
+        ({"X-N": 5, "X-F": 1.5, "X-T": True}, {"X-N": "5", "X-F": "1.5", "X-T": "true"}),
+        ({"X-At": datetime(2026, 11, 28, 12, tzinfo=timezone.utc)}, {"X-At": "2026-11-28T12:00:00Z"}),
+        ({"X-City": "Zürich", "x_y": "a\tb"}, {"X-City": "Zürich", "x_y": "a\tb"}),
+    ],
+    ids=repr,
+)
+def test_headers(headers: Any, texts: Any) -> None:
+    """Headers are texts, numbers and booleans spelled as in JSON."""
+    assert header_values(headers) == texts
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"),
+    [
+        ("X-A: b", "headers is str, which can't be sent as it is: give names and values"),
+        ({"X A": "SECRET"}, "headers has the name 'X A': a header's name is letters, digits and hyphens"),
+        ({"": "SECRET"}, "headers has the name ''"),
+        ({1: "SECRET"}, "headers has the name 1"),
+        (
+            {"X-A": None},
+            "headers['X-A'] is NoneType, which can't be sent as it is: a header's value is one line",
+        ),
+        ({"X-A": ["SECRET"]}, "headers['X-A'] is list, which can't be sent as it is"),
+        ({"X-A": b"SECRET"}, "headers['X-A'] is bytes, which can't be sent as it is"),
+        ({"X-A": "SECRET\r\nHost: x"}, "headers['X-A'] has a line break or a control character in it"),
+        ({"X-A": "SECRET\ud800"}, "headers['X-A'] has a line break or a control character in it"),
+    ],
+    ids=repr,
+)
+def test_refused_headers(headers: Any, text: str) -> None:
+    """A header that HTTP can't carry is refused by its name; its value isn't repeated."""
+    with pytest.raises(InvalidRequestValue) as refused:
+        header_values(headers)
+    assert str(refused.value).startswith(text)
+    assert "SECRET" not in str(refused.value)
 
 
 def test_values_stay_secret() -> None:

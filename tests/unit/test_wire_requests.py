@@ -125,6 +125,24 @@ def test_start_paths(prefix: str, path: str, target: str) -> None:
     assert Service("u", path_prefix=prefix).start_operation(path).target == target
 
 
+def test_names_with_the_prefix() -> None:
+    """A name that brings the prefix along, as people copy it from a URL, is not prefixed twice, by any method."""
+    requests = [
+        SERVICE.get_operation("v1/operations/x"),
+        SERVICE.cancel_operation("v1/operations/x"),
+        SERVICE.delete_operation("v1/operations/x"),
+        SERVICE.wait_operation("v1/operations/x", timedelta(seconds=1)),
+        SERVICE.list_operations("v1/projects/p", None, None, None),
+    ]
+    assert [request.target for request in requests] == [
+        "/v1/operations/x",
+        "/v1/operations/x:cancel",
+        "/v1/operations/x",
+        "/v1/operations/x:wait?timeout=1s",
+        "/v1/projects/p/operations",
+    ]
+
+
 def test_start() -> None:
     """A start carries what it is told, and isn't repeatable unless told so."""
     request = SERVICE.start_operation("x:run", method="patch", body=[1], query={"a": 1}, headers={"X-A": "b"})
