@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .errors import ApiError, Violation
 from .filters import parse_filter
 from .routes import parent_of
-from .script import FIELDS, Record, Script
+from .script import Record, Script
 from .store import RequestId, Store
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Service:
         """
         Start an operation, or return the one started under the same request id.
 
-        :param body: holds the script, under ``operation``; else the next of ``add_script`` counts, else the body
-            is the script if it has no other keys, else the defaults do.
+        :param body: may hold a script, under ``operation`` and nowhere else, as a real request has keys such as
+            ``steps`` of its own; without one the next of ``add_script`` counts, then the defaults do.
         :raises ApiError: 400 for a bad script or an id used by another request; 409 for a taken name.
         """
         if request_id is not None:
@@ -191,11 +191,7 @@ def request_id_of(method: str, path: str, query: dict[str, str], body: dict[str,
 
 
 def _script(body: dict[str, Any]) -> dict[str, Any]:
-    if "operation" not in body:
-        # With any other key it is a real request, whose "steps" or "name" mean something else.
-        script = {key: item for key, item in body.items() if key not in ("requestId", "request_id")}
-        return script if script.keys() <= set(FIELDS) else {}
-    script = body["operation"]
+    script = body.get("operation", {})
     if not isinstance(script, dict):
         raise ApiError.invalid(Violation("operation", "must be an object, the script of the operation"))
     return script

@@ -62,16 +62,14 @@ def test_any_other_write_starts_an_operation(
     ("body", "name"),
     [
         ({"operation": {"name": "operations/x"}, "displayName": "d"}, "operations/x"),
-        ({"name": "operations/x", "duration": 1}, "operations/x"),
-        ({"name": "builds/x", "steps": [{"name": "docker"}], "images": []}, "operations/"),
+        ({"name": "builds/x", "duration": 1}, "operations/"),
+        ({"steps": [{"name": "gcr.io/cloud-builders/docker", "args": ["build", "."]}]}, "operations/"),
         ({"operation": {"name": "a//b+c=/d"}}, "a//b+c=/d"),
         ({"operation": {"parent": "projects/q"}}, "projects/q/operations/"),
     ],
 )
-def test_script_is_read_from_wrapper_or_top_level(
-    emulator: Emulator, body: dict[str, Any], name: str
-) -> None:
-    """A script is under ``operation``, or the whole body; a real request's like-named fields are not read so."""
+def test_only_operation_is_a_script(emulator: Emulator, body: dict[str, Any], name: str) -> None:
+    """A script is under ``operation``; a real request's like-named fields are its own, Cloud Build's steps for one."""
     found = call(emulator.url, "POST", "/v1/things", body).body["name"]
     assert found.startswith(name)
     assert call(emulator.url, "GET", f"/v1beta1/{found}").body["name"] == found
@@ -82,7 +80,6 @@ def test_script_is_read_from_wrapper_or_top_level(
     [
         ({"operation": {"speed": 1}}, "operation.speed"),
         ({"operation": 1}, "operation"),
-        ({"duration": "x"}, "duration"),
     ],
 )
 def test_bad_scripts_are_refused_by_field(emulator: Emulator, body: dict[str, Any], field: str) -> None:

@@ -837,7 +837,9 @@ def test_what_is_converted(emulator: Emulator, driver: Driver) -> None:
 
 def test_without_a_store(emulator: Emulator, told: pytest.LogCaptureFixture) -> None:
     """Airflow before 3.3 keeps no task state: the task runs, and says once what is not covered."""
-    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 1, "response": {"a": 1}})
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"operation": {"duration": 1, "response": {"a": 1}}}
+    )
     context: Any = {"ti": TaskInstance("run")}
 
     assert task.execute(context) == {"a": 1}

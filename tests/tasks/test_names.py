@@ -83,6 +83,6 @@ def test_a_path_that_is_a_list(driver: Driver) -> None:
 
 def test_a_path_that_is_a_number(emulator: Emulator, driver: Driver) -> None:
     """A number is a path as well."""
-    driver.run(lambda: RunOperationOperator(task_id="t", path=7, json={"duration": 0}))  # type: ignore[arg-type]  # that is the point
+    driver.run(lambda: RunOperationOperator(task_id="t", path=7, json={"operation": {"duration": 0}}))  # type: ignore[arg-type]  # that is the point
 
     assert emulator.journal()[0]["path"] == "/v1/operations/7"

@@ -246,7 +246,7 @@ def test_airflows_own_time_out(
 def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
     """Airflow's own trigger timeout, behind the deadline, ends as the deadline would have: cancelled, told."""
     task = RunOperationOperator(
-        task_id="run", path="things:run", json={"duration": 5000}, deferrable=True, timeout=60
+        task_id="run", path="things:run", json={"operation": {"duration": 5000}}, deferrable=True, timeout=60
     )
     where = context(task)
     with pytest.raises(TaskDeferred) as deferred:
@@ -363,7 +363,7 @@ def test_the_query_is_sent_whole(emulator: Emulator, driver: Driver) -> None:
             task_id="run",
             path="things:run",
             query={"dryRun": "true", "x": "1"},
-            json={"duration": 0},
+            json={"operation": {"duration": 0}},
         )
     driver.run(lambda: task)
 
@@ -378,7 +378,7 @@ def test_params_are_airflows(emulator: Emulator, driver: Driver) -> None:
             task_id="run",
             path="projects/{{ params.project }}/things:run",
             query={"size": "{{ params.size }}"},
-            json={"duration": 0},
+            json={"operation": {"duration": 0}},
             params={"size": 2},
         )
     task.render_template_fields({"params": dict(task.params)})
@@ -440,7 +440,9 @@ def killed_while(emulator: Emulator, task: Any, when: Any) -> BaseException:
 
 def test_killed_while_waiting(real_emulator: Emulator) -> None:
     """A killed worker cancels once; that the operation is then CANCELLED is no final error."""
-    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60, "cancelDelay": 1})
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"operation": {"duration": 60, "cancelDelay": 1}}
+    )
 
     error = killed_while(real_emulator, task, lambda: len(real_emulator.journal()) >= 2)
 
@@ -451,7 +453,9 @@ def test_killed_while_waiting(real_emulator: Emulator) -> None:
 def test_killed_while_starting(real_emulator: Emulator) -> None:
     """A kill before the start is answered waits for the answer and cancels what it names."""
     real_emulator.script_fault(kind="start", delay=1.5)
-    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60, "cancelDelay": 0})
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"operation": {"duration": 60, "cancelDelay": 0}}
+    )
 
     killed_while(real_emulator, task, lambda: kinds(real_emulator) == ["start"])
 
@@ -460,7 +464,7 @@ def test_killed_while_starting(real_emulator: Emulator) -> None:
 
 def test_killed_before_starting(emulator: Emulator) -> None:
     """A task that is killed before its start is sent sends none."""
-    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 60})
+    task = RunOperationOperator(task_id="run", path="things:run", json={"operation": {"duration": 60}})
     task.on_kill()
     with pytest.raises(OperationsError, match="killed before the operation was started"):
         task.execute(context(task))
@@ -470,7 +474,11 @@ def test_killed_before_starting(emulator: Emulator) -> None:
 def test_left_alone_when_killed(real_emulator: Emulator) -> None:
     """``cancel_on_kill=False`` leaves the operation alone."""
     task = RunOperationOperator(
-        task_id="run", path="things:run", json={"duration": 2}, cancel_on_kill=False, poke_interval=1
+        task_id="run",
+        path="things:run",
+        json={"operation": {"duration": 2}},
+        cancel_on_kill=False,
+        poke_interval=1,
     )
     with pytest.raises(IndexError):  # it ended well: no error was caught
         killed_while(real_emulator, task, lambda: len(real_emulator.journal()) >= 2)
@@ -640,7 +648,7 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
     task = RunOperationOperator(
         task_id="run",
         path="things:run",
-        json={"duration": 30, "response": {"a": 1}},
+        json={"operation": {"duration": 30, "response": {"a": 1}}},
         deferrable=True,
         timeout=60,
     )
@@ -700,7 +708,9 @@ def test_timed_out_while_resuming(emulator: Emulator, monkeypatch: pytest.Monkey
 
 def test_told_to_end_before_deferring(emulator: Emulator) -> None:
     """A worker that has cancelled on SIGTERM refuses, until Airflow has stored the trigger, to defer."""
-    task = RunOperationOperator(task_id="run", path="things:run", json={"duration": 300}, deferrable=True)
+    task = RunOperationOperator(
+        task_id="run", path="things:run", json={"operation": {"duration": 300}}, deferrable=True
+    )
     where = context(task)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(where)

@@ -301,7 +301,11 @@ def test_who_cancels(emulator: Emulator, driver: Driver, policy: Any, *, cancell
     emulator.script_fault(kind="get", status=403)
     verdict = driver.run(
         lambda: RunOperationOperator(
-            task_id="t", path="things:run", json={"duration": 500}, deferrable=True, retry_policy=policy
+            task_id="t",
+            path="things:run",
+            json={"operation": {"duration": 500}},
+            deferrable=True,
+            retry_policy=policy,
         ),
         store=StateStore(),
     )
