@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sqlite3
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .protocol import log
 from .server import Server, bind, is_loopback, url_of
 from .store import Store
 
@@ -34,9 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="listen on other interfaces than loopback: anyone there can read the journal, tokens included",
     )
+    parser.add_argument("--quiet", action="store_true", help="print no line for each request")
     args = parser.parse_args(argv)
     if not is_loopback(args.host) and not args.allow_remote:
         parser.error(f"{args.host} is not a loopback address; --allow-remote serves it all the same")
+    log.addHandler(logging.StreamHandler())  # stderr
+    log.handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
         return _serve(args.host, args.port, args.state, args.port_file)
     except (OSError, OverflowError, sqlite3.Error) as exc:

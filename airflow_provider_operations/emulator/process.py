@@ -52,7 +52,7 @@ class EmulatorProcess(EmulatorControls):
         if self._process is not None:
             raise RuntimeError("the emulator is already running")
         package = __package__ or ""
-        command = [sys.executable, "-m", package, "--port", str(self._port)]
+        command = [sys.executable, "-m", package, "--port", str(self._port), "--quiet"]
         if self._state is not None:
             command += ["--state", str(self._state)]
         root = str(Path(__file__).parents[package.count(".") + 1])  # the child finds the package where we did

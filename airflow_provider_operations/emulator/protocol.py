@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import re
 from collections.abc import MutableMapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from .faults import Fault, Faults
+
+log = logging.getLogger("airflow_provider_operations.emulator")
 
 MAX_WAIT_S = 60.0
 _WAIT_STEP_S = 0.05
@@ -130,6 +133,7 @@ class Protocol:
             entry["status"] = answer.status
         # Journal first: whoever has the answer finds the request in the journal.
         self.service.store.finish_entry(seq, entry)
+        log.info("%s", _line(entry))
         await self._send(answer, fault, scope, receive, send)
 
     async def pause(self, seconds: float) -> bool:
@@ -227,6 +231,19 @@ class Protocol:
         # An application that returns early counts as crashed; one whose client is gone does not.
         while (await receive())["type"] != "http.disconnect":
             pass
+
+
+def _line(entry: dict[str, Any]) -> str:
+    """Say in a line what was asked and answered; without the query, which may hold a key."""
+    parts = [
+        entry["method"],
+        entry["path"],
+        entry["status"] or "no answer",
+        entry["kind"],
+        entry["operation"],
+    ]
+    parts += [entry["fault"], "the same request again" if entry["deduplicated"] else None]
+    return " ".join(str(part) for part in parts if part)
 
 
 def _timeout_s(asked: Asked) -> float:

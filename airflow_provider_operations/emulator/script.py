@@ -17,6 +17,7 @@ from . import fields
 from .errors import ApiError, Violation
 
 STRUCT = "type.googleapis.com/google.protobuf.Struct"
+METADATA = "type.googleapis.com/airflow_provider_operations.emulator.OperationMetadata"
 
 
 def _are_steps(value: object) -> bool:
@@ -176,7 +177,7 @@ class Record:
         script = parse(self.script)
         end = self.ends_epoch_s()
         metadata: dict[str, Any] = {
-            "@type": STRUCT,
+            "@type": METADATA,
             "createTime": timestamp(self.started_epoch_s),
             "target": self.target,
             "verb": self.verb,
@@ -188,10 +189,6 @@ class Record:
         for at, change in script.steps:
             if self.started_epoch_s + at <= min(now, end):
                 metadata |= change
-        if metadata.get("@type") == STRUCT and "value" not in metadata:
-            # JSON clients read the fields where services put them; clients that build protobuf
-            # messages know no type of ours, and find the same fields in a Struct.
-            metadata["value"] = {key: item for key, item in metadata.items() if key != "@type"}
         return metadata
 
     def _result(self) -> dict[str, Any]:

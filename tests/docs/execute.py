@@ -111,9 +111,6 @@ def main(plan: dict[str, Any], folder: Path) -> dict[str, Any]:
             requests.post(f"{emulator.url}/v1/operations", json=body, timeout=10).raise_for_status()
         results: dict[str, Any] = {}
         for name in plan["run"]:
-            for _ in range(plan.get("scripts", 0)):
-                # Otherwise a body of a service's own may pass for a script.
-                emulator.script_operation(duration=0.2)
             try:
                 results[name] = run_module(folder / f"{name}.py", Path(os.environ["AIRFLOW_HOME"]) / "dags")
             except BaseException:  # noqa: BLE001  told in the result

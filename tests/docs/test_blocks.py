@@ -52,7 +52,6 @@ def test_every_block_runs(run_in_airflow: Callable[..., dict[str, Any]]) -> None
         {**PYTHON, **wrong()},
         connections=connections(),
         operations=[{"name": "projects/my-project/operations/import-1", "duration": 3}],
-        scripts=10,
     )
 
     starts = results.pop("journal")

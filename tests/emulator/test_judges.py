@@ -10,9 +10,11 @@ from google.api_core import exceptions
 from google.api_core.operations_v1 import AbstractOperationsClient
 from google.api_core.operations_v1.transports.rest import OperationsRestTransport
 from google.auth.credentials import AnonymousCredentials
-from google.protobuf import struct_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
+
+from airflow_provider_operations.emulator.script import METADATA
 
 from .raw import Clock, call, start
 
@@ -41,13 +43,41 @@ def cloudbuild(emulator: Emulator) -> Iterator[Any]:
     http.close()
 
 
-def test_api_core_gets(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+@pytest.fixture(scope="module")
+def metadata_type() -> Any:
+    """Return the emulator's metadata as a protobuf message, as a service's client library brings its own."""
+    package, _, name = METADATA.rpartition("/")[2].rpartition(".")
+    file = descriptor_pb2.FileDescriptorProto(name="emulator.proto", package=package, syntax="proto3")
+    file.dependency.append("google/protobuf/timestamp.proto")
+    message = file.message_type.add(name=name)
+    types = descriptor_pb2.FieldDescriptorProto
+    for number, (field, kind) in enumerate(
+        [
+            ("target", types.TYPE_STRING),
+            ("verb", types.TYPE_STRING),
+            ("requested_cancellation", types.TYPE_BOOL),
+        ]
+    ):
+        message.field.add(name=field, number=number + 3, type=kind)
+    for number, field in enumerate(["create_time", "end_time"]):
+        moment = {"type": types.TYPE_MESSAGE, "type_name": ".google.protobuf.Timestamp"}
+        message.field.add(name=field, number=number + 1, **moment)
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+
+
+pytestmark = pytest.mark.usefixtures("metadata_type")
+
+
+def test_api_core_gets(emulator: Emulator, clock: Clock, api_core: Any, metadata_type: Any) -> None:
     """google-api-core parses a default operation, its metadata and its response, strictly."""
     name = start(emulator.url)
     operation = api_core.get_operation(name)
-    metadata = struct_pb2.Struct()
+    metadata = metadata_type()
     assert operation.metadata.Unpack(metadata)
-    assert (operation.name, operation.done, metadata["verb"]) == (name, False, "run")
+    assert (operation.name, operation.done, metadata.verb) == (name, False, "run")
+    assert metadata.create_time.seconds == int(clock.now)
     clock.now += 1
     response = struct_pb2.Struct()
     assert api_core.get_operation(name).response.Unpack(response)

@@ -47,6 +47,38 @@ def test_state_survives_sigkill(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("arguments", [[], ["--quiet"]], ids=["", "quiet"])
+def test_requests_are_logged(arguments: list[str]) -> None:
+    """A line on stderr for each request says what was asked, how it was understood and answered; never the query."""
+    with subprocess.Popen(
+        [sys.executable, "-m", MODULE, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout
+        url = process.stdout.readline().split()[-1]
+        name = call(url, "POST", f"{RUN}?requestId={UUID}", {}).body["name"]
+        call(url, "POST", f"{RUN}?requestId={UUID}", {})
+        call(url, "GET", f"/v1/{name}")
+        call(url, "POST", "/emulator/faults", {"kind": "get", "status": 503})
+        call(url, "GET", f"/v1/{name}")
+        process.terminate()
+        _, logged = process.communicate(timeout=20)
+    lines = [line.partition(" ")[2] for line in logged.splitlines() if "/v1/" in line]
+    assert lines == (
+        []
+        if arguments
+        else [
+            f"POST {RUN} 200 start {name}",
+            f"POST {RUN} 200 start {name} the same request again",
+            f"GET /v1/{name} 200 get {name}",
+            f"GET /v1/{name} 503 get {name} fault-1",
+        ]
+    )
+
+
 def test_kill_while_an_answer_is_delayed_keeps_its_effect(tmp_path: Path) -> None:
     """A server may die between accepting and answering: the operation exists, no answer was sent."""
     with EmulatorProcess(tmp_path / "state.sqlite") as emulator:
@@ -83,10 +115,10 @@ def test_without_a_file_nothing_survives() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_command_says_where_it_listens_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    """One line once it accepts connections, the port in a file, exit code 0 on a signal, nothing on stderr."""
+    """One line once it accepts connections, the port in a file, exit code 0 on a signal, quiet if asked to be."""
     port_file = tmp_path / "port"
     with subprocess.Popen(
-        [sys.executable, "-m", MODULE, "--port-file", str(port_file)],
+        [sys.executable, "-m", MODULE, "--quiet", "--port-file", str(port_file)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.emulator.errors import ApiError
-from airflow_provider_operations.emulator.script import STRUCT, Record, Script, timestamp
+from airflow_provider_operations.emulator.script import METADATA, STRUCT, Record, Script, timestamp
 
 from .raw import call
 
@@ -104,19 +104,19 @@ def test_steps_merge_into_metadata_until_the_end(at: float, progress: int | None
     assert metadata["kept"] == 1
 
 
-def test_default_metadata_reads_flat_and_as_a_struct() -> None:
-    """JSON clients find the fields where services put them, protobuf clients in a type they know."""
+def test_default_metadata() -> None:
+    """The fields are where services put them, once."""
     fields = {
         "createTime": "2023-11-14T22:13:20.000000Z",
         "target": "things",
         "verb": "run",
         "requestedCancellation": False,
     }
-    assert record({}).resource(START)["metadata"] == {"@type": STRUCT, **fields, "value": fields}
+    assert record({}).resource(START)["metadata"] == {"@type": METADATA, **fields}
 
 
-def test_metadata_of_a_scripted_type_has_no_second_copy() -> None:
-    """A script that names its own metadata type gets exactly the flat fields."""
+def test_metadata_of_a_scripted_type() -> None:
+    """A script may name its own metadata type."""
     metadata = record({"metadata": {"@type": "example.com/My"}}).resource(START)["metadata"]
     assert metadata["@type"] == "example.com/My"
     assert "value" not in metadata
