@@ -39,8 +39,11 @@ DOUBT_S = 60.0
 MISSING_AGAIN_S = 30.0
 """A 404 that may be of a proxy counts when another comes this much later."""
 
-STOOD_STILL_S = 45.0
-"""An answer that is so late: nobody has asked meanwhile, as the process stood still. A request has 30 s by default."""
+STOOD_STILL_S = 25.0
+"""
+An answer that is so late: nobody has asked meanwhile, as the process stood still. A request may take as long, which
+two in a row tell; a freeze that lets another triggerer take over lasts longer.
+"""
 
 
 class UnreadableEvent(ValueError):

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations import clock, ending
-from airflow_provider_operations.exceptions import OperationSensorTimeout
+from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
@@ -214,6 +214,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             if self.reschedule and not settling:
                 if watch.outage.since_epoch_s != outage_before:
                     _remember(context, watch.outage)
+                self._leave(watch.name)
                 raise AirflowRescheduleException(datetime.fromtimestamp(clock.now() + pause_s, timezone.utc))
             watch.pauses(pause_s, clock.now())
             clock.sleep(pause_s)
@@ -239,6 +240,18 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             self.log.info("the trigger's event is of %s; looking at %s", operation_name, self.operation_name)
             return self.execute(context)
         return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+
+    def _deliver(self, context: Context, outcome: Outcome) -> Any:
+        try:
+            result = super()._deliver(context, outcome)
+        except OperationsError:
+            if outcome.kind is Kind.UNREACHABLE:
+                self._leave(outcome.name)
+            else:
+                self._operation = None  # dealt with as was asked: a kill from now on is none of it
+            raise
+        self._operation = None
+        return result
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; ``soft_fail`` and ``never_fail`` as in the other modes, not as in Airflow's base class."""

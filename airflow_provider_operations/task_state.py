@@ -63,13 +63,16 @@ def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_
     :param own: the operation that its XCom names.
     :param name: the operation that the trigger waits for.
     :param owner: one of ``OWNERS``.
-    :param timed_out: the trigger's deadline has passed, so that ``failed`` is nobody's mark.
+    :param timed_out: the trigger's deadline has passed, so that ``failed`` is nobody's mark, and a later try's other
+        operation no sign that this one is to end.
     """
     if state == "deferred" and own == name:
         return Fate.UNTOUCHED
+    if state == "deferred" and own is None:  # it said which before it deferred, so somebody has deleted that
+        return Fate.UNDECIDED
     if owner == "task":
         return Fate.OVER
-    if state == "failed" and timed_out:
+    if timed_out and (state == "failed" or own not in {None, name}):
         return Fate.TIMED_OUT
     if is_over(state):
         return Fate.OVER

@@ -38,7 +38,7 @@ CANCELLING = Schedule(maximum_s=300.0)
 REMOVED_FOR_S = 60.0
 """A task that isn't in its DAG file for so long is over."""
 
-LOOK_LIMIT_S = 5.0
+LOOK_LIMIT_S = 15.0
 """What the look before a cancel may take: a server that doesn't answer is asked to cancel all the same."""
 
 SETTLE_LIMIT_S = 10.0
@@ -48,7 +48,10 @@ LAST_CALL_S = 5.0
 """What a cancel call may take when the triggerer ends; Airflow kills it after 20 s."""
 
 _NO_CANCEL = frozenset({404, 405, 501})
-"""HTTP statuses of a service that has no cancel, or doesn't know the operation: repeating it is of no use."""
+"""HTTP statuses of a service that has no cancel, or doesn't know the operation; or of a proxy before it."""
+
+REFUSED_FOR_S = 30.0
+"""A cancel that the service refuses for so long is refused for good."""
 
 
 class Kill:
@@ -80,6 +83,15 @@ class Kill:
         self._doomed = False
         """Whether Airflow has said that nobody waits for the operation any more."""
         self._logged: set[str] = set()
+        self._asked_again = False
+        self._refused_since: float | None = None
+        self.joinable = True
+        """Whether another kill of the same task may leave its work to this one."""
+
+    def join(self, owner: str, deadline_epoch_s: float | None) -> None:
+        """See to the kill of a later trigger for this task and operation, too."""
+        self.owner, self.deadline_epoch_s = owner, deadline_epoch_s
+        self._asked_again = True
 
     async def run(self) -> None:
         """See to the operation's end, or that it isn't ours to end; raises nothing but ``CancelledError``."""
@@ -90,15 +102,22 @@ class Kill:
                 except asyncio.CancelledError:
                     await self._last_call(hook)
                     raise
+                finally:
+                    self.joinable = False
         except Exception:  # noqa: BLE001  Airflow would log less of it
             self._log.exception("%s: it may still run, cancelling it failed", self.name)
 
     async def _run(self, hook: OperationsAsyncHook) -> None:
         removed_since: float | None = None
         while True:
+            self._asked_again = False
             fate = await self._ask()
+            if fate is Fate.TIMED_OUT and self._doomed:  # it was over before its time was up
+                fate = Fate.OVER
             removed_since = (removed_since or clock.now()) if fate is Fate.REMOVED else None
             if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT}:
+                if self._asked_again:
+                    continue
                 self._log.info(_LEFT_ALONE[fate], self.name)
                 return
             if fate in {Fate.UNDECIDED, Fate.REMOVED}:
@@ -167,11 +186,19 @@ class Kill:
             self._log.info("%s: asked to cancel, as the task was killed", self.name)
             self._log.info("%s: %s", self.name, await self._settle(hook))
             return None
-        if await self._is_done(hook):
+        seen = await self._look(hook)
+        if seen is not None and seen.done:
+            self._log.info("%s: %s; nothing to cancel", self.name, ending(seen))
             return None
-        if failure.http_status in _NO_CANCEL:
-            self._log.error("%s: it may still run, the cancel call failed: %s", self.name, failure.problem)
-            return None
+        if failure.http_status in _NO_CANCEL and (seen is not None or failure.says_missing):
+            self._refused_since = self._refused_since or clock.now()
+            if clock.now() - self._refused_since >= REFUSED_FOR_S:
+                self._log.error(
+                    "%s: it may still run, the cancel call failed: %s", self.name, failure.problem
+                )
+                return None
+        else:
+            self._refused_since = None
         self._log_once(
             logging.WARNING,
             "%s: NOT cancelled yet, and it may still run: the cancel call failed (%s); it is repeated for up to a "

@@ -38,7 +38,7 @@ NEAR_S = 60.0
 LAST_LOOK_S = 5.0
 """What a look at the deadline may take."""
 
-_kills: dict[Any, asyncio.Task[None]] = {}
+_kills: dict[Any, tuple[Kill, asyncio.Task[None]]] = {}
 """Work of killed triggers, one for each operation of a task; the event loop itself holds tasks only weakly."""
 
 
@@ -219,11 +219,19 @@ class OperationTrigger(BaseTrigger):
         """Return the work on this task's operation, which may be under way from an earlier kill."""
         ti = self.task_instance
         key = (self.operation_name, None if ti is None else tuple(place_of(ti).values()))
-        work = _kills.get(key)
-        if work is None or work.done():
-            kill = Kill(self.operation_name, self.owner, ti, self.deadline_epoch_s, self._hook, self.log)
-            work = _kills[key] = asyncio.create_task(kill.run())
-            work.add_done_callback(lambda done: _kills.pop(key, None) if _kills.get(key) is done else None)
+        kill, work = _kills.get(key, (None, None))
+        if kill is not None and work is not None and kill.joinable:
+            kill.join(self.owner, self.deadline_epoch_s)
+            return work
+        kill = Kill(self.operation_name, self.owner, ti, self.deadline_epoch_s, self._hook, self.log)
+        work = asyncio.create_task(kill.run())
+        _kills[key] = kill, work
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if _kills.get(key, (None, None))[1] is done:
+                del _kills[key]
+
+        work.add_done_callback(forget)
         return work
 
 

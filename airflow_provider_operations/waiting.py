@@ -256,10 +256,29 @@ class WaitsForOperation:
 
         :raises OperationsError: to be retried.
         """
+        asks_later = LINKS_ARE_MADE_LAST and self._has_last_moment
+        if asks_later:
+            self._looked_after_later = name  # before the question: a signal may come at any line
         if self._killed and self.cancel_on_kill:
+            self._looked_after_later = ""
             raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
-        if LINKS_ARE_MADE_LAST:
+
+    @property
+    def _has_last_moment(self) -> bool:
+        """Whether Airflow will call ``see_after_its_end``; a subclass may have links of its own instead."""
+        links: Any = getattr(self, "operator_extra_links", ())
+        return any(getattr(link, "xcom_key", None) == LINK_KEY for link in links)
+
+    def _leave(self, name: str) -> None:
+        """
+        Leave the operation to a later stay of this task: from now on a kill of this process is none of it.
+
+        Airflow ends a process whose callbacks take long, too, and evicts it at any moment.
+        """
+        if LINKS_ARE_MADE_LAST and self._has_last_moment:
             self._looked_after_later = name
+        else:
+            self._operation = None
 
     def see_after_its_end(self, task_instance: Any) -> None:
         """
@@ -457,11 +476,19 @@ class WaitsForOperation:
 
 
 class CancelEnd(NamedTuple):
-    """What became of an operation that was to be cancelled."""
+    """
+    What became of an operation that was to be cancelled.
+
+    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or pass.
+    """
 
     over: bool
     note: str
     failure: CallFailure | None = None
+    refused: bool = False
+
+
+_REFUSED = frozenset({400, 404, 405, 409, 412, 501})
 
 
 def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
@@ -480,10 +507,11 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
             return CancelEnd(over=True, note=f"it is over: {ending(seen)}")
         if failure is not None:
             # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
-            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.http_status == 404:
+            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
                 return CancelEnd(over=True, note="the server doesn't know it")
             problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
-            return CancelEnd(over=False, note=f"it may still run: {problem}", failure=failure)
+            refused = failure.http_status in _REFUSED and isinstance(seen, Operation)
+            return CancelEnd(False, f"it may still run: {problem}", failure, refused)
         if clock.now() + pause_s > deadline:
             return CancelEnd(over=False, note="asked to cancel, it is not over yet")
         clock.sleep(pause_s)

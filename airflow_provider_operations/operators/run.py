@@ -64,10 +64,6 @@ PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
 
 
-_REFUSED_CANCEL = frozenset({400, 404, 405, 409, 412, 501})
-"""HTTP statuses by which a service itself refuses to cancel; any other may be a proxy's, or pass."""
-
-
 class _KilledBeforeStartError(OperationsError):
     """The task was killed before its start call was sent."""
 
@@ -234,6 +230,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         if not self.wait_for_completion:
             assert isinstance(seen, Operation)  # noqa: S101  the start's answer
             self._push(context, OPERATION_KEY, operation_xcom(seen))
+            self._operation = None  # handed on: from now on a kill of this process is none of it
             return name
         watch = self._watch_for(name, record.started_epoch_s, created_epoch_s=record.started_epoch_s)
         watch.deadline_epoch_s = record.deadline_epoch_s
@@ -254,15 +251,15 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         Airflow resumes a task that was cleared while it resumed with the event of before; then it starts afresh.
         """
         records = self._records_of(context)
-        record = records.read()
-        dropped = record is None and records.kept and clears_drop_task_state()
-        if dropped or (record is not None and record.max_tries != records.max_tries):
-            self.log.info("cleared while it was resumed; the trigger's event is of before")
-            if dropped and operation_name:
-                self._end_predecessor(operation_name, cleared=True)
-            return self.execute(context)
         with self._looked_after(records, operation_name):
-            return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+            record = records.read()
+            dropped = record is None and records.kept and clears_drop_task_state()
+            if not dropped and (record is None or record.max_tries == records.max_tries):
+                return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+        self.log.info("cleared while it was resumed; the trigger's event is of before")
+        if dropped and operation_name:
+            self._end_predecessor(operation_name, cleared=True)
+        return self.execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger has crashed and no retry will look after the operation, cancel it."""
@@ -271,7 +268,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
             records = self._records_of(context)
-            records.read()
+            with suppress(Exception):  # what is to be told is that the trigger has crashed
+                records.read()
             with self._looked_after(records, self._own_name(context)):
                 raise
 
@@ -400,7 +398,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         else:
             self.log.info("%s: cancelling %s before starting afresh", why, name)
             end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S)
-            if end.failure is not None and end.failure.http_status not in _REFUSED_CANCEL:
+            if end.failure is not None and not end.refused:
                 raise error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
         self._operation = None
@@ -548,8 +546,10 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         except OperationsError:
             if self._settled:
                 records.close(State.FAILED)
+                self._operation = None  # dealt with as was asked: a kill from now on is none of it
             raise
         records.close(State.DELIVERED)
+        self._operation = None
         return result
 
     @contextmanager
@@ -565,9 +565,11 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             if name and not (self._settled or self._cancelled):
                 if retried:
                     # Airflow may still end this process, e.g. as a heartbeat came after it took the failure.
-                    self._looked_after_later = name
-                elif self.cancel_on_timeout:
-                    self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+                    self._leave(name)
+                else:
+                    if self.cancel_on_timeout:
+                        self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
+                    self._operation = None
             raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:

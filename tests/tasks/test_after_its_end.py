@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
@@ -155,6 +156,59 @@ def test_not_to_be_cancelled(emulator: Emulator, airflow: Airflow, make: Callabl
     last_moment(task, ti)
     assert airflow.asked == 0
     assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize("fault", [None, {"kind": "get", "status": 503}], ids=["handed on", "gave up on it"])
+def test_told_to_end_after_the_stay(
+    emulator: Emulator, airflow: Airflow, fault: dict[str, Any] | None
+) -> None:
+    """
+    A SIGTERM after a task has come to its end says nothing of the operation that goes on.
+
+    Airflow ends a process whose callbacks take long, and evicts it at any moment.
+    """
+    if fault is None:
+        body = {"operation": {"duration": 3600}}
+        task: Any = RunOperationOperator(task_id="run", path="t:run", json=body, wait_for_completion=False)
+        task.execute(context_of(TaskInstance("run"), StateStore()))
+    else:
+        task = sensor(cancel_on_kill=True, outage_tolerance=5)
+        task.deferrable = False
+        emulator.script_fault(**fault)
+        with pytest.raises(OperationsCallError):
+            task.execute(context_of(TaskInstance("run"), StateStore()))
+
+    task.on_kill()
+
+    assert kinds(emulator) == ["start"]
+
+
+def test_left_as_asked_when_the_time_was_up(emulator: Emulator, airflow: Airflow) -> None:
+    """With ``cancel_on_timeout=False`` the operation goes on, whatever ends the process after that."""
+    task = RunOperationOperator(
+        task_id="run",
+        path="t:run",
+        json={"operation": {"duration": 3600}},
+        timeout=30,
+        cancel_on_timeout=False,
+    )
+    with pytest.raises(OperationTimeout, match="it goes on running"):
+        task.execute(context_of(TaskInstance("run"), StateStore()))
+    task.on_kill()
+    assert kinds(emulator) == ["start"]
+
+
+def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> None:
+    """Where Airflow won't ask the task once more, a kill while it defers cancels at once."""
+
+    class Linkless(RunOperationOperator):
+        operator_extra_links = ()  # type: ignore[assignment]  # Airflow takes any
+
+    body = {"operation": {"duration": 3600, "cancelDelay": 0}}
+    task = Linkless(task_id="run", path="things:run", json=body, deferrable=True)
+    deferred(task, TaskInstance("run"))
+    task.on_kill()
+    assert kinds(emulator) == ["start", "cancel"]
 
 
 def test_not_deferred(emulator: Emulator, airflow: Airflow) -> None:

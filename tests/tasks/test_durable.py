@@ -19,6 +19,7 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
+from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.record import RECORD_KEY, Records, State
 from airflow_provider_operations.request_values import InvalidRequestValue
 
@@ -467,8 +468,13 @@ def test_cleared_in_an_outage(emulator: Emulator, driver: Driver, dies: Any) -> 
 
 @pytest.mark.parametrize(
     "fault",
-    [{"status": 200, "body": "<html>who are you?</html>"}, {"status": 401}, {"status": 403}],
-    ids=["a login page", "401", "403"],
+    [
+        {"kind": "cancel", "status": 200, "body": "<html>who are you?</html>"},
+        {"kind": "cancel", "status": 401},
+        {"kind": "cancel", "status": 403},
+        {"status": 404, "body": "<html>default backend</html>"},
+    ],
+    ids=["a login page", "401", "403", "an ingress without its service"],
 )
 def test_cleared_and_oddly_answered(
     emulator: Emulator, driver: Driver, dies: Any, fault: dict[str, Any]
@@ -476,7 +482,7 @@ def test_cleared_and_oddly_answered(
     """Nothing is started beside a predecessor because a proxy has answered its cancel: the next try sees to it."""
     task = Task(driver)
     die(task, dies("stored, not waiting"))
-    emulator.script_fault(kind="cancel", **fault)
+    emulator.script_fault(**fault)
 
     first = task.cleared()
     emulator.clear_faults()
@@ -526,6 +532,34 @@ def test_an_error_of_airflows(
 
     assert "the API server is away" in str(task.attempt(try_number=try_number).error)
     assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+
+
+@pytest.mark.parametrize("how", ["event", "crash"])
+def test_the_store_fails_on_the_last_try(
+    emulator: Emulator, driver: Driver, dies: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A record that can't be read when a task resumes for the last time leaves no operation behind."""
+    task = Task(driver, deferrable=True, **KNOWN)
+    die(task, dies("stored, not waiting"))
+    name = task.record["name"]
+
+    def broken(self: StateStore, key: str) -> Any:
+        raise ConnectionError("no database")
+
+    monkeypatch.setattr(StateStore, "get", broken)
+    ti = TaskInstance("run", 4)
+    ti.xcom_push("operation_name", name)
+    context: Any = {"ti": ti, "task_state_store": task.store}
+    event = Outcome(Kind.TIMED_OUT, name).to_event()
+    given = {"event": event, "operation_name": name, "started_epoch_s": 0.0}
+    method, kwargs = (
+        ("execute_complete", given) if how == "event" else ("__fail__", {"error": "Trigger failure"})
+    )
+
+    with pytest.raises(Exception, match=r"no database|Trigger failure"):
+        task.operator().resume_execution(method, kwargs, context)
+
+    assert kinds(emulator) == ["start", "cancel"]
 
 
 def test_killed_after_it_failed(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ def test_a_worker_is_there_in_time(
     """
     limits: dict[str, Any] = {"deferrable": True, "execution_timeout": timedelta(seconds=execution_timeout_s)}
     task: Any = (
-        RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, **limits)
+        RunOperationOperator(task_id="t", path="things:run", json={"operation": {"duration": 3600}}, **limits)
         if kind == "operator"
         else OperationSensor(task_id="t", operation_name=start(duration=3600), **limits)
     )
@@ -141,11 +141,15 @@ def test_a_worker_is_there_in_time(
 
 def test_a_worker_is_late(emulator: Emulator) -> None:
     """Before 3.0 a task that resumes too late fails before our code: it holds its operation before, for ``on_kill``."""
-    task = RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, deferrable=True)
+    task = RunOperationOperator(
+        task_id="t", path="things:run", json={"operation": {"duration": 3600}}, deferrable=True
+    )
     ti: Any = TaskInstance("t")
     with pytest.raises(TaskDeferred) as deferred:
         task.execute({"ti": ti})
-    resumed = RunOperationOperator(task_id="t", path="things:run", json={"duration": 3600}, deferrable=True)
+    resumed = RunOperationOperator(
+        task_id="t", path="things:run", json={"operation": {"duration": 3600}}, deferrable=True
+    )
     ti.next_method, ti.next_kwargs = "execute_complete", deferred.value.kwargs
 
     resumed.pre_execute({"ti": ti})

@@ -687,11 +687,11 @@ def test_settling_fits_into_the_time_left(emulator: Emulator, driver: Driver, mo
 def test_timed_out_while_resuming(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """A time-out of Airflow's in a resumed stay is the task's time-out: the error says what, and one cancel is sent."""
     task: Any = RunOperationOperator(
-        task_id="run", path="things:run", json={"duration": 300}, deferrable=True
+        task_id="run", path="things:run", json={"operation": {"duration": 300}}, deferrable=True
     )
     if kind == "sensor":
         with OperationsHook() as hook:
-            name = hook.start_operation("things:run", json={"duration": 300}).name
+            name = hook.start_operation("things:run", json={"operation": {"duration": 300}}).name
         task = OperationSensor(task_id="run", operation_name=name, deferrable=True, cancel_on_timeout=True)
     where = context(task)
     with pytest.raises(TaskDeferred) as deferred:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import clock, triggers
+from airflow_provider_operations import clock, trigger_kill, triggers
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.task_state import OWNERS, Fate, fate_of
@@ -99,7 +99,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
 async def kills() -> AsyncIterator[None]:
     """What still works in the background ends with the test."""
     yield
-    for work in list(triggers._kills.values()):
+    for _, work in list(triggers._kills.values()):
         work.cancel()
         with suppress(asyncio.CancelledError):
             await work
@@ -141,7 +141,7 @@ BOTH = ("record", "sensor")
         pytest.param(OWNERS, None, "this", Fate.OVER, id="run deleted"),
         pytest.param(OWNERS, "deferred", "this", Fate.UNTOUCHED, id="failover: nobody touched it"),
         pytest.param(OWNERS, "deferred", ANOTHER, Fate.OVER, id="cleared and deferred again"),
-        pytest.param(BOTH, "deferred", None, Fate.UNDECIDED, id="deferred, its XCom is gone"),
+        pytest.param(OWNERS, "deferred", None, Fate.UNDECIDED, id="deferred, its XCom is gone"),
         pytest.param(BOTH, "running", "this", Fate.UNDECIDED, id="a retry looks after it"),
         pytest.param(BOTH, "running", None, Fate.UNDECIDED, id="cleared, a worker begins"),
         pytest.param(BOTH, "running", ANOTHER, Fate.OVER, id="cleared, and started another"),
@@ -154,7 +154,6 @@ BOTH = ("record", "sensor")
             pytest.param(("task",), state, "this", Fate.OVER, id=f"{state}, no record")
             for state in ("no_status", "up_for_retry", "scheduled", "queued", "running", "removed")
         ),
-        pytest.param(("task",), "deferred", None, Fate.OVER, id="deferred, its XCom is gone, no record"),
     ],
 )
 def test_what_became_of_the_task(
@@ -175,6 +174,7 @@ def test_failed_past_the_deadline() -> None:
     assert fate_of("failed", None, "operations/this", "record", timed_out=True) is Fate.TIMED_OUT
     assert fate_of("failed", None, "operations/this", "task", timed_out=True) is Fate.OVER
     assert fate_of("success", None, "operations/this", "record", timed_out=True) is Fate.OVER
+    assert fate_of("running", ANOTHER, "operations/this", "record", timed_out=True) is Fate.TIMED_OUT
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "upstream_failed", "gone"])
@@ -272,9 +272,11 @@ async def test_killed_in_an_outage(
     airflow: Airflow,
     pauses: Pauses,
     logged: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     fault: dict[str, Any],
 ) -> None:
     """A server that is out of reach when a task is killed is asked to cancel until it answers; the log says so."""
+    monkeypatch.setattr(trigger_kill, "LOOK_LIMIT_S", 0.1)  # a look takes its turn, on the real clock
     trigger = trigger_for()
     emulator.script_fault(**fault)
     pauses.after[1500] = emulator.clear_faults
@@ -350,7 +352,7 @@ async def test_the_triggerer_ends(
     airflow.state = "failed" if doomed else "up_for_retry"
     emulator.script_fault(status=503)
     await trigger.on_kill()
-    (work,) = triggers._kills.values()
+    ((_, work),) = triggers._kills.values()
     before = cancels(emulator)
 
     work.cancel()
@@ -440,11 +442,61 @@ async def test_never_an_answer(
 async def test_a_refused_cancel_harms_nobody(
     emulator: Emulator, airflow: Airflow, pauses: Pauses, status: int
 ) -> None:
-    """``on_kill`` never raises, whatever the server answers; a service without cancel isn't asked again."""
+    """``on_kill`` never raises, whatever the server answers; a page may be a proxy's, so it is asked again."""
     trigger = trigger_for()
     emulator.script_fault(kind="cancel", status=status, body="<html>no</html>", times=4)
     await trigger.on_kill()
-    assert cancels(emulator) == (1 if status in {404, 501} else 5)
+    assert cancels(emulator) == 5
+    assert emulator.operation(trigger.operation_name)["error"]["code"] == 1
+
+
+@pytest.mark.usefixtures("kills")
+async def test_a_service_without_cancel(
+    emulator: Emulator, airflow: Airflow, pauses: Pauses, logged: pytest.LogCaptureFixture
+) -> None:
+    """A service that knows the operation and has no cancel for half a minute has none."""
+    trigger = trigger_for(onCancel="unimplemented")
+    await trigger.on_kill()
+    assert 30 <= sum(pauses.slept) < 60
+    assert f"{trigger.operation_name}: it may still run, the cancel call failed: HTTP 501" in logged.text
+
+
+@pytest.mark.usefixtures("kills")
+async def test_an_ingress_without_its_service(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
+    """A rollout's 404 pages to cancel and get end nothing: it is cancelled when the service is back."""
+    trigger = trigger_for()
+    emulator.script_fault(status=404, body="<html>default backend</html>")
+    pauses.after[600] = emulator.clear_faults
+    await trigger.on_kill()
+    assert emulator.operation(trigger.operation_name)["error"]["code"] == 1
+
+
+@pytest.mark.usefixtures("kills")
+async def test_the_deadline_passes_while_it_is_cancelled(
+    emulator: Emulator, airflow: Airflow, pauses: Pauses
+) -> None:
+    """A task that was marked before its time was up stays so, however long the server can't be reached."""
+    trigger = trigger_for(deadline_in_s=60)
+    emulator.script_fault(status=503)
+    pauses.after[300] = emulator.clear_faults
+    await trigger.on_kill()
+    assert emulator.operation(trigger.operation_name)["error"]["code"] == 1
+
+
+@pytest.mark.usefixtures("kills")
+async def test_killed_again_while_it_decides(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill that joins the work of an earlier one is seen to, even if that is about to leave the operation alone."""
+    trigger = trigger_for()
+    airflow.state, airflow.own, airflow.slow_s = "deferred", trigger.operation_name, 0.5
+    first = asyncio.create_task(trigger.on_kill())
+    await asyncio.sleep(0.3)  # asked, and not answered yet
+    second = asyncio.create_task(trigger.on_kill())
+    await asyncio.sleep(0.3)
+    airflow.state = "failed"
+    await asyncio.gather(first, second)
+    assert cancels(emulator) == 1
 
 
 async def test_the_loop_goes_on(emulator: Emulator, airflow: Airflow) -> None:

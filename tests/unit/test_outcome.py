@@ -116,6 +116,7 @@ def test_an_answer_between_failures_starts_the_outage_anew() -> None:
         (failed(), 100.0),
         (RUNNING, 150.0),
         (failed(), 151.0),
+        (failed(), 181.0),
         (failed(), 210.9),
     ]
     assert not [
