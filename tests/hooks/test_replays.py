@@ -933,7 +933,8 @@ class Replayer:
                 self.wfile.write(replayer.response)
                 # Kept open as the recorded servers did, unless that would leave the client waiting.
                 head = replayer.response.partition(b"\r\n\r\n")[0].lower()
-                if b"connection: close" in head or (b"content-length" not in head and b"chunked" not in head):
+                ends = b"content-length" in head or b"chunked" in head or head.startswith(b"http/1.1 204")
+                if b"connection: close" in head or not ends:
                     self.close_connection = True
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
