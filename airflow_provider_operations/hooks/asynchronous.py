@@ -15,12 +15,10 @@ import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.hooks.body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks.calls import (
-    CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
-    MAX_BODY_BYTES,
     OperationsCalls,
-    TooLargeError,
     as_timedelta,
     cause_of,
     check_origin,
@@ -403,13 +401,17 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 body = await _body(response)
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
+        except BadEncoding as error:
+            return no_answer(error, sent=True)
         except aiohttp.ClientConnectorCertificateError as error:
             return no_answer(error, sent=False, may_pass=False)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return no_answer(error, sent=False)
         except aiohttp.InvalidURL as error:
             return self._unexpected(request, settings, error)
-        except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError) as error:
+        except (TimeoutError, asyncio.TimeoutError):
+            return no_answer(late(), sent=True)
+        except aiohttp.ClientError as error:
             return no_answer(error, sent=True)
         except (OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
@@ -417,15 +419,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body, decompressed, up to the largest that is read."""
-    chunks: list[bytes] = []
-    size = 0
+    body = Body(response.headers.get("content-encoding"))
     while chunk := await response.content.read(CHUNK_BYTES):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    return b"".join(chunks)
+        body.add(chunk)
+    return await asyncio.to_thread(body.whole) if body.is_costly else body.whole()
 
 
 @lru_cache

@@ -16,6 +16,7 @@ from airflow_provider_operations import __version__, clock
 from airflow_provider_operations.auth import ClientCredentials
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations.hooks.body import ACCEPT_ENCODING
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
 from airflow_provider_operations.polling import Outage, Schedule
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.hooks.tokens import NoToken
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Longest answer that is read, decompressed."""
-
 MAX_PAGES = 10_000
 """So many pages of one list are read."""
 
@@ -49,7 +47,6 @@ MAX_TOKEN_CHARS = 16 * 1024
 """Longest token of a page that is sent back, in a URL."""
 
 CONNECT_TIMEOUT_S = 10.0
-CHUNK_BYTES = 64 * 1024
 
 _USER_AGENT = f"airflow-provider-operations/{__version__}"
 
@@ -85,7 +82,13 @@ class OperationsCalls:
 
     @staticmethod
     def _headers(settings: Settings, request: Request, token: Mapping[str, str]) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **settings.auth.headers, **token}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "User-Agent": _USER_AGENT,
+            **settings.auth.headers,
+            **token,
+        }
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return {**headers, **request.headers}
@@ -238,7 +241,7 @@ def cause_of(error: BaseException) -> str:
     while True:
         inner = getattr(error, "reason", None)
         if not isinstance(inner, Exception):
-            inner = error.__cause__ or error.__context__
+            inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if inner is None:
             inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
         # A time-out of asyncio is caused by a cancellation, which says less.
@@ -363,7 +366,3 @@ def _is_credential(header: str) -> bool:
 
 _KEY_SECRETS = ("private_key", "client_secret", "refresh_token")
 _SECRET_NAME = re.compile("auth|key|token|secret|password|cookie|credential", re.IGNORECASE)
-
-
-class TooLargeError(Exception):
-    """An answer is larger than what is read."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,19 +10,17 @@ from urllib.parse import urlsplit
 import requests
 import tenacity
 from airflow.providers.http.hooks.http import HttpHook
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import parse_url
 
 from airflow_provider_operations import clock, connection_form
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
+from airflow_provider_operations.hooks.body import TooLargeError
 from airflow_provider_operations.hooks.bounded import BoundedAdapter
 from airflow_provider_operations.hooks.calls import (
-    CHUNK_BYTES,
     CONNECT_TIMEOUT_S,
-    MAX_BODY_BYTES,
     OperationsCalls,
-    TooLargeError,
     as_timedelta,
     cause_of,
     check_origin,
@@ -129,7 +125,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         # Without an auth of its own, requests would look for one in ~/.netrc.
         session.auth = _leave_as_is
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = BoundedAdapter(idle=120, count=20, interval=30)  # TCP keep-alive as HttpHook has it
+        adapter = BoundedAdapter()
         session.mount("http://", adapter)
         session.mount("https://", adapter)
         # HttpHook.run takes from here what it passes on.
@@ -355,7 +351,6 @@ class OperationsHook(OperationsCalls, HttpHook):
             self._session = self.get_conn()
         session = self._session
         timeout_s = request.timeout_s or settings.timeout_s
-        deadline = time.monotonic() + timeout_s
 
         def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
             return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
@@ -371,9 +366,8 @@ class OperationsHook(OperationsCalls, HttpHook):
                 verify=settings.verify,
                 proxies=dict(settings.proxies),
                 allow_redirects=False,
-                stream=True,
             ) as response:
-                body = self._body(response, deadline)
+                body = response.content
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
         except requests.exceptions.InvalidHeader:
@@ -397,18 +391,6 @@ class OperationsHook(OperationsCalls, HttpHook):
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
         return Answer(response.status_code, response.headers, body)
-
-    @staticmethod
-    def _body(response: requests.Response, deadline: float) -> bytes:
-        """Read the body within the size limit and, as requests counts each read alone, the time limit."""
-        body = bytearray()
-        for chunk in _chunks(response):
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise requests.exceptions.ReadTimeout("the answer was not complete in time")
-        return bytes(body)
 
 
 class _Session(requests.Session):
@@ -441,19 +423,6 @@ class _Session(requests.Session):
         """
         if not kwargs.get("yield_requests"):
             yield from super().resolve_redirects(*args, **kwargs)
-
-
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """Yield the unpacked body as it arrives; ``iter_content`` would wait until a chunk is full."""
-    read1 = getattr(response.raw, "read1", None)
-    if read1 is None:  # urllib3 1
-        yield from response.iter_content(CHUNK_BYTES)
-        return
-    try:
-        while chunk := read1(CHUNK_BYTES, decode_content=True):
-            yield chunk
-    except HTTPError as error:
-        raise requests.exceptions.ChunkedEncodingError(error) from error
 
 
 def _in_utf8(headers: Mapping[str, str]) -> dict[str, str | bytes]:

@@ -11,15 +11,18 @@ import json
 import logging
 import threading
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials, with_checked_addresses
+from airflow_provider_operations.hooks.body import TooLargeError
+from airflow_provider_operations.hooks.bounded import BoundedAdapter, ends_within
 from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.version_compat import ask_airflow
 
@@ -33,7 +36,13 @@ __all__ = ["NoToken", "Token", "TokenSource", "token_source_of"]
 log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT_S = 30.0
-"""For one request to a token server."""
+"""For all requests to token servers that one token takes."""
+
+WAIT_S = 40.0
+"""Longest wait for a token; some take questions to Airflow, too, for a connection."""
+
+LEAST_LIFE_S = 10.0
+"""A token is used for so long, whatever is said of its life; a service that doesn't take it says so."""
 
 MARGIN_S = 225.0
 """A token is renewed this long before it ends, as google-auth does, or in the last quarter of a shorter life."""
@@ -70,6 +79,7 @@ class Token:
         if seconds is None:
             return cls(secret, headers)
         now = clock.now()
+        seconds = max(seconds, LEAST_LIFE_S)
         return cls(secret, headers, now + seconds - min(MARGIN_S, seconds / 4), now + seconds)
 
 
@@ -97,13 +107,23 @@ class TokenSource:
         :raises NoToken: there is none.
         """
         known = self._known(rejected, self._in_a_thread)
-        return known if isinstance(known, Token) else known.result()
+        if isinstance(known, Token):
+            return known
+        try:
+            return known.result(WAIT_S)
+        except FutureTimeoutError:
+            raise _no_token_in_time() from None
 
     async def aget(self, rejected: Token | None = None) -> Token:
         """Do the same without blocking the event loop; being cancelled doesn't stop it for others."""
         start = self._in_a_thread_that_may_ask if self._asks_airflow else self._in_a_thread
         known = self._known(rejected, start)
-        return known if isinstance(known, Token) else await asyncio.shield(asyncio.wrap_future(known))
+        if isinstance(known, Token):
+            return known
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(known)), WAIT_S)
+        except asyncio.TimeoutError:
+            raise _no_token_in_time() from None
 
     def _in_a_thread(self, renewal: Future[Token], rejected: Token | None) -> None:
         threading.Thread(target=self._renew, args=(renewal, rejected), name="token", daemon=True).start()
@@ -154,6 +174,10 @@ class TokenSource:
         renewal.set_result(token)
 
 
+def _no_token_in_time() -> NoToken:
+    return NoToken(f"there was none for {WAIT_S:g} s", may_pass=True)
+
+
 def token_source_of(settings: Settings) -> TokenSource | None:
     """Return the source of a connection's tokens, which all its hooks share; ``None``: it has fixed headers."""
     wanted = settings.auth.tokens
@@ -169,6 +193,24 @@ def _source(
     if isinstance(wanted, ClientCredentials):
         return TokenSource(partial(_fetch_with_client_credentials, wanted, verify, dict(proxies)))
     return TokenSource(_Google(wanted, dict(proxies)).fetch, asks_airflow=wanted.gcp_conn_id is not None)
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect, which would carry a signed assertion to another host."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send once."""
+        return super().send(request, **{**kwargs, "allow_redirects": False})
+
+
+_AnySession = TypeVar("_AnySession", bound=requests.Session)
+
+
+def _bounded(session: _AnySession) -> _AnySession:
+    """Give a session the same limits as requests to services have."""
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BoundedAdapter())
+    return session
 
 
 # --- Google ------------------------------------------------------------------------------------------------
@@ -188,14 +230,14 @@ class _Google:
             from google.auth.transport.requests import Request
         except ImportError as error:
             raise NoToken(_not_installed("google", error), may_pass=False) from None
-        with requests.Session() as session:
+        with _bounded(_Session()) as session, ends_within(FETCH_TIMEOUT_S):
             session.proxies.update(self._proxies)
             request = partial(Request(session), timeout=FETCH_TIMEOUT_S)
             try:
                 if self._credentials is None:
                     self._credentials = _google_credentials(self._wanted, request)
                 self._credentials.refresh(request)
-            except exceptions.TransportError as error:
+            except (exceptions.TransportError, TooLargeError) as error:
                 raise NoToken(f"Google's token server: {_said(error)}", may_pass=True) from None
             except exceptions.GoogleAuthError as error:
                 raise NoToken(f"Google's credentials: {_said(error)}", may_pass=_may_pass(error)) from None
@@ -298,12 +340,13 @@ def _fetch_with_client_credentials(
         raise NoToken(_not_installed("oauth2", error), may_pass=False) from None
     asked = {"audience": wanted.audience} if wanted.audience else {}
     try:
-        with OAuth2Session(
+        made = OAuth2Session(
             wanted.client_id,
             wanted.client_secret,
             scope=wanted.scope,
             token_endpoint_auth_method=wanted.client_auth,
-        ) as session:
+        )
+        with _bounded(made) as session, ends_within(FETCH_TIMEOUT_S):
             answer = session.fetch_token(
                 wanted.token_url,
                 grant_type="client_credentials",
@@ -324,7 +367,7 @@ def _fetch_with_client_credentials(
     except ValueError as error:  # not JSON; requests' JSONDecodeError is a RequestException too
         problem = f"{wanted.token_url}: the answer is no token: {_said(error, wanted.client_secret)}"
         raise NoToken(problem, may_pass=False) from None
-    except requests.exceptions.RequestException as error:
+    except (requests.exceptions.RequestException, TooLargeError) as error:
         problem = f"{wanted.token_url}: {_said(error, wanted.client_secret)}"
         raise NoToken(problem, may_pass=True) from None
     secret = answer.get("access_token")

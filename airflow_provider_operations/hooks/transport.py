@@ -107,6 +107,7 @@ class Transport:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("Content-Type",),
+                auto_decompress=False,  # ``Body`` does, within bounds
             )
             # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
             # decided in ``Retries``. It has no public setting for this; its own test client does the same.

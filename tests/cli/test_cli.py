@@ -24,6 +24,7 @@ from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.provider_info import get_provider_info
 from tests.emulator.raw import start
 from tests.hooks.raw import RawServer
+from tests.hooks.slow import dripping
 
 from .conftest import SECRET, Ended
 
@@ -649,3 +650,14 @@ def test_no_bar_with_stderr_elsewhere() -> None:
     with Output("table", io.StringIO(), notes).progress(NAME) as show:
         assert show.__name__ == "_note_news"
     assert notes.getvalue() == ""
+
+
+def test_a_server_that_never_comes_to_an_end(run: Run, connect: Callable[..., None]) -> None:
+    """A command ends although the answer doesn't, and says why."""
+    with dripping("trailers") as server:
+        connect(server.url, extra={"timeout": 0.3})
+        began = real_time.monotonic()
+        ended = run("get", NAME)
+    assert real_time.monotonic() - began < 10
+    assert ended.code != 0
+    assert "the answer was not complete in time" in ended.stderr

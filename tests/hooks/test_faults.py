@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_operations.connection import InvalidConnection
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.hooks import calls as hook_calls
+from airflow_provider_operations.hooks.body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.request_values import InvalidRequestValue
 from airflow_provider_operations.retries import Retries
@@ -208,7 +208,7 @@ def test_dripping_servers(hook_of: Callable[..., Calls], begin: bytes, drop: byt
 
 
 def too_large() -> list[Any]:
-    size = hook_calls.MAX_BODY_BYTES + 1
+    size = MAX_BODY_BYTES + 1
     plain = answer(body=b" " * size)
     zipped = answer(body=gzip.compress(b" " * size), headers={"Content-Encoding": "gzip"})
     chunk = b"%x\r\n" % 65536 + b" " * 65536 + b"\r\n"
@@ -233,7 +233,7 @@ def test_too_large_answers(hook_of: Callable[..., Calls], data: bytes) -> None:
 def test_the_largest_answer(hook_of: Callable[..., Calls]) -> None:
     """An answer of exactly 8 MiB is read."""
     text = b'{"name": "operations/x"}'
-    body = text + b" " * (hook_calls.MAX_BODY_BYTES - len(text))
+    body = text + b" " * (MAX_BODY_BYTES - len(text))
     with RawServer(sends(answer(body=body))) as server:
         assert hook_of(server.url)("get_operation", "operations/x").name == "operations/x"
 

@@ -23,7 +23,7 @@ import pytest
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-from airflow_provider_operations.hooks.calls import MAX_BODY_BYTES
+from airflow_provider_operations.hooks.body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.triggers import OperationTrigger

@@ -22,6 +22,7 @@ from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.triggers import OperationsEventTrigger
 from tests.emulator.raw import call, start
 from tests.hooks.raw import RawServer, answer
+from tests.hooks.slow import dripping
 
 if TYPE_CHECKING:
     import socket
@@ -949,3 +950,19 @@ async def test_many_leave_the_list(
     await triggerer.sync()
     assert counts == [10, 10, 5, 0]
     assert sorted(triggerer.told()) == sorted(names)
+
+
+async def test_a_server_that_never_comes_to_an_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A look ends when the time for a request is over, and is made again."""
+    looks = looking.Looks(PARENT, None, 10.0, {"operations_conn_id": "operations_default"})
+    with dripping("trailers") as server:
+        connection = {"conn_type": "operations", "host": server.url, "extra": {"timeout": 0.3}}
+        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        stream: Any = looks.open_stream()
+        with caplog.at_level(logging.WARNING), suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(anext(stream), 5)
+        await stream.aclose()
+    assert "no answer (" in caplog.text
+    await looks.aclose()

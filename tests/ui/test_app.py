@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.hooks.slow import dripping
+
 from .conftest import BEGAN, start
 
 if TYPE_CHECKING:
@@ -451,3 +453,15 @@ async def test_the_list_shows_what_the_viewer_may_read(
 
     monkeypatch.setattr(get_auth_manager(), "is_authorized_dag", may)
     assert await listed(people("viewer")) == [("dag", -1, "operations/dag")]
+
+
+async def test_a_service_that_never_comes_to_an_end(
+    people: People, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tab says so when the time for a request is over."""
+    database.add_task(name="operations/x")
+    with dripping("trailers") as server:
+        connection = {"conn_type": "operations", "host": server.url, "extra": {"timeout": 0.5}}
+        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        view = await tab(people("viewer"))
+    assert "the answer was not complete in time" in view["problem"]
