@@ -94,7 +94,7 @@ class Seen:
             created,
             _epoch_s(fields.get("endTime")),
             detail_type(operation.metadata) or "",
-            json.dumps(_plain(body)),
+            json.dumps(body),
         )
 
 
@@ -298,20 +298,3 @@ def _epoch_s(value: object) -> float | None:
     except ValueError:
         return None
     return moment.timestamp() + float(f"0.{fraction or 0}")
-
-
-def _plain(value: Any) -> Any:
-    """Return a server's JSON so that any database and any encoding takes it: one that can't ends the triggerer."""
-    if isinstance(value, dict):
-        return {_plain_text(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return _plain_text(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
-
-
-def _plain_text(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -333,7 +333,7 @@ class WaitsForOperation:
         :raises OperationsCallError: the server was out of reach for too long, or refused.
         """
         if outcome.operation is not None:
-            self._push(context, OPERATION_KEY, operation_xcom(outcome.operation))
+            self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
         note = None
         if outcome.kind is Kind.TIMED_OUT:
             note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
@@ -388,10 +388,17 @@ class WaitsForOperation:
     def _push_link(self, context: Context, name: str) -> None:
         """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
         if url := page(self.hook.settings.console_url, name):
-            self._push(context, LINK_KEY, url)
+            self._push_aside(context, LINK_KEY, url)
 
     def _push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
+
+    def _push_aside(self, context: Context, key: str, value: Any) -> None:
+        """Push what isn't worth the task's verdict: where that fails, the log says so, and the task goes on."""
+        try:
+            self._push(context, key, value)
+        except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend
+            self.log.warning("the XCom %r could not be pushed: %s", key, type(error).__name__)
 
     def _own_name(self, context: Context) -> str:
         """Return the operation that this task said to be its own before it deferred."""

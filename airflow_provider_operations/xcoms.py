@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations.rendering import clip_json, finite
+from airflow_provider_operations.rendering import clip_json
 
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
@@ -27,26 +29,37 @@ MAX_OPERATION_CHARS = 48 * 1024
 _RESERVED_KEYS = frozenset({"__classname__", "__id__", "__type"})
 
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
 def storable(value: Any) -> Any:
     r"""
-    Return a server's JSON so that Airflow stores it.
+    Return a server's JSON so that Airflow's serializer, its channels and any database take it.
 
-    Airflow's serializer gives the keys ``__classname__``, ``__id__`` and ``__type`` a meaning of its own; where
-    a server uses one, it gets a backslash in front: ``\__id__``. NaN and infinities become text, as PostgreSQL
-    refuses them.
+    What had to be changed shows it: a key that Airflow's serializer gives a meaning of its own (``__classname__``,
+    ``__id__``, ``__type``) gets a backslash in front, ``\__id__``; NUL and halves of surrogate pairs become
+    ``\x00`` and ``\ud800``, written out; integers that don't fit into 64 bits, NaN and infinities become text, as
+    JSON of protobuf has them.
     """
-    return _without_reserved_keys(finite(value))
-
-
-def _without_reserved_keys(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub(_written_out, value)
     if isinstance(value, dict):
-        return {
-            f"\\{key}" if key in _RESERVED_KEYS else key: _without_reserved_keys(item)
-            for key, item in value.items()
-        }
+        return {_storable_key(key): storable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_reserved_keys(item) for item in value]
+        return [storable(item) for item in value]
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+def _storable_key(key: str) -> str:
+    return f"\\{key}" if key in _RESERVED_KEYS else _UNSTORABLE.sub(_written_out, key)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    return r"\x00" if match[0] == "\0" else rf"\u{ord(match[0]):04x}"
 
 
 def operation_xcom(operation: Operation, max_chars: int = MAX_OPERATION_CHARS) -> dict[str, Any]:
@@ -57,18 +70,16 @@ def operation_xcom(operation: Operation, max_chars: int = MAX_OPERATION_CHARS) -
 
     :param max_chars: the longest that it may be, as JSON text; enough for the longest name and a word of an error.
     """
-    body = operation.to_json()
-    body.pop("response", None)
-    stored = storable(body)
-    if (size := len(json.dumps(stored))) > max_chars and "metadata" in body:
+    whole = operation.to_json()
+    whole.pop("response", None)
+    body: dict[str, Any] = storable(whole)
+    if (size := len(json.dumps(body))) > max_chars and "metadata" in body:
         body["metadata"] = f"left out: the operation has {size} characters"
-        stored = storable(body)
-    if (size := len(json.dumps(stored))) > max_chars:
-        stored = {"name": operation.name, "done": operation.done}
-        if operation.error is not None:
+    if (size := len(json.dumps(body))) > max_chars:
+        error = body.get("error")
+        body = {"name": body["name"], "done": operation.done}
+        if error:
             left_out = f"left out: the operation has {size} characters"
-            error = {"code": int(operation.error.code), "message": "", "details": [left_out]}
-            stored["error"] = error
-            error["message"] = clip_json(operation.error.message, max_chars - len(json.dumps(stored)))
-    result: dict[str, Any] = stored
-    return result
+            body["error"] = {"code": error["code"], "message": "", "details": [left_out]}
+            body["error"]["message"] = clip_json(error["message"], max_chars - len(json.dumps(body)))
+    return body

@@ -129,6 +129,6 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         if outcome.kind is not Kind.DONE or outcome.operation is None:
             super()._deliver(context, outcome)
         assert outcome.operation is not None  # noqa: S101  else it was raised
-        self._push(context, OPERATION_KEY, operation_xcom(outcome.operation))
+        self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
         self.log.info("%s: %s", outcome.name, ending(outcome.operation))
         return {"name": outcome.name, "ended": ending(outcome.operation)}

@@ -229,7 +229,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             self._push_link(context, name)
         if not self.wait_for_completion:
             assert isinstance(seen, Operation)  # noqa: S101  the start's answer
-            self._push(context, OPERATION_KEY, operation_xcom(seen))
+            self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
             self._operation = None  # handed on: from now on a kill of this process is none of it
             return name
         watch = self._watch_for(name, record.started_epoch_s, created_epoch_s=record.started_epoch_s)

@@ -14,11 +14,12 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.rendering import each_text
 from airflow_provider_operations.version_compat import AirflowRescheduleException
 from tests.versions import AIRFLOW, deserialize, rescheduled, serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 
 @dataclass
@@ -62,6 +63,30 @@ def emulator(moved: MovedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu
         yield emulator
 
 
+def taken_by_airflow(value: Any) -> Any:
+    """
+    Return a value as it comes out of Airflow's serializer and database.
+
+    :raises Exception: the channel between task and supervisor (MessagePack) or PostgreSQL wouldn't take it.
+    """
+    text = json.dumps(serialize(value), allow_nan=False, ensure_ascii=False)
+    text.encode()  # no half of a character
+    taken = json.loads(text, parse_int=_of_64_bits)
+    each_text(_without_nul, taken)
+    return deserialize(taken)
+
+
+def _of_64_bits(digits: str) -> int:
+    number = int(digits)
+    number.to_bytes(8, "big", signed=number < 0)
+    return number
+
+
+def _without_nul(text: str) -> str:
+    assert "\0" not in text, "PostgreSQL has none"
+    return text
+
+
 class TaskInstance:
     """The part of a task instance that tasks use; XComs go through Airflow's own serializer."""
 
@@ -74,10 +99,14 @@ class TaskInstance:
         self.try_number = try_number
         self.max_tries = max_tries
         self.xcoms: dict[str, Any] = {}
+        self.refused: Collection[str] = ()
+        """Keys of XComs that can't be pushed."""
         self.first_reschedule: datetime | None = None
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = deserialize(json.loads(json.dumps(serialize(value))))
+        if key in self.refused:
+            raise ConnectionError("the API server is away")
+        self.xcoms[key] = taken_by_airflow(value)
 
     def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
         assert (task_ids, map_indexes) == (self.task_id, self.map_index)
@@ -137,15 +166,18 @@ class Driver:
         store: StateStore | None = None,
         try_number: int = 1,
         max_tries: int = 3,
+        refused: Collection[str] = (),
     ) -> Verdict:
         """
         Run one try of a task to its end.
 
         :param make: makes the operator anew for each time that a worker would.
         :param store: what earlier tries have left;
+        :param refused: keys of XComs that can't be pushed.
         """
         task = make()
         ti = TaskInstance(task.task_id, try_number, max_tries)
+        ti.refused = refused
         context = context_of(ti, store)
         verdict = Verdict("success")
 
@@ -191,7 +223,7 @@ class Driver:
             assert len(events) == 1
             return events[0].payload
 
-        return deserialize(json.loads(json.dumps(serialize(asyncio.run(first_event())))))
+        return taken_by_airflow(asyncio.run(first_event()))
 
 
 @pytest.fixture

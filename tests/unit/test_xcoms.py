@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_provider_operations.operation import Code, Operation, Status
+from airflow_provider_operations.rendering import each_text
 from airflow_provider_operations.xcoms import MAX_OPERATION_CHARS, operation_xcom, storable
 from tests.versions import deserialize, serialize
 
@@ -28,15 +30,36 @@ from .values import JSON
             [float("nan"), {"__id__": float("inf")}, -float("inf")],
             ["NaN", {"\\__id__": "Infinity"}, "-Infinity"],
         ),
+        ([2**63 - 1, -(2**63), True], [2**63 - 1, -(2**63), True]),
+        ([2**63, -(2**63) - 1], ["9223372036854775808", "-9223372036854775809"]),
+        ({"a\0": "\0b", "\ud800": "\udfff\u00e4"}, {"a\\x00": "\\x00b", "\\ud800": "\\udfff\u00e4"}),
     ],
     ids=repr,
 )
 def test_storable(value: Any, stored: Any) -> None:
-    """Keys that mean something to Airflow get a backslash, at any depth; numbers that no database takes are text."""
+    """
+    Keys that mean something to Airflow get a backslash, at any depth; what no channel or database takes is written
+    out; all else stays as it is.
+    """
     assert storable(value) == stored
 
 
-@given(JSON)
+ANYTHING = JSON | st.floats() | st.text(st.characters(codec=None))
+
+
+@given(ANYTHING)
+def test_any_channel_and_database_takes_it(value: Any) -> None:
+    """No NUL, no half of a character, no number that JSON lacks, no integer of more than 64 bits is left."""
+    stored = storable({"a": [value], str(value): value})
+    text = json.dumps(stored, allow_nan=False, ensure_ascii=False)
+    text.encode()
+    json.loads(text, parse_int=lambda digits: int(digits).to_bytes(8, "big", signed=True))
+    texts: list[str] = []
+    each_text(texts.append, stored)
+    assert not any("\0" in each for each in texts)
+
+
+@given(ANYTHING)
 def test_airflow_stores_what_is_storable(value: Any) -> None:
     """Whatever a server sent comes out of Airflow's serializer as it went in."""
     stored = storable({"__classname__": "builtins.dict", "__id__": 1, "__type": "x", "value": value})
