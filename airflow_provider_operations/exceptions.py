@@ -29,6 +29,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
+from airflow_provider_operations.hiding import without_secrets
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled
 from airflow_provider_operations.rendering import clip, one_line, render_status
@@ -283,4 +284,4 @@ def without_final(error: OperationsError) -> OperationsError:
 
 
 def _shown(name: str) -> str:
-    return one_line(name, 300) or "(without a name)"
+    return one_line(without_secrets(name), 300) or "(without a name)"

@@ -32,7 +32,7 @@ from airflow_provider_operations.request_values import header_values, json_value
 from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "Answer",
@@ -42,6 +42,7 @@ __all__ = [
     "Request",
     "Service",
     "name_text",
+    "problem_with",
     "read_json",
     "read_operation",
     "unreadable",
@@ -49,6 +50,11 @@ __all__ = [
 
 MAX_EXCERPT_CHARS = 500
 """How much of an unreadable body is kept."""
+
+_SEARCHED_BYTES = 64 * 1024
+"""So much of a body is searched for secrets to make an excerpt."""
+
+_LONGEST_SECRET_CHARS = 8 * 1024
 
 MAX_NESTING = 200
 """Deeper JSON isn't read, as whoever walks it later would fail; protobuf's own parsers stop at 100."""
@@ -87,16 +93,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: HTTP status, headers (names in any case) and the whole body."""
+    """
+    What came back: HTTP status, headers (names in any case) and the whole body.
+
+    :param hide: takes secrets out of text or JSON; applied to all that a failure tells, before it is cut.
+    """
 
     http_status: int
     headers: Mapping[str, str]
     body: bytes
+    hide: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
 
     def header(self, name: str) -> str | None:
         """Return a header whatever the case of its name."""
         wanted = name.lower()
-        return next((value for key, value in self.headers.items() if key.lower() == wanted), None)
+        found = next((value for key, value in self.headers.items() if key.lower() == wanted), None)
+        return found and self.hide(found)
 
 
 @dataclass(frozen=True)
@@ -353,8 +365,18 @@ def read_operation(request: Request, base_url: str, answer: Answer, now: datetim
         return value
     try:
         return Operation.from_json(value)
-    except MalformedOperation as error:
-        return unreadable(request, base_url, answer, f"the answer is no operation: {error}")
+    except MalformedOperation:
+        problem = problem_with(Operation.from_json, answer.hide(value))
+        return unreadable(request, base_url, answer, f"the answer is no operation: {problem}")
+
+
+def problem_with(read: Callable[[Any], object], value: Any) -> str:
+    """Return what a reader says is wrong with a value, from which secrets have been taken."""
+    try:
+        read(value)
+    except ValueError as error:
+        return str(error)
+    return "it can't be read"
 
 
 def read_json(request: Request, base_url: str, answer: Answer, now: datetime) -> Any:
@@ -411,14 +433,14 @@ def unreadable(request: Request, base_url: str, answer: Answer, problem: str) ->
         answer.http_status,
         Status(Code.UNKNOWN, problem),
         problem,
-        excerpt=_excerpt(answer.body),
+        excerpt=_excerpt(answer),
     )
 
 
 def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
     http_status = answer.http_status
     try:
-        fields = _status_fields(_parse(answer.body))
+        fields = _status_fields(answer.hide(_parse(answer.body)))
     except ValueError:
         fields = None
     status = None if fields is None else _status_of(fields, http_status)
@@ -435,7 +457,7 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
         http_status,
         status or Status(code_of_http(http_status)),
         problem,
-        excerpt="" if status else _excerpt(answer.body),
+        excerpt="" if status else _excerpt(answer),
         retry_after=max((delay for delay in delays if delay is not None), default=None),
         may_pass=http_status in {408, 429}
         or (http_status >= 500 and http_status != 501)
@@ -535,9 +557,12 @@ def code_of_http(http_status: int) -> Code:
     return _CODES_OF_HTTP.get(http_status, Code.INTERNAL if http_status >= 500 else Code.UNKNOWN)
 
 
-def _excerpt(body: bytes) -> str:
-    text = body[: 4 * MAX_EXCERPT_CHARS].decode("utf-8", "replace").strip()
-    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(body) > MAX_EXCERPT_CHARS else "")
+def _excerpt(answer: Answer) -> str:
+    text: str = answer.hide(answer.body[:_SEARCHED_BYTES].decode("utf-8", "replace"))
+    if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
+        text = text[:-_LONGEST_SECRET_CHARS]
+    text = text.strip()
+    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(answer.body) > MAX_EXCERPT_CHARS else "")
 
 
 def _retry_after(value: str | None, now: datetime) -> timedelta | None:

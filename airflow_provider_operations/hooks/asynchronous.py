@@ -15,6 +15,7 @@ import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.hiding import SentSecrets
 from airflow_provider_operations.hooks.body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks.calls import (
     CONNECT_TIMEOUT_S,
@@ -86,6 +87,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self._overrides["poll_with"] = poll_with
         self.waits = False
         """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
+        self._sent_with: tuple[Ready, Token] | None = None
         self._transport: Transport | None = None
         self._polled: tuple[Service, str, Request] | None = None
         """What ``poll`` sent last: a trigger's hook asks for one operation again and again."""
@@ -359,6 +361,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _exchange(self, request: Request, ready: Ready) -> Answer | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         if ready.tokens is None:
+            self._sent = ready.secrets
             return await self._send(request, ready, {})
         transport = self._transport
         assert transport is not None  # noqa: S101  it made ``ready``
@@ -368,9 +371,12 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 token = await ready.tokens.aget(rejected)
             except NoToken as error:
                 return self._no_token(request, ready.settings, error)
-            if token.secret != transport.masked:
-                await ask_airflow(mask_secret, token.secret)
-                transport.masked = token.secret
+            if self._sent_with is None or self._sent_with[0] is not ready or self._sent_with[1] is not token:
+                secrets = SentSecrets([token.secret])
+                if token.secret != transport.masked:
+                    await ask_airflow(mask_secret, secrets.forms)
+                    transport.masked = token.secret
+                self._sent, self._sent_with = ready.secrets + secrets, (ready, token)
             answer = await self._send(request, ready, token.headers)
             if rejected is not None or not refused_token(answer):
                 return answer
@@ -383,7 +389,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         assert transport is not None  # noqa: S101  it made ``ready``
 
         def no_answer(error: BaseException, *, sent: bool, may_pass: bool = True) -> CallFailure:
-            return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
+            return CallFailure.no_answer(
+                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, may_pass=may_pass
+            )
 
         try:
             url = yarl.URL(base_url + request.target, encoded=True)
@@ -415,7 +423,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return no_answer(error, sent=True)
         except (OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
-        return Answer(response.status, response.headers, body)
+        return Answer(response.status, response.headers, body, self._sent.hidden_in)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

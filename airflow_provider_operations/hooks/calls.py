@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json as jsonlib
 import os
 import re
 import ssl
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from hashlib import blake2b
@@ -13,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from airflow_provider_operations import __version__, clock
-from airflow_provider_operations.auth import ClientCredentials
+from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations.hiding import SentSecrets
 from airflow_provider_operations.hooks.body import ACCEPT_ENCODING
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.outcome import Kind, Outcome, Watch
@@ -29,13 +32,14 @@ from airflow_provider_operations.wire import (
     InvalidName,
     InvalidRequest,
     Request,
+    problem_with,
     read_json,
     read_operation,
     unreadable,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.hooks.tokens import NoToken
@@ -59,6 +63,8 @@ class OperationsCalls:
     operations_conn_id: str
     retries: Retries
     _overrides: dict[str, Any]
+    _sent: SentSecrets
+    """What requests are sent with."""
 
     def _keep_arguments(
         self,
@@ -72,6 +78,7 @@ class OperationsCalls:
     ) -> None:
         self.operations_conn_id = operations_conn_id
         self.retries = retries or Retries()
+        self._sent = SentSecrets()
         self._overrides = {
             "base_url": base_url,
             "path_prefix": path_prefix,
@@ -133,49 +140,46 @@ class OperationsCalls:
             return answer
         return read_json(request, settings.service.base_url, answer, _now())
 
-    @staticmethod
     def _read_operation(
-        request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
     ) -> Operation | CallFailure:
         if isinstance(answer, CallFailure):
             return answer
-        return read_operation(request, settings.service.base_url, answer, _now())
+        seen = read_operation(request, settings.service.base_url, answer, _now())
+        if isinstance(seen, Operation) and self._sent.may_be_in(answer.body):
+            return self._sent.hidden_in_operation(seen)
+        return seen
 
-    @staticmethod
     def _read_started(
-        request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
     ) -> Operation | CallFailure:
-        started = OperationsCalls._read_operation(request, settings, answer)
+        started = self._read_operation(request, settings, answer)
         if isinstance(started, Operation) and not started.name and not started.done:
             problem = "the answer is an operation without a name that isn't done; it can't be asked for"
             return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         if isinstance(started, Operation) and started.name:
             try:
                 settings.service.get_operation(started.name)
-            except InvalidName as error:
-                problem = f"the answer's operation can't be asked for: {error}"
+            except InvalidName:
+                why = problem_with(settings.service.get_operation, self._sent.hidden_in(started.name))
+                problem = f"the answer's operation can't be asked for: {why}"
                 return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
         return started
 
-    @staticmethod
     def _read_page(
-        request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
     ) -> tuple[list[Operation], str] | CallFailure:
-        page = OperationsCalls._read(request, settings, answer)
+        page = self._read(request, settings, answer)
         if isinstance(page, CallFailure):
             return page
+        assert isinstance(answer, Answer)  # noqa: S101  else it was the failure
         try:
-            operations = [Operation.from_json(item) for item in page.get("operations") or []]
-            token = page.get("nextPageToken") or ""
-            if not isinstance(token, str):
-                raise MalformedOperation("its nextPageToken is not text")  # noqa: TRY301  as the others
-            if len(token) > MAX_TOKEN_CHARS:
-                raise MalformedOperation(  # noqa: TRY301  as the others
-                    f"its nextPageToken has {len(token)} characters, which is more than {MAX_TOKEN_CHARS}"
-                )
-        except (AttributeError, TypeError, MalformedOperation) as error:
-            problem = f"the answer is no list of operations: {error}"
-            return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+            operations, token = _page_of(page)
+        except MalformedOperation:
+            problem = f"the answer is no list of operations: {problem_with(_page_of, answer.hide(page))}"
+            return unreadable(request, settings.service.base_url, answer, problem)
+        if self._sent.may_be_in(answer.body):
+            operations = [self._sent.hidden_in_operation(operation) for operation in operations]
         return operations, token
 
     @staticmethod
@@ -208,11 +212,14 @@ class OperationsCalls:
         url = settings.service.base_url
         return CallFailure.no_answer(request, url, f"no token: {error}", sent=False, may_pass=error.may_pass)
 
-    @staticmethod
-    def _unexpected(request: Request, settings: Settings, error: BaseException) -> CallFailure:
+    def _unexpected(self, request: Request, settings: Settings, error: BaseException) -> CallFailure:
         """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
         return CallFailure.no_answer(
-            request, settings.service.base_url, cause_of(error), sent=False, may_pass=False
+            request,
+            settings.service.base_url,
+            cause_of(error, self._sent.hidden_in),
+            sent=False,
+            may_pass=False,
         )
 
 
@@ -231,12 +238,31 @@ def check_origin(base_url: str, scheme: str | None, host: str | None, port: int 
         )
 
 
+def _page_of(page: Any) -> tuple[list[Operation], str]:
+    try:
+        operations = [Operation.from_json(item) for item in page.get("operations") or []]
+        token = page.get("nextPageToken") or ""
+    except (AttributeError, TypeError) as error:
+        raise MalformedOperation(str(error)) from error
+    if not isinstance(token, str):
+        raise MalformedOperation("its nextPageToken is not text")
+    if len(token) > MAX_TOKEN_CHARS:
+        raise MalformedOperation(
+            f"its nextPageToken has {len(token)} characters, which is more than {MAX_TOKEN_CHARS}"
+        )
+    return operations, token
+
+
 def _now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def cause_of(error: BaseException) -> str:
-    """Name the innermost cause: what wraps it repeats URLs, and queries may hold keys."""
+def cause_of(error: BaseException, hide: Callable[[str], str]) -> str:
+    """
+    Name the innermost cause: what wraps it repeats URLs, and queries may hold keys.
+
+    :param hide: takes secrets out of its text before that is cut.
+    """
     seen = {id(error)}
     while True:
         inner = getattr(error, "reason", None)
@@ -247,7 +273,7 @@ def cause_of(error: BaseException) -> str:
         # A time-out of asyncio is caused by a cancellation, which says less.
         if not isinstance(inner, Exception) or id(inner) in seen:
             # One line of text, whatever bytes of the server's are in it.
-            text = one_line(str(error), 300)
+            text = one_line(hide(str(error)), 300)
             return f"{type(error).__name__}: {text}" if text else type(error).__name__
         seen.add(id(inner))
         error = inner
@@ -341,22 +367,17 @@ def as_timedelta(value: timedelta | float) -> timedelta:
     return value if isinstance(value, timedelta) else timedelta(seconds=value)
 
 
-def secrets_of(settings: Settings) -> Iterator[str]:
-    """Yield what must not be logged: credentials in headers, client secrets, keys, passwords in proxy URLs."""
-    for name, value in settings.auth.headers.items():
-        if name.lower() == "authorization":
-            yield value.partition(" ")[2] or value
-        elif _is_credential(name):
-            yield value
+def secrets_of(settings: Settings) -> SentSecrets:
+    """Return what is sent and must not be shown: credentials in headers, client secrets, passwords of proxies."""
+    secrets = list(secret_headers(settings.auth.headers))
     tokens = settings.auth.tokens
     if isinstance(tokens, ClientCredentials):
-        yield tokens.client_secret
+        secrets += [tokens.client_secret, f"{tokens.client_id}:{tokens.client_secret}"]
     elif tokens is not None and tokens.key:
         key = jsonlib.loads(tokens.key)
-        yield from (value for name in _KEY_SECRETS if isinstance(value := key.get(name), str) and value)
-    for url in settings.proxies.values():
-        if password := urlsplit(url).password:
-            yield password
+        secrets += [value for name in _KEY_SECRETS if isinstance(value := key.get(name), str) and value]
+    secrets += [password for url in settings.proxies.values() if (password := urlsplit(url).password)]
+    return SentSecrets(secrets)
 
 
 def _is_credential(header: str) -> bool:
@@ -364,5 +385,31 @@ def _is_credential(header: str) -> bool:
     return _SECRET_NAME.search(header) is not None
 
 
-_KEY_SECRETS = ("private_key", "client_secret", "refresh_token")
+def to_mask(settings: Settings, secrets: SentSecrets) -> list[Any]:
+    """Return what Airflow's masker is to know: what is sent, and private keys, which aren't."""
+    tokens = settings.auth.tokens
+    key = (
+        jsonlib.loads(tokens.key).get("private_key")
+        if isinstance(tokens, GoogleCredentials) and tokens.key
+        else None
+    )
+    return [*secrets.forms, key] if key and isinstance(key, str) else secrets.forms
+
+
+def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the credentials in headers, those of Basic decoded, too."""
+    for name, value in headers.items():
+        if name.lower() == "authorization":
+            scheme, _, credentials = value.partition(" ")
+            yield credentials or value
+            if scheme.lower() == "basic":
+                with suppress(ValueError):
+                    pair = base64.b64decode(credentials).decode()
+                    yield pair
+                    yield pair.partition(":")[2]
+        elif _is_credential(name):
+            yield value
+
+
+_KEY_SECRETS = ("client_secret", "refresh_token")
 _SECRET_NAME = re.compile("auth|key|token|secret|password|cookie|credential", re.IGNORECASE)

@@ -16,6 +16,7 @@ from urllib3.util import parse_url
 from airflow_provider_operations import clock, connection_form
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
+from airflow_provider_operations.hiding import SentSecrets
 from airflow_provider_operations.hooks.body import TooLargeError
 from airflow_provider_operations.hooks.bounded import BoundedAdapter
 from airflow_provider_operations.hooks.calls import (
@@ -27,8 +28,10 @@ from airflow_provider_operations.hooks.calls import (
     counted,
     finished,
     refused_token,
+    secret_headers,
     secrets_of,
     tls_of,
+    to_mask,
     wanted,
     watch_of,
 )
@@ -104,8 +107,8 @@ class OperationsHook(OperationsCalls, HttpHook):
             settings = read_settings(
                 ConnectionFields.of(connection, connection.extra_dejson), self._overrides
             )
-            for secret in secrets_of(settings):
-                mask_secret(secret)
+            self._sent = secrets_of(settings)
+            mask_secret(to_mask(settings, self._sent))
             tls_of(settings)
             self._settings = settings
             self.base_url = settings.service.base_url
@@ -144,6 +147,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         """
         hook = OperationsHook(self.operations_conn_id, retries=self.retries)
         hook._settings = replace(self.settings, timeout_s=min(self.settings.timeout_s, timeout_s))
+        hook._sent = self._sent
         # A token that it has to renew isn't logged, and telling Airflow to mask it could deadlock.
         hook._masks = False
         return hook
@@ -242,6 +246,8 @@ class OperationsHook(OperationsCalls, HttpHook):
             headers=headers,
             repeatable=repeatable,
         )
+        if secrets := list(secret_headers(request.headers)):
+            self._knows(SentSecrets(secrets))
         return wanted(self._call(request, self._read_started, retries))
 
     def wait_until_done(
@@ -336,13 +342,19 @@ class OperationsHook(OperationsCalls, HttpHook):
                 token = source.get(rejected)
             except NoToken as error:
                 return self._no_token(request, self.settings, error)
-            if self._masks and token is not self._masked:
-                mask_secret(token.secret)
+            if token is not self._masked:
+                self._knows(SentSecrets([token.secret]))
                 self._masked = token
             answer = self._send(request, token.headers)
             if rejected is not None or not refused_token(answer):
                 return answer
             rejected = token
+
+    def _knows(self, secrets: SentSecrets) -> None:
+        """Note what is about to be sent."""
+        if self._masks:
+            mask_secret(secrets.forms)
+        self._sent = self._sent + secrets
 
     def _send(self, request: Request, token: Mapping[str, str]) -> Answer | CallFailure:
         settings = self.settings
@@ -353,7 +365,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         timeout_s = request.timeout_s or settings.timeout_s
 
         def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
-            return CallFailure.no_answer(request, base_url, cause_of(error), sent=sent, may_pass=may_pass)
+            return CallFailure.no_answer(
+                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, may_pass=may_pass
+            )
 
         try:
             with session.request(
@@ -390,7 +404,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             return no_answer(error, sent=True)
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
-        return Answer(response.status_code, response.headers, body)
+        return Answer(response.status_code, response.headers, body, self._sent.hidden_in)
 
 
 class _Session(requests.Session):

@@ -21,6 +21,7 @@ import requests
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials, with_checked_addresses
+from airflow_provider_operations.hiding import without_secrets
 from airflow_provider_operations.hooks.body import TooLargeError
 from airflow_provider_operations.hooks.bounded import BoundedAdapter, ends_within
 from airflow_provider_operations.rendering import one_line
@@ -390,4 +391,4 @@ def _said(error: BaseException, *secrets: str) -> str:
     said = str(error.args[0]) if error.args else str(error)
     for secret in secrets:
         said = said.replace(secret, "***")
-    return one_line(f"{type(error).__name__}: {said}", 500)
+    return one_line(without_secrets(f"{type(error).__name__}: {said}"), 500)

@@ -15,7 +15,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from airflow_provider_operations import clock
 from airflow_provider_operations.connection import Settings, read_settings
 from airflow_provider_operations.fields import ConnectionFields
-from airflow_provider_operations.hooks.calls import secrets_of, tls_of
+from airflow_provider_operations.hooks.calls import secrets_of, tls_of, to_mask
 from airflow_provider_operations.hooks.metrics import Figures
 from airflow_provider_operations.hooks.pace import Pace
 from airflow_provider_operations.hooks.tokens import TokenSource, token_source_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from airflow_provider_operations.hiding import SentSecrets
     from airflow_provider_operations.hooks.listing import Listing
     from airflow_provider_operations.wire import Service
 
@@ -47,6 +48,7 @@ class Ready:
     tls: ssl.SSLContext | bool
     proxy: str | None
     tokens: TokenSource | None
+    secrets: SentSecrets
 
 
 class Transport:
@@ -158,9 +160,9 @@ class Transport:
 
     async def _read(self, fields: ConnectionFields, overrides: Mapping[str, Any]) -> Ready:
         settings = read_settings(fields, overrides)
-        for secret in secrets_of(settings):
-            # It tells the supervisor by a synchronous call, which would block the loop.
-            await ask_airflow(mask_secret, secret)
+        secrets = secrets_of(settings)
+        # It tells the supervisor by a synchronous call, which would block the loop.
+        await ask_airflow(mask_secret, to_mask(settings, secrets))
         tls = await asyncio.to_thread(tls_of, settings)
         base_url = settings.service.base_url
         # The connection's proxy, else the environment's, by the same rules as requests.
@@ -170,7 +172,7 @@ class Transport:
             self.slots = asyncio.Semaphore(settings.max_connections)
         if settings.max_requests_per_second != self.pace.most_per_s:
             self.pace = Pace(settings.max_requests_per_second)
-        return Ready(settings, tls, proxy, token_source_of(settings))
+        return Ready(settings, tls, proxy, token_source_of(settings), secrets)
 
 
 _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Transport]] = WeakKeyDictionary()
