@@ -70,16 +70,56 @@ class Code(IntEnum):
     @classmethod
     def parse(cls, value: object) -> Code | int | None:
         """
-        Read a code as servers write it: number, numeric text or name.
+        Read a code as servers write it: number, numeric text, name, or the HTTP status of an error.
 
         :return: a ``Code`` where known, the int where not, ``None`` where there is no code in it.
         """
-        if isinstance(value, str) and value.upper() in cls.__members__:
-            return cls[value.upper()]
+        if (code := cls.standard(value)) is not None:
+            return code
         number = _whole_number(value)
         if number is None or not -MAX_CODE <= number < MAX_CODE:
             return None
-        return cls(number) if number in cls._value2member_map_ else number
+        return _CODES_OF_HTTP.get(number, number)
+
+    @classmethod
+    def standard(cls, value: object) -> Code | None:
+        """Read a code by its own number or name; ``None`` for anything else."""
+        if isinstance(value, str) and value.upper() in cls.__members__:
+            return cls[value.upper()]
+        number = _whole_number(value)
+        return cls(number) if number is not None and number in cls._value2member_map_ else None
+
+    @classmethod
+    def named_in(cls, error: dict[str, Any]) -> Code | None:
+        """Return the code that an error names beside its ``code``, which in many is an HTTP status."""
+        named = (cls.standard(error.get(key)) for key in _NAMES_OF_CODES)
+        return next((code for code in named if code), None)
+
+    @classmethod
+    def of_http(cls, http_status: int) -> Code:
+        """Return the code that an HTTP status stands for when the body says nothing (``google/rpc/code.proto``)."""
+        return _CODES_OF_HTTP.get(http_status, cls.INTERNAL if http_status >= 500 else cls.UNKNOWN)
+
+
+_NAMES_OF_CODES = ("status", "error_code", "errorCode")
+
+_CODES_OF_HTTP = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    408: Code.DEADLINE_EXCEEDED,
+    409: Code.ABORTED,
+    412: Code.FAILED_PRECONDITION,
+    416: Code.OUT_OF_RANGE,
+    429: Code.RESOURCE_EXHAUSTED,
+    499: Code.CANCELLED,
+    500: Code.INTERNAL,
+    501: Code.UNIMPLEMENTED,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+}
 
 
 class Progress(NamedTuple):
@@ -115,7 +155,9 @@ class Status:
         """
         Read a Status in whatever shape came; nothing is dropped and nothing is refused.
 
-        An error without a usable code, or with code 0, is UNKNOWN: the fact that it is an error counts more.
+        A name beside the code counts before a number that isn't one of ``google.rpc.Code``, and an HTTP status is read
+        as the code that it stands for. An error without a usable code, or with code 0, is UNKNOWN: the fact that it is
+        an error counts more.
 
         :param value: ``{"code": int, "message": str, "details": [{"@type": str, ...}]}``, or anything else.
         """
@@ -124,11 +166,13 @@ class Status:
         other = dict(value)
         sent_code, message = other.pop("code", None), other.pop("message", None)
         details = _as_list(other.pop("details", None))
-        code = Code.parse(sent_code)
-        if code is None:
-            code = Code.parse(other.get("status"))
-            if sent_code is not None:
-                other["codeAsSent"] = sent_code
+        numbers = (Code.parse(number) for number in (sent_code, *map(other.get, _NAMES_OF_CODES)))
+        code = Code.standard(sent_code) or Code.named_in(other) or next(filter(None, numbers), None)
+        is_told = Code.standard(sent_code) is not None or (
+            code is not None and code == _whole_number(sent_code)
+        )
+        if sent_code is not None and not is_told:
+            other["codeAsSent"] = sent_code
         if not isinstance(message, str):
             message = "" if message is None else json.dumps(message)
         return cls(code or Code.UNKNOWN, message, details, other)

@@ -455,7 +455,7 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
         request.method,
         request.url(base_url),
         http_status,
-        status or Status(code_of_http(http_status)),
+        status or Status(Code.of_http(http_status)),
         problem,
         excerpt="" if status else _excerpt(answer),
         retry_after=max((delay for delay in delays if delay is not None), default=None),
@@ -474,17 +474,17 @@ def _status_of(fields: dict[str, Any], http_status: int) -> Status:
     status = Status.from_json(fields)
     # Older Google APIs say "forbidden" where newer ones say 429.
     quota = http_status == 403 and not _QUOTA_REASONS.isdisjoint(_reasons(status))
-    sent_code = Code.parse(fields.get("code"))
-    if isinstance(sent_code, Code) and sent_code and not quota:
+    sent_code = fields.get("code")
+    if Code.standard(sent_code) and not quota:
         return status
-    # The envelope's code is the HTTP status, and others leave it out: the name in "status" says more, if any.
-    named = Code.RESOURCE_EXHAUSTED if quota else Code.parse(fields.get("status"))
-    other = dict(status.other)
-    if isinstance(named, Code) and not quota:
+    # The envelope's code is the HTTP status, and others leave it out: a name says more, if there is one.
+    named = Code.RESOURCE_EXHAUSTED if quota else Code.named_in(fields)
+    other = {key: value for key, value in status.other.items() if key != "codeAsSent"}
+    if Code.standard(fields.get("status")) and not quota:
         del other["status"]
-    if sent_code and sent_code != http_status:
+    if sent_code and str(sent_code) != str(http_status):
         other["codeAsSent"] = sent_code
-    return replace(status, code=named if isinstance(named, Code) else code_of_http(http_status), other=other)
+    return replace(status, code=named or Code.of_http(http_status), other=other)
 
 
 _QUOTA_REASONS = frozenset(
@@ -502,7 +502,7 @@ def _reasons(status: Status) -> Iterator[str]:
 
 
 def _names_code(fields: dict[str, Any]) -> bool:
-    return fields.get("code") is not None or isinstance(Code.parse(fields.get("status")), Code)
+    return fields.get("code") is not None or Code.named_in(fields) is not None
 
 
 def _status_fields(body: Any) -> dict[str, Any] | None:
@@ -531,30 +531,6 @@ def _status_fields(body: Any) -> dict[str, Any] | None:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value else ""
-
-
-_CODES_OF_HTTP = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    408: Code.DEADLINE_EXCEEDED,
-    409: Code.ABORTED,
-    412: Code.FAILED_PRECONDITION,
-    416: Code.OUT_OF_RANGE,
-    429: Code.RESOURCE_EXHAUSTED,
-    499: Code.CANCELLED,
-    500: Code.INTERNAL,
-    501: Code.UNIMPLEMENTED,
-    502: Code.UNAVAILABLE,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
-
-
-def code_of_http(http_status: int) -> Code:
-    """Return the code that an HTTP status stands for when the body says nothing (``google/rpc/code.proto``)."""
-    return _CODES_OF_HTTP.get(http_status, Code.INTERNAL if http_status >= 500 else Code.UNKNOWN)
 
 
 def _excerpt(answer: Answer) -> str:

@@ -81,6 +81,27 @@ def test_success(emulator: Emulator, driver: Driver, *, deferrable: bool) -> Non
 
 
 @WAYS
+@pytest.mark.parametrize(
+    ("error", "code", "kind"),
+    [
+        ({"code": 429, "status": "RESOURCE_EXHAUSTED"}, Code.RESOURCE_EXHAUSTED, OperationFailed),
+        ({"code": 503}, Code.UNAVAILABLE, OperationFailed),
+        ({"error_code": "NOT_FOUND"}, Code.NOT_FOUND, OperationFailedFinal),
+    ],
+    ids=repr,
+)
+def test_codes_in_other_words(
+    emulator: Emulator, driver: Driver, error: dict[str, Any], code: Code, kind: type, *, deferrable: bool
+) -> None:
+    """An error that says its code by name or HTTP status is retried, or not, as one that says it by number."""
+    verdict = run(driver, deferrable=deferrable, script={"duration": 30, "raw": {"error": error}})
+
+    assert type(verdict.error) is kind
+    assert isinstance(verdict.error, OperationFailed)
+    assert verdict.error.code is code
+
+
+@WAYS
 def test_over_at_once(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """An operation that the start answers as done is neither polled nor deferred for."""
     verdict = run(driver, deferrable=deferrable, script={"duration": 0, "response": {"a": 1}})

@@ -100,6 +100,9 @@ def test_from_json_refuses(sent: object, text: str) -> None:
         (8, Code.RESOURCE_EXHAUSTED),
         (16, Code.UNAUTHENTICATED),
         (17, 17),
+        (429, Code.RESOURCE_EXHAUSTED),
+        ("503", Code.UNAVAILABLE),
+        (418, 418),
         (-1, -1),
         (5.0, Code.NOT_FOUND),
         ("14", Code.UNAVAILABLE),
@@ -117,7 +120,7 @@ def test_from_json_refuses(sent: object, text: str) -> None:
     ids=repr,
 )
 def test_codes(sent: object, code: Code | int | None) -> None:
-    """A code comes as number, numeric text or name; unknown numbers stay, anything else is no code."""
+    """A code comes as number, text, name or HTTP status; unknown numbers stay, anything else is no code."""
     read = Code.parse(sent)
     assert read == code
     assert isinstance(read, Code) == isinstance(code, Code)
@@ -148,6 +151,35 @@ def test_codes(sent: object, code: Code | int | None) -> None:
             {"code": "E42", "message": "m"},
             Status(Code.UNKNOWN, "m", other={"codeAsSent": "E42"}),
             id="code-that-is-none-kept",
+        ),
+        pytest.param(
+            {"code": 429, "status": "RESOURCE_EXHAUSTED"},
+            Status(Code.RESOURCE_EXHAUSTED, other={"status": "RESOURCE_EXHAUSTED", "codeAsSent": 429}),
+            id="HTTP-status-and-name",
+        ),
+        pytest.param(
+            {"code": 400, "status": "FAILED_PRECONDITION"},
+            Status(Code.FAILED_PRECONDITION, other={"status": "FAILED_PRECONDITION", "codeAsSent": 400}),
+            id="name-says-more-than-HTTP-status",
+        ),
+        pytest.param({"code": 503}, Status(Code.UNAVAILABLE, other={"codeAsSent": 503}), id="HTTP-status"),
+        pytest.param(
+            {"status": 404}, Status(Code.NOT_FOUND, other={"status": 404}), id="HTTP-status-in-status"
+        ),
+        pytest.param(
+            {"error_code": "NOT_FOUND"},
+            Status(Code.NOT_FOUND, other={"error_code": "NOT_FOUND"}),
+            id="error_code",
+        ),
+        pytest.param(
+            {"errorCode": "RESOURCE_DOES_NOT_EXIST"},
+            Status(Code.UNKNOWN, other={"errorCode": "RESOURCE_DOES_NOT_EXIST"}),
+            id="a-name-of-the-vendor",
+        ),
+        pytest.param(
+            {"code": 3, "status": "NOT_FOUND"},
+            Status(Code.INVALID_ARGUMENT, other={"status": "NOT_FOUND"}),
+            id="a-standard-number-wins",
         ),
         pytest.param(
             {"status": "ABORTED"}, Status(Code.ABORTED, other={"status": "ABORTED"}), id="code-by-name-alone"
