@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from airflow_provider_operations.headers import is_token, unfit
 from airflow_provider_operations.operation import (
@@ -41,6 +41,7 @@ __all__ = [
     "InvalidRequest",
     "Request",
     "Service",
+    "is_named",
     "name_text",
     "problem_with",
     "read_json",
@@ -85,6 +86,10 @@ class Request:
     repeatable: bool = True
     timeout_s: float | None = None
     """Allowed for the whole exchange; ``None``: as the connection says."""
+    operation: str | None = field(default=None, compare=False)
+    """Whose state is asked for."""
+    alone: bool = field(default=False, compare=False)
+    """Over a connection on which nothing else is asked."""
 
     def url(self, base_url: str) -> str:
         """Return the URL without its query, which may hold a key: for messages, not for sending."""
@@ -228,7 +233,7 @@ class Service:
 
     def get_operation(self, name: str) -> Request:
         """``GET {prefix}/{name}``."""
-        return self._request("GET", _checked(name, "operation name"))
+        return replace(self._request("GET", _checked(name, "operation name")), operation=name)
 
     def cancel_operation(self, name: str) -> Request:
         """``POST {prefix}/{name}:cancel``, without a body as Google's own clients send it."""
@@ -247,7 +252,7 @@ class Service:
             request = replace(self._request("POST", path), body={"timeout": duration})
         else:
             request = self._request("POST", path, {"timeout": duration})
-        return replace(request, timeout_s=seconds + 15)
+        return replace(request, timeout_s=seconds + 15, operation=name)
 
     def list_operations(
         self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None
@@ -286,8 +291,13 @@ class Service:
         rooted = path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
         request = self._request(method.upper(), checked, query, rooted=rooted)
+        # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
         return replace(
-            request, body=json_value(body, "json"), headers=header_values(headers), repeatable=repeatable
+            request,
+            body=json_value(body, "json"),
+            headers=header_values(headers),
+            repeatable=repeatable,
+            alone=True,
         )
 
     def _request(
@@ -356,6 +366,15 @@ def _checked(name: object, what: str) -> str:
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
+
+
+def is_named(operation: Operation, name: str) -> bool:
+    """Tell whether an operation has this name, percent-encoded or not, with or without the padding of base64."""
+    return operation.name == name or _bare(operation.name) == _bare(name)
+
+
+def _bare(name: str) -> str:
+    return unquote(name).rstrip("=")
 
 
 def read_operation(request: Request, base_url: str, answer: Answer, now: datetime) -> Operation | CallFailure:

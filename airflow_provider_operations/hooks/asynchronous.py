@@ -278,8 +278,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         if self.waits:
             request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
-            answer = await self._exchange(request, ready)
-            seen = await _off_the_loop(self._read_operation, request, ready.settings, answer)
+            seen = await self._ask(request, self._read_operation, ready)
             self._transport.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
             if isinstance(seen, Operation) or seen.may_pass:
                 return seen
@@ -312,7 +311,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         try:
             ready = await self._get_ready()
             request = ready.settings.service.list_operations("", None, 1, None)
-            seen = self._read_page(request, ready.settings, await self._exchange(request, ready))
+            seen = await self._ask(request, self._read_page, ready)
             return self._verdict_on_connection(ready.settings, seen)
         except Exception as error:  # noqa: BLE001  the caller shows the text, whatever went wrong
             return False, str(error)
@@ -328,9 +327,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         retries: Retries | None = None,
     ) -> T | CallFailure:
         async def attempt() -> T | CallFailure:
-            ready = await self._get_ready()
-            answer = await self._exchange(request, ready)
-            return await _off_the_loop(read, request, ready.settings, answer)
+            return await self._ask(request, read, await self._get_ready())
 
         retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request), sleep=clock.asleep)
         return counted(await retrying(attempt), retrying.statistics)
@@ -349,13 +346,28 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         pace = transport.pace
         throttled_s = 0.0 if pace.rate_per_s is None else await pace.turn(first=first)
         async with transport.slots:
-            answer = await self._exchange(request, ready)
-        result = await _off_the_loop(read, request, ready.settings, answer)
+            result = await self._ask(request, read, ready)
         if isinstance(result, CallFailure) and result.asks_for_less:
             pace.refused()
         else:
             pace.accepted()
         transport.figures.polled(failed=isinstance(result, CallFailure), throttled_s=throttled_s)
+        return result
+
+    async def _ask(
+        self,
+        request: Request,
+        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        ready: Ready,
+    ) -> T | CallFailure:
+        """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
+        result = await _off_the_loop(read, request, ready.settings, await self._exchange(request, ready))
+        again = self._again(request, result)
+        if again is None:
+            return result
+        first = result
+        result = await _off_the_loop(read, again, ready.settings, await self._exchange(again, ready))
+        self._note_other_name(again, first, result)
         return result
 
     async def _exchange(self, request: Request, ready: Ready) -> Answer | CallFailure:
@@ -393,10 +405,11 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, may_pass=may_pass
             )
 
+        session = transport.new_session() if request.alone else transport.session
         try:
             url = yarl.URL(base_url + request.target, encoded=True)
             check_origin(base_url, url.scheme, url.raw_host, url.port)
-            async with transport.session.request(
+            async with session.request(
                 request.method,
                 url,
                 data=self._payload(request),
@@ -423,6 +436,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return no_answer(error, sent=True)
         except (OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
+        finally:
+            if request.alone:
+                await session.close()
         return Answer(response.status, response.headers, body, self._sent.hidden_in)
 
 

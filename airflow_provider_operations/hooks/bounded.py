@@ -26,6 +26,7 @@ from urllib3.util.connection import allowed_gai_family
 
 from airflow_provider_operations.hooks.body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks.informational import FinalResponse
+from airflow_provider_operations.hooks.reuse import has_spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,11 +206,21 @@ class _SecureConnection(_Bounded, HTTPSConnection):
     response_class = _Response
 
 
-class _Pool(HTTPConnectionPool):
+class _SilentPool:
+    """What a pool of urllib3 does more: use a connection again only if nothing has come on it."""
+
+    def _get_conn(self, *args: Any, **kwargs: Any) -> Any:
+        connection = super()._get_conn(*args, **kwargs)  # type: ignore[misc]  # urllib3's, by inheritance
+        if connection.sock is not None and has_spoken(connection.sock):
+            connection.close()
+        return connection
+
+
+class _Pool(_SilentPool, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _SecurePool(_SilentPool, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json as jsonlib
+import logging
 import os
 import re
 import ssl
@@ -32,6 +33,7 @@ from airflow_provider_operations.wire import (
     InvalidName,
     InvalidRequest,
     Request,
+    is_named,
     problem_with,
     read_json,
     read_operation,
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.hooks.tokens import NoToken
 
+MAX_OTHER_NAMES = 1000
+"""So many names are remembered of a hook that asks for operations which the service calls otherwise."""
+
 MAX_PAGES = 10_000
 """So many pages of one list are read."""
 
@@ -55,6 +60,8 @@ CONNECT_TIMEOUT_S = 10.0
 _USER_AGENT = f"airflow-provider-operations/{__version__}"
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class OperationsCalls:
@@ -76,6 +83,8 @@ class OperationsCalls:
         error_format: int | None,
         retries: Retries | None,
     ) -> None:
+        self._answers_as: dict[str, str] = {}
+        """By which other name the service answers for an operation, where that is certain."""
         self.operations_conn_id = operations_conn_id
         self.retries = retries or Retries()
         self._sent = SentSecrets()
@@ -133,6 +142,36 @@ class OperationsCalls:
     @staticmethod
     def _payload(request: Request) -> bytes | None:
         return None if request.body is None else jsonlib.dumps(request.body).encode()
+
+    def _again(self, request: Request, result: object) -> Request | None:
+        """
+        Return the request to send again, alone, as its answer is of an operation that wasn't asked for.
+
+        It may be one answer too many on a connection that others use, too. Or the service knows the operation by
+        another name, e.g. with the number of a project for its id.
+        """
+        name = request.operation
+        if name is None or not isinstance(result, Operation) or is_named(result, name) or request.alone:
+            return None
+        known = self._answers_as.get(name)
+        return None if known and known == result.name else replace(request, alone=True)
+
+    def _note_other_name(self, request: Request, first: object, result: object) -> None:
+        """Note by which name an operation is answered for over a connection of its own: that is certain."""
+        name = request.operation
+        assert name is not None  # noqa: S101  ``_again`` has compared it
+        if not isinstance(result, Operation) or not isinstance(first, Operation):
+            return
+        if first.name != result.name:
+            log.warning(
+                "%s: the server answered with %s, which was not asked for; over a connection of its own it answers "
+                "with %s",
+                name, one_line(first.name, 300) or "no name", one_line(result.name, 300) or "no name",
+            )  # fmt: skip
+        if len(self._answers_as) >= MAX_OTHER_NAMES:
+            self._answers_as.clear()
+        if not is_named(result, name):
+            self._answers_as[name] = result.name
 
     @staticmethod
     def _read(request: Request, settings: Settings, answer: Answer | CallFailure) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -273,8 +274,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def poll(self, name: str) -> Operation | CallFailure:
         """Ask once for the operation."""
-        request = self.settings.service.get_operation(name)
-        return self._read_operation(request, self.settings, self._exchange(request))
+        return self._ask(self.settings.service.get_operation(name), self._read_operation)
 
     def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
@@ -310,7 +310,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         """List one operation; a server that has no list is reachable all the same."""
         try:
             request = self.settings.service.list_operations("", None, 1, None)
-            seen = self._read_page(request, self.settings, self._exchange(request))
+            seen = self._ask(request, self._read_page)
             return self._verdict_on_connection(self.settings, seen)
         except Exception as error:  # noqa: BLE001  the UI shows the text, whatever went wrong
             return False, str(error)
@@ -326,10 +326,22 @@ class OperationsHook(OperationsCalls, HttpHook):
         retries: Retries | None = None,
     ) -> T | CallFailure:
         def attempt() -> T | CallFailure:
-            return read(request, self.settings, self._exchange(request))
+            return self._ask(request, read)
 
         retrying = tenacity.Retrying(**(retries or self.retries).options(request), sleep=clock.sleep)
         return counted(retrying(attempt), retrying.statistics)
+
+    def _ask(
+        self, request: Request, read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure]
+    ) -> T | CallFailure:
+        """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
+        result = read(request, self.settings, self._exchange(request))
+        again = self._again(request, result)
+        if again is None:
+            return result
+        first, result = result, read(again, self.settings, self._exchange(again))
+        self._note_other_name(again, first, result)
+        return result
 
     def _exchange(self, request: Request) -> Answer | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
@@ -359,9 +371,6 @@ class OperationsHook(OperationsCalls, HttpHook):
     def _send(self, request: Request, token: Mapping[str, str]) -> Answer | CallFailure:
         settings = self.settings
         base_url = settings.service.base_url
-        if self._session is None:
-            self._session = self.get_conn()
-        session = self._session
         timeout_s = request.timeout_s or settings.timeout_s
 
         def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
@@ -370,17 +379,20 @@ class OperationsHook(OperationsCalls, HttpHook):
             )
 
         try:
-            with session.request(
-                request.method,
-                base_url + request.target,
-                data=self._payload(request),
-                headers=_in_utf8(self._headers(settings, request, token)),
-                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
-                # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
-                verify=settings.verify,
-                proxies=dict(settings.proxies),
-                allow_redirects=False,
-            ) as response:
+            with (
+                self._session_for(request) as session,
+                session.request(
+                    request.method,
+                    base_url + request.target,
+                    data=self._payload(request),
+                    headers=_in_utf8(self._headers(settings, request, token)),
+                    timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                    # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
+                    verify=settings.verify,
+                    proxies=dict(settings.proxies),
+                    allow_redirects=False,
+                ) as response,
+            ):
                 body = response.content
         except TooLargeError as error:
             return no_answer(error, sent=True, may_pass=False)
@@ -405,6 +417,17 @@ class OperationsHook(OperationsCalls, HttpHook):
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
         return Answer(response.status_code, response.headers, body, self._sent.hidden_in)
+
+    @contextmanager
+    def _session_for(self, request: Request) -> Iterator[requests.Session]:
+        """Lend the hook's session, or one that is closed after a request that goes alone."""
+        if request.alone:
+            with self.get_conn() as session:
+                yield session
+            return
+        if self._session is None:
+            self._session = self.get_conn()
+        yield self._session
 
 
 class _Session(requests.Session):

@@ -18,6 +18,7 @@ from airflow_provider_operations.fields import ConnectionFields
 from airflow_provider_operations.hooks.calls import secrets_of, tls_of, to_mask
 from airflow_provider_operations.hooks.metrics import Figures
 from airflow_provider_operations.hooks.pace import Pace
+from airflow_provider_operations.hooks.reuse import SilentConnector
 from airflow_provider_operations.hooks.tokens import TokenSource, token_source_of
 from airflow_provider_operations.version_compat import ask_airflow, get_async_extra_dejson, mask_secret
 
@@ -104,17 +105,23 @@ class Transport:
     def session(self) -> aiohttp.ClientSession:
         """The session; connections are bounded by ``slots``, as waiting for one is no part of a request's time."""
         if self._session is None:
-            # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("Content-Type",),
-                auto_decompress=False,  # ``Body`` does, within bounds
-            )
-            # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
-            # decided in ``Retries``. It has no public setting for this; its own test client does the same.
-            self._session._retry_connection = False
+            self._session = self.new_session()
         return self._session
+
+    @staticmethod
+    def new_session() -> aiohttp.ClientSession:
+        """Return a session with connections of its own, for the caller to close."""
+        # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
+        session = aiohttp.ClientSession(
+            connector=SilentConnector(limit=0, keepalive_timeout=60.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Content-Type",),
+            auto_decompress=False,  # ``Body`` does, within bounds
+        )
+        # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
+        # decided in ``Retries``. It has no public setting for this; its own test client does the same.
+        session._retry_connection = False
+        return session
 
     async def ready(self, overrides: Mapping[str, Any], hook: Any) -> Ready:
         """

@@ -1,0 +1,65 @@
+"""
+Connections that are used again only if nobody has spoken on them meanwhile.
+
+A server that sends one answer more than it was asked for would have it taken for the answer to the next request. Both
+clients look at a kept-alive connection before they use it again, but not closely enough: aiohttp parses what comes
+while it is idle and keeps it for the next request; urllib3 sees what is in the kernel, and not what TLS has unpacked.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from urllib3.util.wait import wait_for_read
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+__all__ = ["SilentConnector", "has_spoken"]
+
+
+def has_spoken(sock: Any) -> bool:
+    """Tell whether there is something to read on an idle connection: bytes, or its end."""
+    pending = getattr(sock, "pending", None)  # of TLS, unpacked already
+    return bool(pending and pending()) or wait_for_read(sock, timeout=0.0)
+
+
+class _Handler(ResponseHandler):
+    """A connection that is closed by the first byte which comes while it is idle."""
+
+    idle = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle and data:  # without, it is aiohttp's own call
+            self.close()
+        else:
+            super().data_received(data)
+
+
+class SilentConnector(aiohttp.TCPConnector):
+    """
+    A connector whose idle connections are used again only if nothing has come on them.
+
+    aiohttp has no public place for this: a test fails if it calls these methods no longer.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment]  # a partial is invariant
+
+    async def _get(self, *args: Any, **kwargs: Any) -> Connection | None:
+        while (connection := await super()._get(*args, **kwargs)) is not None:
+            handler: Any = connection.protocol
+            # What the event loop hasn't read yet is in the kernel.
+            if not has_spoken(connection.transport.get_extra_info("socket")):  # type: ignore[union-attr]  # connected
+                handler.idle = False
+                return connection
+            connection.close()
+        return None
+
+    def _release(self, key: Any, protocol: Any, **kwargs: Any) -> None:
+        protocol.idle = True
+        super()._release(key, protocol, **kwargs)
