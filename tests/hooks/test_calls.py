@@ -344,7 +344,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_urls_are_those_of_googles_client(emulator: Emulator, hook: Calls, name: str) -> None:
     """For the same name Google's own client and ours send the same method and path."""
-    emulator.script_fault(body={"name": "operations/x"})
+    emulator.script_fault(body={"name": name})
     hook("get_operation", name)
     hook("cancel_operation", name)
     ours = asked(emulator, "method", "path", "body")

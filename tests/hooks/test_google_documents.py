@@ -36,7 +36,7 @@ from .google_documents import (
 from .raw import RawServer, Seen, answer, sends
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from .conftest import Calls
 
@@ -372,19 +372,10 @@ def test_reserved_characters_of_a_flat_name(name: str, values: dict[str, str]) -
 # --- on the wire -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    """A server that answers everything with a done operation that is also the page before another."""
-    body = {
-        "name": "operations/x",
-        "done": True,
-        "response": {},
-        "operations": [],
-        "nextPageToken": PAGE_TOKEN,
-    }
-    headers = {"Content-Type": "application/json"}
-    with RawServer(sends(answer(body=json.dumps(body).encode(), headers=headers))) as running:
-        yield running
+def _done_operation_and_page(name: str) -> bytes:
+    """Return an answer that is a done operation, and also the page before another."""
+    body = {"name": name, "done": True, "response": {}, "operations": [], "nextPageToken": PAGE_TOKEN}
+    return answer(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
 
 
 @pytest.mark.parametrize(
@@ -408,28 +399,30 @@ def server() -> Iterator[RawServer]:
         pytest.param("serviceusage:v1", "list", id="serviceusage-list-of-all"),
     ],
 )
-def test_on_the_wire(server: RawServer, hook_of: Callable[..., Calls], name: str, verb: str) -> None:
+def test_on_the_wire(hook_of: Callable[..., Calls], name: str, verb: str) -> None:
     """What the server gets from our hooks is what it gets from Google's client, to the byte of path and body."""
     each = document(name)
     method = next(method for method in each.methods() if method.verb == verb)
     values = next(method.path_values())
     path_prefix, extra = method.spelling()
-    calls = hook_of(server.url, connection={"extra": extra}, path_prefix=path_prefix)
-    if verb == "list":
-        calls.list(method.name_of(values), FILTER, PAGE_SIZE)
-    else:
-        calls(f"{verb}_operation", method.name_of(values), *([TIMEOUT] if verb == "wait" else []))
-    ours = [_on_the_wire(seen) for seen in server.seen]
-
-    server.seen.clear()
-    arguments = _arguments(method, values, full=True)
-    arguments.pop("pageToken", None)
-    with GoogleClient(each, [method], server.url) as client:
-        request = client.request(method, arguments)
-        page = request.execute()
+    with RawServer(sends(_done_operation_and_page(method.name_of(values)))) as server:
+        calls = hook_of(server.url, connection={"extra": extra}, path_prefix=path_prefix)
         if verb == "list":
-            client.resource(method.resources).list_next(request, page).execute()
-    assert ours == [_on_the_wire(seen) for seen in server.seen]
+            calls.list(method.name_of(values), FILTER, PAGE_SIZE)
+        else:
+            calls(f"{verb}_operation", method.name_of(values), *([TIMEOUT] if verb == "wait" else []))
+        ours = [_on_the_wire(seen) for seen in server.seen]
+
+        server.seen.clear()
+        arguments = _arguments(method, values, full=True)
+        arguments.pop("pageToken", None)
+        with GoogleClient(each, [method], server.url) as client:
+            request = client.request(method, arguments)
+            page = request.execute()
+            if verb == "list":
+                client.resource(method.resources).list_next(request, page).execute()
+        theirs = [_on_the_wire(seen) for seen in server.seen]
+    assert ours == theirs
     assert len(ours) == (2 if verb == "list" else 1)
 
 
