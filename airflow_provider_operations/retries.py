@@ -29,17 +29,21 @@ class Retries:
         cut so that it ends then.
     :param delay_s: first pause; doubles up to 30 s. A longer Retry-After or RetryInfo wins, up to 10 min.
     :param for_s: no attempt begins later than this after the first.
+    :param doubt_s: for so long an answer is asked for again that says it's for good but names no code, as pages of a
+        proxy do.
     :param abandoned: tells that nobody wants the request any more.
     """
 
     attempts: int | None = 3
     delay_s: float = 1.0
     for_s: float = 60.0
+    doubt_s: float = 0.0
     abandoned: Callable[[], bool] = bool
 
     def options(self, request: Request) -> dict[str, Any]:
         """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result."""
         end = clock.now() + self.for_s
+        believed = clock.now() + min(self.doubt_s, self.for_s)
         backoff = tenacity.wait_random_exponential(multiplier=self.delay_s, max=30.0)
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -55,7 +59,7 @@ class Retries:
         def worth_it(result: object) -> bool:
             return (
                 isinstance(result, CallFailure)
-                and result.may_pass
+                and (result.may_pass or (not result.names_code and clock.now() < believed))
                 and (request.repeatable or result.safe_to_resend)
                 and not self.abandoned()
             )

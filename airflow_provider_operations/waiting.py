@@ -97,6 +97,9 @@ KILL_BUDGET_S = 4.0
 CANCEL_OUTAGE_S = 60.0
 """How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
 
+CANCEL_DOUBT_S = 20.0
+"""How long a cancel call is repeated whose answer is no service's: a proxy's page, say."""
+
 SETTLE_LIMIT_S = 15.0
 """How long a cancelled operation's end is then waited for."""
 
@@ -505,7 +508,7 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
     :param outage_s: how long the cancel call is repeated while the server doesn't answer.
     :param settle_s: how long the end is waited for, once the server has been asked.
     """
-    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s))
+    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
     deadline = clock.now() + settle_s
     pause_s = 0.5
     while True:

@@ -453,6 +453,7 @@ def unreadable(request: Request, base_url: str, answer: Answer, problem: str) ->
         Status(Code.UNKNOWN, problem),
         problem,
         excerpt=_excerpt(answer),
+        names_code=False,
     )
 
 

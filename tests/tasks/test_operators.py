@@ -219,6 +219,17 @@ def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, s
         assert waiting.cancel(hook, name, 10, 10)[:2] == end
 
 
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
+def test_a_page_for_an_answer_to_cancel(emulator: Emulator, moved: MovedClock, status: int) -> None:
+    """What a proxy answers to a cancel call doesn't leave the operation running: the call is repeated for a while."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=status, body="<html>log in</html>", times=3)
+
+        assert waiting.cancel(hook, name, 60, 15).over
+    assert kinds(emulator).count("cancel") == 4
+
+
 @pytest.mark.parametrize("kind", [Kind.DONE, Kind.TIMED_OUT])
 def test_resumed_with_the_event_alone(
     emulator: Emulator,
