@@ -19,6 +19,7 @@ from airflow_provider_operations.operators import CancelOperationOperator, RunOp
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.hooks.raw import RawServer, answer
+from tests.versions import AIRFLOW
 
 from .conftest import Driver, MovedClock, Verdict
 
@@ -148,7 +149,8 @@ def test_for_good(emulator: Emulator, driver: Driver, moved: MovedClock, way: st
     assert type(verdict.error) is OperationsCallError
     assert verdict.error.http_status == ODD[case]["status"]
     assert TOLERANCE_S <= moved.now - began <= TOLERANCE_S + 90
-    assert "cancel" not in kinds(emulator)
+    # Without a record, a retry starts an operation of its own.
+    assert ("cancel" in kinds(emulator)) is (way in OPERATORS and AIRFLOW < (3, 3))
 
 
 @pytest.mark.parametrize("case", ["403", "HTML"])

@@ -39,7 +39,7 @@ from airflow_provider_operations.operators import CancelOperationOperator, RunOp
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.versions import TRIGGER_TIMEOUT, allow_execute_in_this_thread
+from tests.versions import AIRFLOW, TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
 from .conftest import Driver, MovedClock, TaskInstance, Verdict
 
@@ -172,7 +172,11 @@ def test_time_is_up(emulator: Emulator, driver: Driver, *, deferrable: bool) -> 
 
 @WAYS
 def test_execution_timeout_counts(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
-    """The shorter of ``timeout`` and ``execution_timeout`` ends the wait, deferred too."""
+    """
+    The shorter of ``timeout`` and ``execution_timeout`` ends the wait, deferred too.
+
+    Before Airflow 3 a deferred one ends a fifth earlier, as Airflow would fail the task before it is resumed.
+    """
     from datetime import timedelta
 
     verdict = run(
@@ -180,7 +184,8 @@ def test_execution_timeout_counts(emulator: Emulator, driver: Driver, *, deferra
     )
 
     assert type(verdict.error) is OperationTimeout
-    assert 50 <= verdict.error.waited.total_seconds() < 60
+    ends_s = 40 if deferrable and AIRFLOW < (3, 0) else 50
+    assert ends_s <= verdict.error.waited.total_seconds() < ends_s + 10
     assert kinds(emulator) == ["start", "cancel"]
 
 
