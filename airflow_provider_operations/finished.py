@@ -231,15 +231,18 @@ class Memory:
         try:
             if not isinstance(value, dict) or value["version"] != _VERSION:
                 raise UnreadableMemory(f"not a memory of version {_VERSION}: {str(value)[:200]}")
-            memory = cls(float(value["floor"]), whole=bool(value["whole"]))
-            newest = float(value["newest"])
+            floor, newest = float(value["floor"]), float(value["newest"])
+            texts = [value["prefix"], value["timed"], value["untimed"], *value["running"]]
+            if not (math.isfinite(floor + newest) and all(isinstance(text, str) for text in texts)):
+                raise TypeError("a number that isn't finite, or something else than text")  # noqa: TRY301  as the others
+            memory = cls(floor, whole=bool(value["whole"]))
             memory._known = {
                 **dict.fromkeys(_digests(value["untimed"])),
                 **dict.fromkeys(_digests(value["timed"]), newest),
             }
             names = [value["prefix"] + name for name in value["running"]]
             memory._restored = dict.fromkeys(names, LOOKS_MISSING)
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
             raise UnreadableMemory(f"{type(error).__name__}: {error} in {str(value)[:200]}") from error
         return memory
 

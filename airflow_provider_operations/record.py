@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
+    from typing import TypeGuard
 
-__all__ = ["RECORD_KEY", "Record", "Records", "State"]
+__all__ = ["RECORD_KEY", "Record", "Records", "State", "is_moment"]
 
 RECORD_KEY = "airflow_provider_operations"
 RECORD_VERSION = 1
@@ -72,13 +74,11 @@ class Record:
         :raises ValueError: anything else; whether an operation is running is then unknown.
         """
         try:
-            if value["version"] != RECORD_VERSION:
+            if not _is_count(value["version"]) or value["version"] != RECORD_VERSION:
                 raise ValueError(f"its version is {value['version']!r:.50}, not {RECORD_VERSION}")  # noqa: TRY301  as the others
             known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
             for name, stored in known.items():
-                if not isinstance(stored, _TYPES[name]) or isinstance(stored, bool) is not (
-                    _TYPES[name] is bool
-                ):
+                if not _FIELDS[name](stored):
                     raise TypeError(f"{name!r} is {stored!r:.50}")  # noqa: TRY301  as the others
             return cls(**{**known, "state": State(known["state"])})
         except (TypeError, ValueError, KeyError) as error:
@@ -88,17 +88,41 @@ class Record:
             ) from error
 
 
-_TYPES: dict[str, Any] = {
-    "state": str,
-    "max_tries": int,
-    "try_number": int,
-    "request_id": str,
-    "digest": str,
-    "started_epoch_s": int | float,
-    "deadline_epoch_s": int | float,
-    "name": str,
-    "reattached": bool,
-    "handed_on": bool,
+MAX_COUNT = 2**31 - 1
+"""Of a column in Airflow's database."""
+
+MAX_EPOCH_S = 1e13
+"""Later than that, differences of moments fit into no ``timedelta``."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+
+
+def is_moment(value: Any) -> TypeGuard[float]:
+    """Tell whether a stored value is an epoch in seconds, of which anything can be added or taken."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_EPOCH_S
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "state": _is_text,
+    "max_tries": _is_count,
+    "try_number": _is_count,
+    "request_id": _is_text,
+    "digest": _is_text,
+    "started_epoch_s": is_moment,
+    "deadline_epoch_s": is_moment,
+    "name": _is_text,
+    "reattached": _is_flag,
+    "handed_on": _is_flag,
 }
 
 

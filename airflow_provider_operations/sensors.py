@@ -22,6 +22,7 @@ from airflow_provider_operations.exceptions import OperationSensorTimeout, Opera
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.polling import Outage
+from airflow_provider_operations.record import is_moment
 from airflow_provider_operations.version_compat import (
     TRIGGERS_PUSH_XCOMS,
     AirflowRescheduleException,
@@ -308,7 +309,7 @@ def _outage_began(context: Context, wait_began: float) -> float | None:
     """Return since when earlier polls of this rescheduled wait got no answer, as epoch seconds."""
     store: Any = context.get("task_state_store")
     began = store.get(_OUTAGE_KEY) if store is not None else None
-    return began if began is not None and began >= wait_began else None
+    return began if is_moment(began) and began >= wait_began else None  # others may have edited it
 
 
 def _remember(context: Context, outage: Outage) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "mask_secret",
     "redact",
     "spent_of_execution_timeout_s",
+    "stored_task_state",
     "task_state",
     "team_names",
 ]
@@ -203,6 +204,19 @@ def task_state(place: dict[str, Any]) -> str | None:
         with create_session() as session:
             states = [row.state for row in session.query(TaskInstance.state).filter_by(**place)]
     return (states[0] or NO_STATUS) if states else None
+
+
+def stored_task_state(place: dict[str, Any], key: str, session: Any) -> str | None:
+    """
+    Return what a task's state store has, as JSON text, on the API server; ``None`` where there is none.
+
+    :param place: ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
+    """
+    if not _V_3_3_PLUS:
+        return None
+    from airflow.state import TaskScope, get_state_backend
+
+    return get_state_backend().get(TaskScope(**place), key, session=session)
 
 
 def team_names(dag_ids: list[str], session: Any) -> dict[str, str | None]:

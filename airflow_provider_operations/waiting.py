@@ -50,7 +50,7 @@ from airflow_provider_operations.version_compat import (
     spent_of_execution_timeout_s,
     task_state,
 )
-from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.wire import CallFailure, name_text
 from airflow_provider_operations.xcoms import (
     LINK_KEY,
     OPERATION_KEY,
@@ -113,6 +113,8 @@ STAY_MARGIN_S = 1.0
 class WaitsForOperation:
     """Mixed into operators and sensors; they set the attributes named here."""
 
+    operation_name: str
+    """Of those that wait for an operation which something else has started."""
     operations_conn_id: str
     base_url: str | None
     path_prefix: str | None
@@ -404,7 +406,19 @@ class WaitsForOperation:
             self.log.warning("the XCom %r could not be pushed: %s", key, type(error).__name__)
 
     def _own_name(self, context: Context) -> str:
-        """Return the operation that this task said to be its own before it deferred."""
+        """
+        Return the operation that this task deferred for; empty where that is lost.
+
+        Its argument says which, not the XCom, which others may edit: that tells only whether the argument was
+        rendered to something else then.
+
+        :raises InvalidName: the argument is none.
+        """
+        name, said = name_text(self.operation_name, "operation name"), self._said_name(context)
+        return name if said in {"", name} else ""
+
+    def _said_name(self, context: Context) -> str:
+        """Return the operation that the task's XCom names."""
         ti = context["ti"]
         name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
         return str(name or "")

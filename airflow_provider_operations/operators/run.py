@@ -267,11 +267,32 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             with self._policy_is_asked():
                 return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
-            records = self._records_of(context)
-            with suppress(Exception):  # what is to be told is that the trigger has crashed
-                records.read()
-            with self._looked_after(records, self._own_name(context)):
+            name = ""
+            try:
+                name = self._own_name(context)
+            except Exception as error:  # noqa: BLE001  what is to be told is that the trigger has crashed
+                self.log.warning("which operation the trigger waited for is unknown: %s", error)
+            with self._looked_after(self._records_of(context), name):
                 raise
+
+    def _own_name(self, context: Context) -> str:
+        """
+        Return the operation that this task deferred for; empty where that is lost.
+
+        The record says which. An XCom, which others may edit, counts only where there is none, or the store is away.
+
+        :raises ValueError: there is a record that can't be read.
+        """
+        try:
+            record = self._records_of(context).read()
+        except ValueError:
+            raise
+        except Exception:  # noqa: BLE001  whatever the store raises
+            record = None
+            self.log.warning(
+                "Airflow's task state store is away: which operation is this task's, an XCom says"
+            )
+        return self._said_name(context) if record is None else record.name
 
     @property
     def _owner(self) -> str:

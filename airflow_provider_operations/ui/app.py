@@ -108,6 +108,10 @@ def create_app(asking: Asking | None = None) -> FastAPI:
         seen, _ = await run_in_threadpool(_look, key, user)
         if seen.target is None:
             raise HTTPException(409, "this task has no operation that could be asked to cancel")
+        if seen.by_xcom:
+            raise HTTPException(
+                409, "only an XCom says that this is the task's operation, which cancels nothing"
+            )
         if name != printable(seen.target.name):
             raise HTTPException(409, "by now this task has another operation; look at it first")
         await run_in_threadpool(_note, key, seen, user)
@@ -220,7 +224,7 @@ def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: boo
         "problem": None if problem is None else shown_text(problem, 2000, without_secrets),
         "remembered": remembered,
         "live": running if operation else not seen.over,
-        "may_cancel": running and may_edit,
+        "may_cancel": running and may_edit and not seen.by_xcom,
         "conn_id": seen.target.conn_id if seen.target else None,
         "console_url": page(answered.console_url, seen.target.name) if answered and seen.target else None,
     }

@@ -17,7 +17,9 @@ from sqlalchemy import JSON, and_, exists, func, or_, select, type_coerce
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations.operation import MalformedOperation, Operation
+from airflow_provider_operations.record import RECORD_KEY, Record
 from airflow_provider_operations.ui.asking import Target
+from airflow_provider_operations.version_compat import stored_task_state
 from airflow_provider_operations.waiting import SERVICE_FIELDS
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
 
@@ -51,6 +53,8 @@ class Seen:
     A task instance and what it says of its operation.
 
     :param name: of its operation; ``None`` where it has none (yet).
+    :param by_xcom: only an XCom says that name, and whoever may edit XComs may have written it: it is shown, and not
+        cancelled.
     :param target: where to ask; ``None`` where that isn't known.
     :param final: the operation as the task saw it last.
     """
@@ -60,6 +64,7 @@ class Seen:
     started: datetime | None
     ended: datetime | None
     name: str | None
+    by_xcom: bool
     target: Target | None
     final: Operation | None
 
@@ -74,7 +79,8 @@ def look(key: TaskKey, session: Session) -> Seen | None:
     Look a task instance up.
 
     Where the service is comes from the trigger's arguments, the rendered fields or the serialized task, all written
-    by the DAG's own code, and never from an XCom, which whoever may edit XComs could point anywhere.
+    by the DAG's own code, and never from an XCom, which whoever may edit XComs could point anywhere. So does the
+    operation's name, or from the task's record, where there is one.
     """
     ti = session.execute(
         select(
@@ -100,13 +106,15 @@ def look(key: TaskKey, session: Session) -> Seen | None:
         or _rendered(key, session)
         or _serialized(key, ti.dag_version_id, session)
     )
-    name = _text(fields.get("operation_name")) or _text(xcoms.get(OPERATION_NAME_KEY))
+    own = _text(fields.get("operation_name")) or _recorded(key, session)
+    name = own or _text(xcoms.get(OPERATION_NAME_KEY))
     return Seen(
         state=None if ti.state is None else str(getattr(ti.state, "value", ti.state)),
         try_number=ti.try_number,
         started=ti.start_date,
         ended=ti.end_date,
         name=name,
+        by_xcom=name is not None and own is None,
         target=_target(name, fields) if name and fields else None,
         final=_operation(xcoms.get(OPERATION_KEY)),
     )
@@ -153,6 +161,18 @@ def _serialized(key: TaskKey, dag_version_id: Any, session: Session) -> Mapping[
     if not literal or not _text(given.get("operations_conn_id")):
         return {}
     return given
+
+
+def _recorded(key: TaskKey, session: Session) -> str | None:
+    """Return the operation that the task's record names; none where workers keep state elsewhere than in Airflow."""
+    try:
+        text = stored_task_state(key._asdict(), RECORD_KEY, session)
+        return None if text is None else Record.from_json(json.loads(text)).name or None
+    except ValueError:
+        return None
+    except Exception:
+        log.exception("can't look into the task state store")  # a backend of others
+        return None
 
 
 def _target(name: str, fields: Mapping[str, Any]) -> Target:

@@ -21,6 +21,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.record import RECORD_KEY
+from tests.versions import AIRFLOW
 
 with warnings.catch_warnings():  # of what Airflow's API server imports of its own
     warnings.simplefilter("ignore")
@@ -28,9 +30,15 @@ with warnings.catch_warnings():  # of what Airflow's API server imports of its o
 
     from airflow_provider_operations.ui.app import create_app
 
+if AIRFLOW >= (3, 3):
+    import airflow.models.task_state_store  # noqa: F401  its table
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+OPERATOR = {"operations_conn_id": "operations_default", "base_url": None, "path_prefix": None}
+"""Rendered fields of a task that starts an operation."""
 
 BEGAN = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 
@@ -83,8 +91,16 @@ class Database:
         final: Any = None,
         fields: dict[str, Any] | None = None,
         trigger: dict[str, Any] | None = None,
+        record: Any = None,
         **values: Any,
     ) -> None:
+        """
+        Add a task instance.
+
+        :param name: the XCom ``operation_name``; without ``fields`` also the argument, as a sensor has it.
+        :param fields: rendered fields.
+        :param record: value in its state store.
+        """
         place = {"dag_id": dag_id, "run_id": "run", "task_id": "task", "map_index": map_index}
         if trigger is not None:
             values["trigger_id"] = self.insert(
@@ -109,8 +125,11 @@ class Database:
                 self.insert(
                     "xcom", **place, dag_run_id=hash(dag_id) % 2**31, key=key, value=value, timestamp=BEGAN
                 )
+        if record is not None:
+            entry = {"dag_run_id": 1, "key": RECORD_KEY, "value": json.dumps(record), "updated_at": BEGAN}
+            self.insert("task_state_store", **place, **entry)
         if fields is None:
-            fields = {"operations_conn_id": "operations_default", "base_url": None, "path_prefix": None}
+            fields = {**OPERATOR, "operation_name": name}
         if fields:
             self.insert("rendered_task_instance_fields", **place, rendered_fields=fields)
 

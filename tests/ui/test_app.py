@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hooks.slow import dripping
+from tests.versions import AIRFLOW
 
-from .conftest import BEGAN, start
+from .conftest import BEGAN, OPERATOR, start
 
 if TYPE_CHECKING:
     import httpx
@@ -264,6 +265,61 @@ async def test_a_deferred_task_is_asked_for_as_its_trigger_does(
     assert [entry["path"] for entry in emulator.journal() if entry["method"] == "POST"][
         -1
     ] == f"/v1/{name}/cancel"
+
+
+RECORD = {
+    "version": 1,
+    "state": "started",
+    "max_tries": 0,
+    "try_number": 1,
+    "request_id": "r",
+    "digest": "d",
+    "started_epoch_s": 1.0,
+    "deadline_epoch_s": 2.0,
+}
+"""What a worker has noted, but for the name."""
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, {}, 5, {**RECORD, "name": 5}, {**RECORD, "name": ""}],
+    ids=["none", "empty", "5", "named 5", "nameless"],
+)
+async def test_what_only_an_xcom_names_is_not_cancelled(
+    people: People, database: Database, emulator: Emulator, record: Any
+) -> None:
+    """Whoever may edit XComs, or spoil a record, gets nothing cancelled by it: no button, and the server refuses."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name, fields=OPERATOR, record=record if AIRFLOW >= (3, 3) else None)
+    client = people("admin")
+    view = await tab(client)
+    assert (view["name"], view["operation"]["state"], view["may_cancel"]) == (name, "running", False)
+    answer = await client.post(cancel_url(name), headers=OURS)
+    assert (answer.status_code, emulator.journal("cancel")) == (409, [])
+    assert "only an XCom says" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("by", ["trigger", "record", "argument"])
+@pytest.mark.parametrize("edited", [True, False])
+async def test_what_trigger_record_or_argument_name_is_cancelled(
+    people: People, database: Database, emulator: Emulator, by: str, *, edited: bool
+) -> None:
+    """They are written by the task itself, so they count, and an XCom that says otherwise doesn't."""
+    own, foreign = start(emulator, duration=60), start(emulator, duration=60)
+    if by == "record" and AIRFLOW < (3, 3):
+        pytest.skip("there are no records")
+    ways: dict[str, dict[str, Any]] = {
+        "trigger": {"trigger": {"operation_name": own}},
+        "record": {"record": {**RECORD, "name": own, "of_later": [1]}},
+        "argument": {"fields": {**OPERATOR, "operation_name": own}},
+    }
+    database.add_task(name=foreign if edited else own, **{"fields": OPERATOR, **ways[by]})
+    client = people("user")
+    view = await tab(client)
+    assert (view["name"], view["operation"]["name"], view["may_cancel"]) == (own, own, True)
+    assert (await client.post(cancel_url(foreign), headers=OURS)).status_code == 409
+    assert (await client.post(cancel_url(own), headers=OURS)).status_code == 200
+    assert [entry["path"] for entry in emulator.journal("cancel")] == [f"/v1/{own}:cancel"]
 
 
 async def test_a_mapped_task_has_its_own_operation(

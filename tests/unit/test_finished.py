@@ -166,8 +166,13 @@ def test_another_has_told() -> None:
         {**Memory().to_json(), "timed": "abc"},
         {**Memory().to_json(), "running": [1]},
         {**Memory().to_json(), "running": 1},
+        {**Memory().to_json(), "running": [1], "prefix": 1},
+        {**Memory().to_json(), "untimed": []},
+        {**Memory().to_json(), "floor": float("nan")},
+        {**Memory().to_json(), "newest": float("inf")},
+        {**Memory().to_json(), "floor": 10**400},
     ],
-    ids=str,
+    ids=lambda value: str(value)[-60:],
 )
 def test_unreadable(value: Any) -> None:
     """Notes that this version didn't write are refused, not misread."""
