@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Retries"]
 
+LOG_EVERY_S = 60.0
+"""So often a request that keeps failing is worth another line."""
+
 
 @dataclass(frozen=True)
 class Retries:
@@ -40,10 +43,16 @@ class Retries:
     doubt_s: float = 0.0
     abandoned: Callable[[], bool] = bool
 
-    def options(self, request: Request) -> dict[str, Any]:
-        """Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result."""
-        end = clock.now() + self.for_s
-        believed = clock.now() + min(self.doubt_s, self.for_s)
+    def options(self, request: Request, log: Any) -> dict[str, Any]:
+        """
+        Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result.
+
+        :param log: a logger; hears of the first failure that is followed by another attempt at once, and then every minute.
+        """
+        began = clock.now()
+        end = began + self.for_s
+        believed = began + min(self.doubt_s, self.for_s)
+        logged: float | None = None
         backoff = tenacity.wait_random_exponential(multiplier=self.delay_s, max=30.0)
 
         def wait(state: tenacity.RetryCallState) -> float:
@@ -64,6 +73,18 @@ class Retries:
                 and not self.abandoned()
             )
 
+        def tell(state: tenacity.RetryCallState) -> None:
+            nonlocal logged
+            now, failure = clock.now(), _result(state)
+            if logged and now - logged < LOG_EVERY_S:
+                return
+            so_far = f"{now - began:.0f} s and {state.attempt_number} attempts so far; " if logged else ""
+            logged = now
+            log.warning(
+                "%s %s: %s; %strying again in %.1f s, and for up to %.0f s",
+                failure.method, failure.url, failure.problem, so_far, state.upcoming_sleep, end - now,
+            )  # fmt: skip
+
         def give_up(state: tenacity.RetryCallState) -> CallFailure:
             return replace(_result(state), attempts=state.attempt_number)
 
@@ -71,6 +92,7 @@ class Retries:
             "retry": tenacity.retry_if_result(worth_it),
             "stop": enough,
             "wait": wait,
+            "before_sleep": tell,
             "retry_error_callback": give_up,
         }
 

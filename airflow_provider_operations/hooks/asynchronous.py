@@ -329,7 +329,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         async def attempt() -> T | CallFailure:
             return await self._ask(request, read, await self._get_ready())
 
-        retrying = tenacity.AsyncRetrying(**(retries or self.retries).options(request), sleep=clock.asleep)
+        retrying = tenacity.AsyncRetrying(
+            **(retries or self.retries).options(request, self.log), sleep=clock.asleep
+        )
         return counted(await retrying(attempt), retrying.statistics)
 
     async def _in_turn(

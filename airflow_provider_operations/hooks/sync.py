@@ -329,7 +329,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         def attempt() -> T | CallFailure:
             return self._ask(request, read)
 
-        retrying = tenacity.Retrying(**(retries or self.retries).options(request), sleep=clock.sleep)
+        retrying = tenacity.Retrying(
+            **(retries or self.retries).options(request, self.log), sleep=clock.sleep
+        )
         return counted(retrying(attempt), retrying.statistics)
 
     def _ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,11 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.emulator import Emulator
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.rendering import each_text
+from airflow_provider_operations.sensors import OperationSensor
+from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.version_compat import AirflowRescheduleException
 from tests.versions import AIRFLOW, deserialize, rescheduled, serialize
 
@@ -61,6 +66,23 @@ def emulator(moved: MovedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emu
         connection = {"conn_type": "operations", "host": emulator.url, "extra": {"timeout": 5}}
         monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
         yield emulator
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What tasks, triggers and hooks log; Airflow's own loggers don't propagate to where pytest listens."""
+    writers = (
+        RunOperationOperator,
+        CancelOperationOperator,
+        OperationSensor,
+        OperationTrigger,
+        OperationsHook,
+        OperationsAsyncHook,
+    )
+    for writer in writers:
+        monkeypatch.setattr(writer, "log", logging.getLogger("written"), raising=False)
+    caplog.set_level(logging.INFO, "written")
+    return caplog
 
 
 def taken_by_airflow(value: Any) -> Any:

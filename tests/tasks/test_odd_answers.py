@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +16,6 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from airflow_provider_operations.triggers import OperationTrigger
 from tests.hooks.raw import RawServer, answer
 from tests.versions import AIRFLOW
 
@@ -101,15 +99,6 @@ async def _wait_until_done(name: str, arguments: dict[str, Any]) -> Any:
 
 def kinds(emulator: Emulator) -> list[str]:
     return [entry["kind"] for entry in emulator.journal() if entry["kind"] != "get"]
-
-
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What tasks, triggers and hooks log; Airflow's own loggers don't propagate to where pytest listens."""
-    for writer in (OperationSensor, RunOperationOperator, OperationTrigger, OperationsHook):
-        monkeypatch.setattr(writer, "log", logging.getLogger("odd"), raising=False)
-    caplog.set_level(logging.INFO, "odd")
-    return caplog
 
 
 @pytest.mark.parametrize("case", ODD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import threading
 import time
 import uuid
@@ -359,6 +360,28 @@ def test_no_second_start(emulator: Emulator, driver: Driver, fault: dict[str, An
 
     assert kinds(emulator) == ["start"] * starts
     assert verdict.state == ("success" if starts == 2 else "failed")
+
+
+def test_out_of_reach(
+    emulator: Emulator,
+    driver: Driver,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: pytest.LogCaptureFixture,
+) -> None:
+    """A start that can't be sent says so at once, and then every minute, until it gives up or gets through."""
+    with socket.socket() as taken:  # bound and not listened at: nobody can connect
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        connection = {"conn_type": "operations", "host": url}
+        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        monkeypatch.setattr("random.uniform", lambda _low, high: high)
+        verdict = run(driver, deferrable=False, script={}, outage_tolerance=600)
+
+    lines = [line for line in logged.messages if line.startswith(f"POST {url}/v1/projects/p/things:run: ")]
+    assert type(verdict.error) is OperationsCallError
+    assert len(lines) == 10
+    assert lines[0].endswith("; trying again in 1.0 s, and for up to 600 s")
+    assert lines[1].endswith("; 61 s and 7 attempts so far; trying again in 30.0 s, and for up to 539 s")
 
 
 @pytest.mark.parametrize("place", ["query", "body"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from airflow_provider_operations.operation import Code, Status
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.wire import CallFailure, Request
 
+LOG = logging.getLogger(__name__)
 GET = Request("GET", "/v1/operations/x")
 START = Request("POST", "/v1/x:run", repeatable=False)
 
@@ -38,7 +40,7 @@ def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", lambda: 1_800_000_000.0 + sum(pauses))
-        result = tenacity.Retrying(**retries.options(request), sleep=pauses.append)(send)
+        result = tenacity.Retrying(**retries.options(request, LOG), sleep=pauses.append)(send)
     assert left == []
     return result, pauses
 
@@ -120,3 +122,23 @@ def test_abandoned() -> None:
 def test_success_at_once() -> None:
     """What isn't a failure is the result, whatever it is."""
     assert run(Retries(), START, None) == (None, [])
+
+
+def test_what_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The first failure is logged at once, and then one a minute: nobody waits for 10 minutes without a word."""
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    run(Retries(attempts=None, for_s=130), START, *[failed(None, sent=False)] * 10)
+
+    assert caplog.messages == [
+        "GET u: p; trying again in 1.0 s, and for up to 130 s",
+        "GET u: p; 61 s and 7 attempts so far; trying again in 30.0 s, and for up to 69 s",
+        "GET u: p; 121 s and 9 attempts so far; trying again in 9.0 s, and for up to 9 s",
+    ]
+
+
+def test_nothing_to_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What isn't repeated isn't logged: whoever called hears of it."""
+    run(Retries(attempts=1), GET, failed())
+    run(Retries(), START, failed(500))
+
+    assert caplog.messages == []
