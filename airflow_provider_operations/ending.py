@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +90,7 @@ async def success_event(
         return None
     if not pushed:
         return None
-    log.info("%s: succeeded after %s", name, timedelta(seconds=int(outcome.waited_s)))
+    log.info("%s: succeeded after %s", name, outcome.elapsed)
     return TaskSuccessEvent()
 
 

@@ -11,15 +11,13 @@ import binascii
 import json
 import math
 import os.path
-import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import blake2b
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.operation import detail_fields, detail_type
+from airflow_provider_operations.operation import detail_type
 from airflow_provider_operations.outcome import ended_as
 from airflow_provider_operations.xcoms import operation_xcom
 
@@ -81,8 +79,8 @@ class Seen:
     @classmethod
     def of(cls, operation: Operation) -> Seen:
         """Keep the little of an operation that is needed."""
-        fields = detail_fields(operation.metadata)
-        created = _epoch_s(fields.get("createTime")) or _epoch_s(fields.get("startTime"))
+        times = operation.times
+        created = times.started_s if times.created_s is None else times.created_s
         if not operation.done:
             return cls(operation.name, created_epoch_s=created)
         outcome = ended_as(operation)
@@ -92,7 +90,7 @@ class Seen:
             operation.name,
             outcome,
             created,
-            _epoch_s(fields.get("endTime")),
+            times.ended_s,
             detail_type(operation.metadata) or "",
             json.dumps(body),
         )
@@ -286,18 +284,3 @@ def _digests(text: str) -> list[str]:
     if len(text) % length:
         raise UnreadableMemory("digests are cut")
     return [text[start : start + length] for start in range(0, len(text), length)]
-
-
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _epoch_s(value: object) -> float | None:
-    """Read a timestamp as JSON has it (RFC 3339)."""
-    if not isinstance(value, str) or not (match := _RFC3339.fullmatch(value)):
-        return None
-    day, time, fraction, zone = match.groups()
-    try:
-        moment = datetime.fromisoformat(f"{day}T{time}{'+00:00' if zone in 'Zz' else zone}")
-    except ValueError:
-        return None
-    return moment.timestamp() + float(f"0.{fraction or 0}")

@@ -16,6 +16,8 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from airflow_provider_operations.metadata import Times, times_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -291,6 +293,11 @@ class Operation:
         """Percent and message as far as the metadata tells; never raises."""
         metadata = detail_fields(self.metadata)
         return Progress(_percent(metadata), _message(metadata))
+
+    @property
+    def times(self) -> Times:
+        """When it was created, began and ended, as far as the metadata tells; never raises."""
+        return times_in(detail_fields(self.metadata))
 
 
 def detail_type(detail: object) -> str | None:

@@ -76,6 +76,20 @@ class Outcome:
     failure: CallFailure | None = None
     waited_s: float = 0.0
 
+    @property
+    def elapsed(self) -> timedelta:
+        """How long the operation took, by its own times where it has both; else how long was waited. Whole seconds."""
+        times = self.operation.times if self.operation else None
+        lasted_s = self.waited_s
+        if (
+            times
+            and times.began_s is not None
+            and times.ended_s is not None
+            and times.ended_s >= times.began_s
+        ):
+            lasted_s = times.ended_s - times.began_s
+        return timedelta(seconds=int(lasted_s))
+
     def to_event(self) -> dict[str, Any]:
         """
         Return ``{"version": 1, "outcome": "<JSON text>"}``.
@@ -278,8 +292,10 @@ class Watch:
             return
         if (progress := operation.progress) != self._reported:
             self._reported = progress
-            spent = timedelta(seconds=int(max(now - self.started_epoch_s, 0.0)))
-            self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({spent} spent)")
+            own_s = operation.times.began_s
+            elapsed_s = max(now - (self.started_epoch_s if own_s is None else own_s), 0.0)
+            elapsed = timedelta(seconds=int(elapsed_s))
+            self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({elapsed} elapsed)")
         if before is None and operation.metadata is None and operation.other:
             fields = _one_line(", ".join(operation.other))
             self.news.append(

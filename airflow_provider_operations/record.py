@@ -45,6 +45,7 @@ class Record:
     :param request_id: UUID4, sent where the service takes request ids.
     :param digest: of the rendered start call without its request id.
     :param started_epoch_s: when the intent began; its deadline counts from here.
+    :param answered_epoch_s: when the start was answered, 0 before that.
     :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
         Airflow, may still come to cancel it.
     :param handed_on: the task doesn't wait for the operation (``wait_for_completion=False``) and has succeeded
@@ -61,6 +62,12 @@ class Record:
     name: str = ""
     reattached: bool = False
     handed_on: bool = False
+    answered_epoch_s: float = 0.0
+
+    @property
+    def runs_since_epoch_s(self) -> float:
+        """When its operation was started; a start may have been repeated for as long as an outage lasted."""
+        return self.answered_epoch_s or self.started_epoch_s
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
@@ -123,6 +130,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "name": _is_text,
     "reattached": _is_flag,
     "handed_on": _is_flag,
+    "answered_epoch_s": is_moment,
 }
 
 

@@ -320,10 +320,9 @@ class WaitsForOperation:
         if outcome.kind is not Kind.DONE:
             with suppress(AirflowNotFoundException, ValueError):  # the outcome tells of a bad connection
                 self._hold(outcome.name)
-        if started_epoch_s:  # dag.test and "airflow tasks test" resume a task with the event and nothing else
-            outcome = replace(outcome, waited_s=max(clock.now() - started_epoch_s, outcome.waited_s))
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
+            # dag.test and "airflow tasks test" resume a task with the event and nothing else.
             watch = self._watch_for(outcome.name, started_epoch_s or clock.now(), created_epoch_s=None)
             watch.deadline_epoch_s, watch.found = None, True  # the trigger has seen its end, in time
             outcome = replace(self.hook.watch(watch), waited_s=outcome.waited_s)
@@ -346,7 +345,7 @@ class WaitsForOperation:
         if error is not None:
             raise error
         assert outcome.operation is not None  # noqa: S101  success has one
-        self.log.info("%s: succeeded after %s", outcome.name, timedelta(seconds=int(outcome.waited_s)))
+        self.log.info("%s: succeeded after %s", outcome.name, outcome.elapsed)
         return storable(outcome.operation.response)
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:

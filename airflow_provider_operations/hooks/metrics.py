@@ -15,7 +15,7 @@ Sent every ten seconds at most, as thousands of polls would send thousands of da
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations import clock
@@ -56,8 +56,8 @@ class Figures:
 
     def detected(self, operation: Operation) -> None:
         """Measure how long an operation had been over, where the server says when it ended."""
-        if (ended := _end_of(operation)) is not None:
-            delay = max(datetime.fromtimestamp(clock.now(), timezone.utc) - ended, timedelta())
+        if (ended_s := operation.times.ended_s) is not None:
+            delay = timedelta(seconds=max(clock.now() - ended_s, 0.0))
             self._tell("timing", "operations.detection_delay", delay)
 
     def send(self) -> None:
@@ -84,15 +84,3 @@ class Figures:
             # Whatever is wrong with the metrics, operations are watched.
             self._broken = True
             log.warning("no metrics are sent for %s", self._tags, exc_info=True)
-
-
-def _end_of(operation: Operation) -> datetime | None:
-    """Read ``endTime`` (RFC 3339) from the metadata."""
-    ended = operation.metadata.get("endTime") if isinstance(operation.metadata, dict) else None
-    if not isinstance(ended, str) or not ended.endswith("Z"):
-        return None
-    whole, _, fraction = ended[:-1].partition(".")
-    try:
-        return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
-    except ValueError:
-        return None

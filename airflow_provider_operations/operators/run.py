@@ -232,7 +232,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
             self._operation = None  # handed on: from now on a kill of this process is none of it
             return name
-        watch = self._watch_for(name, record.started_epoch_s, created_epoch_s=record.started_epoch_s)
+        since_s = record.runs_since_epoch_s
+        watch = self._watch_for(name, since_s, created_epoch_s=since_s)
         watch.deadline_epoch_s = record.deadline_epoch_s
         outcome = watch.judge(seen, clock.now())
         watch.found = False  # by a start's answer it isn't: who may start may not be allowed to look
@@ -341,8 +342,8 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         age_s = clock.now() - record.started_epoch_s
         if call.recognised and call.digest == record.digest and age_s < self.request_id_ttl:
             self.log.info("try %d lost the answer to its start: sending it again", record.try_number)
-            started = self._send(call, record, records, again=True)
-            return replace(record, state=State.STARTED, name=started.name)
+            self._send(call, record, records, again=True)
+            return records.current
         why = (
             "it carries no request id"
             if not call.recognised
@@ -399,7 +400,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             return record.name
         seen = self._look_again(record)
         assert seen is not None  # noqa: S101  it was a success
-        watch = self._watch_for(record.name, record.started_epoch_s, None)
+        watch = self._watch_for(record.name, record.runs_since_epoch_s, None)
         outcome = watch.judge(seen, clock.now())
         return self._deliver(context, outcome if isinstance(outcome, Outcome) else self.hook.watch(watch))
 
@@ -499,8 +500,13 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
                 records.write(replace(record, state=State.REJECTED))
             raise
         self.log.info("%s: started", operation.name or "an operation without a name")
-        handed_on = not self.wait_for_completion
-        started = replace(record, state=State.STARTED, name=operation.name, handed_on=handed_on)
+        started = replace(
+            record,
+            state=State.STARTED,
+            name=operation.name,
+            handed_on=not self.wait_for_completion,
+            answered_epoch_s=clock.now(),
+        )
         try:
             records.write(started)
         except Exception as error:  # noqa: BLE001  whatever the store raises

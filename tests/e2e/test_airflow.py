@@ -124,7 +124,7 @@ def test_success(airflow: Standalone, emulator: EmulatorProcess) -> None:
 
     assert states(airflow, "operations_success", run_id) == {"build": {"success"}, "deploy": {"success"}}
     log = airflow.log("operations_success", run_id, "build")
-    assert re.search(r"operations/[-0-9a-f]+: \d+ %, \w[\w ]+ \(0:00:\d\d spent\)", log), log
+    assert re.search(r"operations/[-0-9a-f]+: \d+ %, \w[\w ]+ \(0:00:\d\d elapsed\)", log), log
     value = airflow.xcom("operations_success", run_id, "build", "return_value")
     assert value == {"image": "registry.example.com/app@sha256:5e1f", "layers": 7}
     assert "response" not in airflow.xcom("operations_success", run_id, "build", "operation")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -250,7 +251,7 @@ def test_resumed_with_the_event_alone(
     caplog.set_level(logging.INFO, "operator")
     with OperationsHook() as hook:
         duration = 0 if kind is Kind.DONE else 5000
-        script = {"duration": duration, "response": {"a": 1}}
+        script = {"duration": duration, "response": {"a": 1}, "metadata": {"createTime": None}}
         name = hook.start_operation("things:run", json={"operation": script}).name
     event = Outcome(kind, name, None, waited_s=5.0).to_event()  # DONE without an operation: it was too large
     task = RunOperationOperator(task_id="run", path="things:run", durable=False)
@@ -382,6 +383,50 @@ def test_out_of_reach(
     assert len(lines) == 10
     assert lines[0].endswith("; trying again in 1.0 s, and for up to 600 s")
     assert lines[1].endswith("; 61 s and 7 attempts so far; trying again in 30.0 s, and for up to 539 s")
+
+
+LATE_START = {"status": 429, "headers": {"Retry-After": "52"}, "body": {}, "times": 1}
+"""A start that gets through 52 s after the first attempt."""
+
+
+@WAYS
+@pytest.mark.parametrize("own", [True, False], ids=["times of its own", "none"])
+def test_times_count_from_its_start(
+    emulator: Emulator,
+    driver: Driver,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: pytest.LogCaptureFixture,
+    *,
+    own: bool,
+    deferrable: bool,
+) -> None:
+    """Neither a start that had to wait nor a worker that comes late to resume the task is the operation's time."""
+    emulator.script_fault(kind="start", **LATE_START)
+    resumed = RunOperationOperator.execute_complete
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        moved.now += 77
+        return resumed(*args, **kwargs)
+
+    monkeypatch.setattr(RunOperationOperator, "execute_complete", late)
+    metadata: dict[str, Any] = {} if own else {"createTime": None, "endTime": None}
+    script = {"duration": 50, "metadata": metadata, "steps": [{"at": 2, "metadata": {"progressPercent": 10}}]}
+    assert run(driver, deferrable=deferrable, script=script).state == "success"
+
+    (progress,) = [line for line in logged.messages if "10 %" in line]
+    (succeeded,) = [line for line in logged.messages if "succeeded after" in line]
+    assert re.search(r": 10 %, run \(0:00:0[2-4] elapsed\)$", progress), progress
+    elapsed = succeeded.rpartition("after ")[2]
+    assert elapsed == "0:00:50" if own else "0:00:50" <= elapsed < "0:01:01"
+
+
+def test_grace_after_a_late_start(emulator: Emulator, driver: Driver) -> None:
+    """A 404 right after the start's answer is a server that doesn't know its operation yet, however long that took."""
+    emulator.script_fault(kind="start", **LATE_START)
+    emulator.script_fault(kind="get", status=404, times=3)
+
+    assert run(driver, deferrable=True, script={"duration": 30, "response": {"a": 1}}).value == {"a": 1}
 
 
 @pytest.mark.parametrize("place", ["query", "body"])

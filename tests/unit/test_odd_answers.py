@@ -210,7 +210,7 @@ def test_news_of_odd_answers() -> None:
             + bearing_a_minute
         ],
         [],
-        ["operations/x: the server answers again", "operations/x: running (0:00:03 spent)"],
+        ["operations/x: the server answers again", "operations/x: running (0:00:03 elapsed)"],
         [f"{NAME}: no usable answer (not JSON: UNKNOWN (2): (no message): the body began: <html>)" + bearing],
     ]
 

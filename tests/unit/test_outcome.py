@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -44,6 +44,11 @@ def failed(http_status: int | None = 503, retry_after_s: float | None = None) ->
         retry_after=None if retry_after_s is None else timedelta(seconds=retry_after_s),
         may_pass=http_status is None or http_status >= 500,
     )
+
+
+def moment(seconds: float) -> str:
+    """A timestamp so long after START."""
+    return datetime.fromtimestamp(START + seconds, timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def watch(
@@ -178,12 +183,12 @@ def test_news_only_on_change() -> None:
         watching.judge(seen, START + number)
         lines.append(watching.take_news())
     assert lines == [
-        ["operations/x: running (0:00:00 spent)"],
+        ["operations/x: running (0:00:00 elapsed)"],
         [],
         ["operations/x: no answer (HTTP 503); bearing it for up to 60 s"],
         [],
         ["operations/x: the server answers again"],
-        ["operations/x: 40 %, copying (0:00:05 spent)"],
+        ["operations/x: 40 %, copying (0:00:05 elapsed)"],
         [],
         ["operations/x: no answer (TimeoutError); bearing it for up to 60 s"],
         ["operations/x: the server answers again"],
@@ -191,12 +196,50 @@ def test_news_only_on_change() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "elapsed"),
+    [
+        ({}, "0:00:10"),
+        ({"startTime": moment(-2), "createTime": moment(-9)}, "0:00:12"),
+        ({"createTime": moment(-9)}, "0:00:19"),
+        ({"createTime": moment(7)}, "0:00:03"),
+        ({"createTime": moment(99)}, "0:00:00"),
+        ({"createTime": "yesterday"}, "0:00:10"),
+    ],
+    ids=repr,
+)
+def test_how_long_it_has_run(metadata: dict[str, Any], elapsed: str) -> None:
+    """Counted from when the operation says that it began, else from the start of the wait; never negative."""
+    watching = watch()
+    watching.judge(Operation(NAME, metadata=metadata), START + 10)
+    assert watching.take_news() == [f"operations/x: running ({elapsed} elapsed)"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "elapsed_s"),
+    [
+        ({}, 137),
+        ({"startTime": moment(1), "createTime": moment(-9), "endTime": moment(51)}, 50),
+        ({"createTime": moment(-9), "endTime": moment(51)}, 60),
+        ({"endTime": moment(51)}, 137),
+        ({"createTime": moment(-9)}, 137),
+        ({"createTime": moment(9), "endTime": moment(5)}, 137),
+    ],
+    ids=repr,
+)
+def test_how_long_it_took(metadata: dict[str, Any], elapsed_s: float) -> None:
+    """By the operation's own times where it has both; else as long as was waited."""
+    outcome = watch().judge(replace(DONE, metadata=metadata), START + 137)
+    assert isinstance(outcome, Outcome)
+    assert outcome.elapsed == timedelta(seconds=elapsed_s)
+
+
 def test_no_news_of_the_grace() -> None:
     """A 404 right after the start is no outage, so neither its begin nor its end is reported."""
     watching = watch(created_s=0)
     watching.judge(failed(404), START)
     watching.judge(RUNNING, START + 1)
-    assert watching.take_news() == ["operations/x: running (0:00:01 spent)"]
+    assert watching.take_news() == ["operations/x: running (0:00:01 elapsed)"]
 
 
 def test_an_outage_after_the_grace_is_reported() -> None:
@@ -233,7 +276,7 @@ def test_what_looks_like_a_resource_is_told_once() -> None:
             Operation(NAME, other={"state": "ACTIVE", "createTime": "2026-01-01T00:00:00Z"}), START + polls
         )
     running, line = watching.take_news()
-    assert running == "operations/x: running (0:00:00 spent)"
+    assert running == "operations/x: running (0:00:00 elapsed)"
     assert line.startswith(
         "operations/x: this looks like a resource rather than an operation, as it has state, createTime"
     )
