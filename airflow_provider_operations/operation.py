@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from airflow_provider_operations.metadata import Times, times_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from google.protobuf.message import Message
 
@@ -96,6 +96,23 @@ class Code(IntEnum):
         """Return the code that an error names beside its ``code``, which in many is an HTTP status."""
         named = (cls.standard(error.get(key)) for key in _NAMES_OF_CODES)
         return next((code for code in named if code), None)
+
+    @classmethod
+    def set_of(
+        cls, argument: str, codes: Collection[Code | int | str] | Code | int | str
+    ) -> frozenset[Code | int]:
+        """
+        Read an argument that takes codes, or a single one.
+
+        :raises ValueError: something else is among them; the text names the argument.
+        """
+        parsed = {code: cls.parse(code) for code in ([codes] if isinstance(codes, int | str) else codes)}
+        for code, known in parsed.items():
+            if known is None:
+                raise ValueError(
+                    f"{argument!r} has codes such as Code.UNAVAILABLE or 'UNAVAILABLE', not {code!r}"
+                )
+        return frozenset(known for known in parsed.values() if known is not None)
 
     @classmethod
     def of_http(cls, http_status: int) -> Code:

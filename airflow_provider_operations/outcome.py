@@ -20,7 +20,7 @@ from airflow_provider_operations.wire import CallFailure
 if TYPE_CHECKING:
     from airflow_provider_operations.polling import Outage, Schedule
 
-__all__ = ["EVENT_VERSION", "Kind", "Outcome", "UnreadableEvent", "Watch"]
+__all__ = ["EVENT_VERSION", "STOOD_STILL_S", "Kind", "Outcome", "UnreadableEvent", "Watch"]
 
 EVENT_VERSION = 1
 
@@ -163,7 +163,6 @@ class Watch:
     found: bool = False
     last_seen: Operation | None = None
     _reported: Progress | None = None
-    _in_outage: bool = False
     _was_late: bool = False
     _requests_take_s: float = 0.0
     news: list[str] = field(default_factory=list)
@@ -231,11 +230,9 @@ class Watch:
         if self._in_grace(failure, now):
             return None
         bears_s = outage.tolerance_s
-        news = not self._in_outage
         if not failure.may_pass:
             if failure.says_missing or missing_s >= MISSING_AGAIN_S:
                 return failure
-            news = news or outage.odd_since_epoch_s is None
             odd_s = outage.odd_for(now)
             if not self._trusts(now - odd_s):
                 answered = failure.sent or failure.http_status is not None
@@ -244,8 +241,7 @@ class Watch:
                     return failure
         if too_long:
             return replace(failure, may_pass=True)
-        if news:
-            self._note_failure(failure, bears_s)
+        self._note_failure(failure, bears_s)
         return None
 
     def _trusts(self, odd_since_epoch_s: float) -> bool:
@@ -283,9 +279,8 @@ class Watch:
         return failure.missing and created is not None and now - created < GRACE_AFTER_START_S
 
     def _note_answer(self, operation: Operation, before: Operation | None, now: float) -> None:
-        if self._in_outage:
+        if self.outage.announced:
             self.news.append(f"{self.name}: the server answers again")
-            self._in_outage = False
         self.outage.over()
         self._requests_take_s = 0.0
         if operation.done or (before is not None and before.metadata == operation.metadata):
@@ -304,11 +299,17 @@ class Watch:
             )
 
     def _note_failure(self, failure: CallFailure, bears_s: float) -> None:
-        self._in_outage = True
+        """Announce an outage, and once what is odd in it."""
+        outage = self.outage
         if failure.may_pass:
-            problem = failure.problem
-            self.news.append(f"{self.name}: no answer ({problem}); bearing it for up to {bears_s:g} s")
+            if not outage.announced:
+                outage.announced = _NO_ANSWER
+                problem = failure.problem
+                self.news.append(f"{self.name}: no answer ({problem}); bearing it for up to {bears_s:g} s")
             return
+        if outage.announced == _ODD_ANSWER:
+            return
+        outage.announced = _ODD_ANSWER
         said = [failure.problem]
         if failure.status.message != failure.problem:
             said.append(render_status(failure.status))
@@ -316,6 +317,9 @@ class Watch:
             said.append(f"the body began: {failure.excerpt}")
         problem = _one_line(": ".join(said))
         self.news.append(f"{self.name}: no usable answer ({problem}); bearing it for up to {bears_s:g} s")
+
+
+_NO_ANSWER, _ODD_ANSWER = "no answer", "odd answer"
 
 
 def _one_line(text: str) -> str:

@@ -70,16 +70,18 @@ class Outage:
     :param since_epoch_s: when it began; ``None`` while all is well.
     :param odd_since_epoch_s: when the first answer came that by itself looks as if it would stay so.
     :param missing_since_epoch_s: when the first 404 or 410 came.
+    :param announced: what the log says of it so far; ``None``: nothing.
     """
 
     tolerance_s: float
     since_epoch_s: float | None = None
     odd_since_epoch_s: float | None = None
     missing_since_epoch_s: float | None = None
+    announced: str | None = None
 
     def over(self) -> None:
         """Note that the server answered."""
-        self.since_epoch_s = self.odd_since_epoch_s = self.missing_since_epoch_s = None
+        self.since_epoch_s = self.odd_since_epoch_s = self.missing_since_epoch_s = self.announced = None
 
     def leave_out(self, seconds: float) -> None:
         """Don't count the last seconds, in which nobody asked."""

@@ -44,9 +44,9 @@ class OperationRetryPolicy(RetryPolicy):
 
     A sensor's verdict on a finished operation stays final, and so does its time-out: Airflow doesn't ask.
 
-    :param retry_on: codes of operations that are started again, instead of the operator's ``retry_on``
+    :param retry_on: codes (or a single one) of operations that are started again, instead of the operator's ``retry_on``
         (``WORTH_A_RETRY``); calls that were refused with one of them are repeated, too.
-    :param fail_on: codes after which nothing is retried, whatever else holds.
+    :param fail_on: codes, or one, after which nothing is retried, whatever else holds.
     :param retry_timeouts: start an operation again whose time was up.
     :param max_delay: longest pause that a server may ask for, in seconds; default 1 h.
     """
@@ -54,13 +54,13 @@ class OperationRetryPolicy(RetryPolicy):
     def __init__(
         self,
         *,
-        retry_on: Collection[Code | int | str] | None = None,
-        fail_on: Collection[Code | int | str] = (),
+        retry_on: Collection[Code | int | str] | Code | int | str | None = None,
+        fail_on: Collection[Code | int | str] | Code | int | str = (),
         retry_timeouts: bool = True,
         max_delay: timedelta | float = 3600.0,
     ) -> None:
-        self.retry_on = None if retry_on is None else _codes("retry_on", retry_on)
-        self.fail_on = _codes("fail_on", fail_on)
+        self.retry_on = None if retry_on is None else Code.set_of("retry_on", retry_on)
+        self.fail_on = Code.set_of("fail_on", fail_on)
         self.retry_timeouts = retry_timeouts
         self.max_delay = max_delay if isinstance(max_delay, timedelta) else timedelta(seconds=max_delay)
         if self.max_delay < timedelta():
@@ -119,13 +119,6 @@ class OperationRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> OperationRetryPolicy:
         """Return the policy that was serialised."""
         return cls(**data)
-
-
-def _codes(argument: str, values: Collection[Code | int | str]) -> frozenset[Code | int]:
-    parsed = {value: Code.parse(value) for value in ([values] if isinstance(values, str) else values)}
-    if bad := [value for value, code in parsed.items() if code is None]:
-        raise ValueError(f"{argument!r} has codes such as Code.UNAVAILABLE or 'UNAVAILABLE', not {bad[0]!r}")
-    return frozenset(code for code in parsed.values() if code is not None)
 
 
 def _said(error: OperationsError) -> str:

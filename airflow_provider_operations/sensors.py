@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_operations import clock, ending
 from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
 from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.outcome import Kind, Outcome
+from airflow_provider_operations.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations.polling import Outage
 from airflow_provider_operations.record import is_moment
 from airflow_provider_operations.version_compat import (
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["OperationSensor"]
 
 _OUTAGE_KEY = "airflow_provider_operations_outage"
-"""Entry of the task state store: since when the server doesn't answer, as epoch seconds."""
+"""
+Entry of the task state store about an outage: ``{"since_epoch_s": float, "announced": str | None, "due_epoch_s": float}``,
+the last one when the next stay should begin.
+"""
 
 SETTLING_PAUSE_S = 10.0
 """Longest pause within a stay in reschedule mode, which lasts a minute at most."""
@@ -184,7 +187,9 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             self.operation_name = name_text(self.operation_name, "operation name")
             first = self._rescheduled_since(context)
             started_epoch_s = clock.now() if first is None else first
-            outage = Outage(self.outage_tolerance, None if first is None else _outage_began(context, first))
+            outage = Outage(self.outage_tolerance)
+            if first is not None:
+                _recall(context, outage, first)
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             watch.found = first is not None  # an earlier stay goes on until that is settled
             try:
@@ -199,7 +204,8 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     def _wait(self, context: Context, watch: Watch) -> Outcome:
         polls = 0
-        outage_before = watch.outage.since_epoch_s
+        outage = watch.outage
+        in_outage_before = outage.since_epoch_s is not None
         while True:
             verdict = self._look(watch)
             if isinstance(verdict, Outcome):
@@ -213,10 +219,11 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             settling = self.reschedule and watch.in_doubt(clock.now())
             pause_s = min(verdict, SETTLING_PAUSE_S) if settling else self._pause(watch, verdict, polls)
             if self.reschedule and not settling:
-                if watch.outage.since_epoch_s != outage_before:
-                    _remember(context, watch.outage)
+                due = clock.now() + pause_s
+                if in_outage_before or outage.since_epoch_s is not None:
+                    _remember(context, outage, due)
                 self._leave(watch.name)
-                raise AirflowRescheduleException(datetime.fromtimestamp(clock.now() + pause_s, timezone.utc))
+                raise AirflowRescheduleException(datetime.fromtimestamp(due, timezone.utc))
             watch.pauses(pause_s, clock.now())
             clock.sleep(pause_s)
 
@@ -305,18 +312,27 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             raise AirflowSkipException(f"Skipping, as {argument} is set: {error}") from error
 
 
-def _outage_began(context: Context, wait_began: float) -> float | None:
-    """Return since when earlier polls of this rescheduled wait got no answer, as epoch seconds."""
+def _recall(context: Context, outage: Outage, wait_began: float) -> None:
+    """Fill in what earlier stays of this rescheduled wait have noted, since ``wait_began`` (epoch seconds)."""
     store: Any = context.get("task_state_store")
-    began = store.get(_OUTAGE_KEY) if store is not None else None
-    return began if is_moment(began) and began >= wait_began else None  # others may have edited it
+    noted = store.get(_OUTAGE_KEY) if store is not None else None
+    if not isinstance(noted, dict):  # others may have edited it
+        return
+    since, announced, due = map(noted.get, ("since_epoch_s", "announced", "due_epoch_s"))
+    if is_moment(since) and since >= wait_began:
+        outage.since_epoch_s = since
+        if isinstance(announced, str):
+            outage.announced = announced
+        if is_moment(due) and (late_s := clock.now() - due) > STOOD_STILL_S:  # no slot or no worker: nobody asked
+            outage.leave_out(late_s)
 
 
-def _remember(context: Context, outage: Outage) -> None:
+def _remember(context: Context, outage: Outage, due_epoch_s: float) -> None:
     store: Any = context.get("task_state_store")
     if store is None:
         return
     if outage.since_epoch_s is None:
         store.delete(_OUTAGE_KEY)
     else:
-        store.set(_OUTAGE_KEY, outage.since_epoch_s)
+        noted = {"since_epoch_s": outage.since_epoch_s, "announced": outage.announced, "due_epoch_s": due_epoch_s}
+        store.set(_OUTAGE_KEY, noted)

@@ -67,6 +67,8 @@ NEEDS |= {
     "tasks/test_modes.py::test_verdicts[reschedule-malformed-soft_fail]": STORE,
     "tasks/test_modes.py::test_verdicts[reschedule-malformed-never_fail]": STORE,
     "tasks/test_modes.py::test_odd_operations[done is text-reschedule]": STORE,
+    "tasks/test_modes.py::test_outages_are_announced_once": STORE,
+    "tasks/test_modes.py::test_time_without_a_worker_is_no_outage": STORE,
     "tasks/test_modes.py::test_verdicts[reschedule-outage-strict]": STORE,
     "tasks/test_odd_answers.py::test_for_good[reschedule-HTML]": STORE,
     "tasks/test_odd_answers.py::test_for_good[reschedule-401]": STORE,

@@ -105,7 +105,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
     :param request_id_ttl: how long the service recognises a request id, in seconds; default 1 h.
     :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
         afresh with a warning, or ``fail``.
-    :param retry_on: codes of operation errors that Airflow may retry, instead of ``WORTH_A_RETRY``.
+    :param retry_on: codes of operation errors, or a single one, that Airflow may retry, instead of ``WORTH_A_RETRY``.
     :param retry_policy: decides about every error instead, e.g. ``OperationRetryPolicy`` (Airflow 3.3 or later;
         before, a warning says that it has no effect).
 
@@ -155,7 +155,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         durable: bool = True,
         request_id_ttl: timedelta | float = 3600.0,
         on_uncertain_start: str = "start",
-        retry_on: Collection[Code | int | str] | None = None,
+        retry_on: Collection[Code | int | str] | Code | int | str | None = None,
         poll_with: str | None = None,
         retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
@@ -179,7 +179,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         self.wait_for_completion = wait_for_completion
         self.request_id_field = request_id_field
         self.request_id_in = request_id_in
-        self.retry_on = WORTH_A_RETRY if retry_on is None else frozenset(map(_code, retry_on))
+        self.retry_on = WORTH_A_RETRY if retry_on is None else Code.set_of("retry_on", retry_on)
         self._keep_waiting_arguments(
             outage_tolerance=outage_tolerance,
             cancel_on_kill=cancel_on_kill,
@@ -628,10 +628,3 @@ def _retrying(for_s: float) -> tenacity.Retrying:
     return tenacity.Retrying(
         stop=lambda _: clock.now() >= end, wait=tenacity.wait_fixed(2), sleep=clock.sleep, reraise=True
     )
-
-
-def _code(value: Code | int | str) -> Code | int:
-    code = Code.parse(value)
-    if code is None:
-        raise ValueError(f"'retry_on' has codes such as Code.UNAVAILABLE or 'UNAVAILABLE', not {value!r}")
-    return code

@@ -230,7 +230,9 @@ def test_controls_are_the_emulators(emulator: Emulator) -> None:
 
 def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
     """What an earlier wait noted of an outage doesn't count in the next."""
-    store = StateStore({"airflow_provider_operations_outage": moved.now - 5000})
+    store = StateStore(
+        {"airflow_provider_operations_outage": {"since_epoch_s": moved.now - 5000, "announced": "x"}}
+    )
     name = start(duration=300, response={"answer": 42})
     emulator.script_fault(kind="get", status=503, after=1, times=1)
     verdict = driver.run(
@@ -240,6 +242,68 @@ def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Dr
         store=store,
     )
     assert verdict.value == {"answer": 42}
+
+
+NO_ANSWER = "no answer (HTTP 503); bearing it for up to 120 s"
+NO_USABLE = "no usable answer (HTTP 403: PERMISSION_DENIED (7): (no message)); bearing it for up to 120 s"
+AGAIN = "the server answers again"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("statuses", "lines"),
+    [
+        ([503] * 4, [NO_ANSWER, AGAIN]),
+        ([403] * 4, [NO_USABLE, AGAIN]),
+        ([503, 503, 403, 403], [NO_ANSWER, NO_USABLE, AGAIN]),
+        ([403, 403, 503, 503], [NO_USABLE, AGAIN]),
+        ([503, 200, 503], [NO_ANSWER, AGAIN] * 2),
+    ],
+    ids=repr,
+)
+def test_outages_are_announced_once(
+    emulator: Emulator,
+    driver: Driver,
+    logged: pytest.LogCaptureFixture,
+    mode: str,
+    statuses: list[int],
+    lines: list[str],
+) -> None:
+    """An outage is announced when it begins and when it ends, however many stays of a rescheduled task it spans."""
+    name = start(duration=300, response={"answer": 42})
+    for number, status in enumerate(statuses):
+        if status != 200:
+            emulator.script_fault(
+                kind="get", status=status, body="", after=2 + statuses[:number].count(200), times=1
+            )
+    verdict = driver.run(
+        lambda: OperationSensor(
+            task_id="wait", operation_name=name, poke_interval=20, outage_tolerance=120, **MODES[mode]
+        )
+    )
+
+    assert verdict.value == {"answer": 42}
+    announced = [line.removeprefix(f"{name}: ") for line in logged.messages if "answer" in line]
+    assert announced == lines
+
+
+def test_time_without_a_worker_is_no_outage(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """A rescheduled sensor that gets its next worker an hour late doesn't count the hour as one without an answer."""
+    name = start(duration=7000, response={"answer": 42})
+    emulator.script_fault(kind="get", status=503, body="", after=1, times=2)
+    stays = 0
+
+    def make() -> OperationSensor:
+        nonlocal stays
+        stays += 1
+        if stays == 3:
+            moved.now += 3600
+        return OperationSensor(
+            task_id="wait", operation_name=name, poke_interval=60, outage_tolerance=300, **MODES["reschedule"]
+        )
+
+    assert driver.run(make).value == {"answer": 42}
+    assert stays > 3
 
 
 @pytest.fixture

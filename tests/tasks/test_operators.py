@@ -136,12 +136,13 @@ def test_which_errors_are_final(emulator: Emulator, driver: Driver, code: Code, 
     assert verdict.xcoms["operation"]["error"]["code"] == code
 
 
-def test_retry_on_says_otherwise(emulator: Emulator, driver: Driver) -> None:
-    """``retry_on`` replaces the codes that may be retried; codes by enum, number or name."""
+@pytest.mark.parametrize(
+    "retry_on", [["FAILED_PRECONDITION"], "FAILED_PRECONDITION", 9, Code.FAILED_PRECONDITION], ids=repr
+)
+def test_retry_on_says_otherwise(emulator: Emulator, driver: Driver, retry_on: Any) -> None:
+    """``retry_on`` replaces the codes that may be retried; codes, or a single one, by enum, number or name."""
     error = {"code": 9, "message": "m"}
-    kept = run(
-        driver, deferrable=False, script={"duration": 1, "error": error}, retry_on=["FAILED_PRECONDITION"]
-    )
+    kept = run(driver, deferrable=False, script={"duration": 1, "error": error}, retry_on=retry_on)
     lost = run(driver, deferrable=False, script={"duration": 1, "error": {"code": 14}}, retry_on=[9])
 
     assert type(kept.error) is OperationFailed
