@@ -33,10 +33,14 @@ class OperationLink(BaseOperatorLink):
         """
         Return the link that the task has pushed; empty if there is none.
 
-        In a worker this is also the operator's last moment: see ``see_after_its_end``.
+        Airflow is asked only where the operator doesn't know: for an XCom that isn't there Airflow logs an error. In a worker this is also the operator's last moment: see ``see_after_its_end``.
         """
         if (see_after_its_end := getattr(operator, "see_after_its_end", None)) is not None:
             see_after_its_end(ti_key)
+
+        known = getattr(operator, "link_to_console", None)
+        if isinstance(known, str):
+            return known
 
         from airflow.providers.common.compat.sdk import XCom
 

@@ -180,6 +180,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
+        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
         if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
             self._refuse_end_from_trigger([*ending.losses(self, OperationSensor), *ending.listeners()])
         self._begin_stay(context)

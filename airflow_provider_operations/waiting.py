@@ -110,6 +110,10 @@ STAY_MARGIN_S = 1.0
 """What of an ``execution_timeout`` is left for failing the task with what became of the operation."""
 
 
+_LINK_ARGUMENT = "link_to_console"
+"""What a deferred task hands to the stay that resumes it, beside the arguments of ``execute_complete``."""
+
+
 class WaitsForOperation:
     """Mixed into operators and sensors; they set the attributes named here."""
 
@@ -143,6 +147,8 @@ class WaitsForOperation:
     """Whether the kill knew an operation to cancel."""
     _looked_after_later: str = ""
     """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
+    link_to_console: str | None = None
+    """The link "Operation" as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
     _stay_ends_s: float = math.inf
     """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
     _spent_s: float = 0.0
@@ -242,7 +248,11 @@ class WaitsForOperation:
         self.defer(  # type: ignore[attr-defined]  # BaseOperator's
             trigger=trigger,
             method_name="execute_complete",
-            kwargs={"operation_name": watch.name, "started_epoch_s": watch.started_epoch_s},
+            kwargs={
+                "operation_name": watch.name,
+                "started_epoch_s": watch.started_epoch_s,
+                _LINK_ARGUMENT: self.link_to_console,
+            },
             timeout=timedelta(seconds=left + BACKSTOP_S),
         )
 
@@ -357,11 +367,12 @@ class WaitsForOperation:
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger or this stay missed the deadline, end the wait as the trigger would have."""
         self._begin_stay(context)
-        given = next_kwargs or {}
+        given = dict(next_kwargs or {})
+        self.link_to_console = given.pop(_LINK_ARGUMENT, None)
         try:
             # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
             # that it doesn't skip on in poke mode.
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)  # type: ignore[arg-type]  # mixed into one
+            return BaseOperator.resume_execution(self, next_method, given, context)  # type: ignore[arg-type]  # mixed into one
         except AirflowTaskTimeout:
             name = str(given.get("operation_name") or "")
             if not name:
@@ -391,8 +402,9 @@ class WaitsForOperation:
 
     def _push_link(self, context: Context, name: str) -> None:
         """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
-        if url := page(self.hook.settings.console_url, name):
-            self._push_aside(context, LINK_KEY, url)
+        self.link_to_console = page(self.hook.settings.console_url, name) or ""
+        if self.link_to_console:
+            self._push_aside(context, LINK_KEY, self.link_to_console)
 
     def _push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)

@@ -96,6 +96,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
+        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
         with self._policy_is_asked():
             return self._cancel(context)
 

@@ -197,6 +197,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the operation, or take over the one that an earlier try has started; then wait for it."""
+        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
         self._begin_stay(context)
         records = self._records_of(context)
         if not records.kept and self.durable:

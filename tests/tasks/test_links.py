@@ -35,8 +35,9 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
 
 def run(**arguments: Any) -> RunOperationOperator:
+    body = {"operation": {"duration": 60}}
     return RunOperationOperator(
-        task_id="run", path="projects/p/things:run", json={"operation": {"duration": 60}}, **arguments
+        **{"task_id": "run", "path": "projects/p/things:run", "json": body, **arguments}
     )
 
 
@@ -146,6 +147,50 @@ def test_asked_by_airflow(monkeypatch: pytest.MonkeyPatch, pushed: Any) -> None:
 
     assert OperationLink().get_link(run(), ti_key=ti) == (pushed if isinstance(pushed, str) else "")
     assert asked == [{"key": LINK, "ti_key": ti}]
+
+
+TASKS: dict[str, Callable[[str], Any]] = {
+    "run": lambda _: run(),
+    "run, deferred": lambda _: run(deferrable=True),
+    "run, handed on": lambda _: run(wait_for_completion=False),
+    "refused": lambda _: run(json={"operation": {"duration": "long"}}),
+    "sensor": lambda name: OperationSensor(task_id="t", operation_name=name),
+    "sensor, deferred": lambda name: OperationSensor(task_id="t", operation_name=name, deferrable=True),
+    "sensor, rescheduled": lambda name: OperationSensor(task_id="t", operation_name=name, mode="reschedule"),
+    "bad name": lambda _: OperationSensor(task_id="t", operation_name="None"),
+    "cancel": lambda name: CancelOperationOperator(task_id="t", operation_name=name),
+    "cancel, deferred": lambda name: CancelOperationOperator(
+        task_id="t", operation_name=name, deferrable=True
+    ),
+}
+
+
+@pytest.mark.parametrize("extra", [{}, None], ids=["without a console", "with one"])
+@pytest.mark.parametrize("kind", TASKS)
+def test_airflow_is_not_asked(
+    connect: Callable[..., None],
+    driver: Driver,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    extra: dict[str, Any] | None,
+) -> None:
+    """At its end a task knows its link, or that it has none: Airflow logs an error for an XCom that isn't there."""
+    if extra is not None:
+        connect(**extra)
+    name = started(driver)
+    asked: list[Any] = []
+    monkeypatch.setattr(XCom, "get_value", lambda **what: asked.append(what))
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(TASKS[kind](name))
+        return made[-1]
+
+    verdict = driver.run(make)
+    link = OperationLink().get_link(made[-1], ti_key=TaskInstance("t"))
+
+    assert (link, asked) == (verdict.xcoms.get(LINK, ""), [])
+    assert bool(link) == (extra is None and kind not in {"refused", "bad name"})
 
 
 def test_in_the_serialized_dag() -> None:
