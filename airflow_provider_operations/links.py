@@ -16,13 +16,13 @@ __all__ = ["OperationLink"]
 
 class OperationLink(BaseOperatorLink):
     """
-    The link "Operation", made of the connection's ``console_url``.
+    The link "Service Console", made of the connection's ``console_url``.
 
     The task pushes it before it waits, each mapped one its own. Airflow 3 shows what is in that XCom, and once a
     worker is done with the task, it overwrites it with what this returns; Airflow 2 asks here.
     """
 
-    name = "Operation"
+    name = "Service Console"  # beside it in the UI is the tab "Operation"
 
     @property
     def xcom_key(self) -> str:

@@ -23,8 +23,8 @@ def link(airflow: Standalone, run_id: str, task_id: str, map_index: int = -1) ->
     """Return what Airflow's API says of the link, as the UI asks it."""
     path = f"/dags/e2e_links/dagRuns/{run_id}/taskInstances/{task_id}/links"
     links: dict[str, str | None] = airflow.api("GET", path, params={"map_index": map_index})["extra_links"]
-    assert links.keys() == {"Operation"}
-    return links["Operation"]
+    assert links.keys() == {"Service Console"}
+    return links["Service Console"]
 
 
 def name(airflow: Standalone, run_id: str, task_id: str, map_index: int = -1) -> str:

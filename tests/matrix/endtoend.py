@@ -126,7 +126,7 @@ def test_link(airflow: Standalone, runs: dict[str, str]) -> None:
         path = f"/dags/matrix_success/dagRuns/{runs['success']}/taskInstances/{task_id}"
         name = airflow.xcom("matrix_success", runs["success"], task_id, "operation_name")
         links = airflow.api("GET", f"{path}/links")
-        shown = links.get("extra_links", links).get("Operation")
+        shown = links.get("extra_links", links).get("Service Console")
         assert shown == f"https://console.example.com/{name}"
     measured("link", value=True)
 

@@ -205,4 +205,6 @@ def test_in_the_serialized_dag() -> None:
 
     assert len(tasks) == 5
     for task in tasks:
-        assert [(link.name, link.xcom_key) for link in task.operator_extra_links] == [("Operation", LINK)]
+        assert [(link.name, link.xcom_key) for link in task.operator_extra_links] == [
+            ("Service Console", LINK)
+        ]

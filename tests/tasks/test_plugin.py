@@ -39,3 +39,12 @@ def test_it_is_in_the_metadata_and_among_airflows_plugins() -> None:
     assert named["name"] == OperationsPlugin.name
     (entry,) = entry_points(group="airflow.plugins", name="airflow_provider_operations")
     assert entry.load() is OperationsPlugin
+
+
+def test_the_link_is_called_otherwise_than_the_tab() -> None:
+    """The tab shows the operation, the link leads to the service: side by side in the UI they need two names."""
+    from airflow_provider_operations.links import OperationLink
+    from airflow_provider_operations.ui.plugin import OperationsPlugin
+
+    views = {view["name"] for view in OperationsPlugin.external_views}
+    assert OperationLink.name not in views
