@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations import clock
-from airflow_provider_operations.cli.output import Output
+from airflow_provider_operations.cli.output import FOR_PEOPLE, Output
 from airflow_provider_operations.exceptions import (
     OperationFailed,
     OperationsCallError,
@@ -145,7 +145,7 @@ def wait(hook: OperationsHook, args: Namespace, out: Output) -> None:
     error = error_of(outcome, final=lambda _: False, note="it goes on")
     operation = outcome.operation
     # For people the error alone: it holds everything.
-    if operation is not None and operation.done and (error is None or args.output != "table"):
+    if operation is not None and operation.done and (error is None or args.output not in FOR_PEOPLE):
         out.operation(operation)
     if error is not None:
         raise error

@@ -15,7 +15,14 @@ import airflow  # noqa: F401  sets up what warnings go through, which the next b
 with warnings.catch_warnings():
     # Airflow would log it on stdout, on Python 3.14, as each of its own commands does.
     warnings.filterwarnings("ignore", "FileType is deprecated", PendingDeprecationWarning)
-    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, lazy_load_command, positive_int
+    from airflow.cli.cli_config import (
+        ARG_OUTPUT,
+        ActionCommand,
+        Arg,
+        GroupCommand,
+        lazy_load_command,
+        positive_int,
+    )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,34 +45,38 @@ def _seconds(least: float) -> Callable[[str], float]:
     return seconds
 
 
-_NAME = Arg(("name",), metavar="NAME", help="The operation, e.g. projects/p/locations/l/operations/o")
+_NAME = Arg(("name",), metavar="NAME", help="The operation's name, e.g. projects/p/locations/l/operations/o")
 _SERVICE = (
-    Arg(("--conn-id",), metavar="ID", default="operations_default", help="Connection; %(default)s"),
-    Arg(("--base-url",), metavar="URL", help="Instead of the connection's host"),
-    Arg(("--path-prefix",), metavar="PREFIX", help="Instead of the connection's, e.g. v1beta1"),
     Arg(
-        ("-o", "--output"),
-        choices=["table", "json", "yaml"],
-        default="table",
-        help="How the result is printed; table",
+        ("--conn-id",),
+        metavar="CONN_ID",
+        default="operations_default",
+        help="The connection to the service (default: %(default)s)",
     ),
+    Arg(("--base-url",), metavar="URL", help="Where the service is (default: the connection's host)"),
+    Arg(
+        ("--path-prefix",),
+        metavar="PREFIX",
+        help="What stands before names in paths, e.g. v1beta1 (default: the connection's)",
+    ),
+    ARG_OUTPUT,
 )
 _POKE_INTERVAL = Arg(
     ("--poke-interval",),
     metavar="SECONDS",
     type=_seconds(1),
     default=10.0,
-    help="Longest pause between polls, which begin at half a second; 10",
+    help="The longest pause between polls, which begin at half a second (default: %(default)g)",
 )
 
 
-def _timeout(default: float | None, shown: str) -> Arg:
+def _timeout(default: float | None, shown: str = "%(default)g") -> Arg:
     return Arg(
         ("--timeout",),
         metavar="SECONDS",
         type=_seconds(0),
         default=default,
-        help=f"How long to wait for the end; {shown}",
+        help=f"How long to wait for the end (default: {shown})",
     )
 
 
@@ -79,18 +90,36 @@ COMMANDS = (
     _command(
         "list",
         "List operations",
-        Arg(("parent",), nargs="?", default="", metavar="PARENT", help="E.g. projects/p/locations/l; none"),
-        Arg(("--filter",), metavar="TEXT", help="In the service's filter language, e.g. done=false"),
         Arg(
-            ("--page-size",), metavar="N", type=positive_int(allow_zero=False), help="Ask for so many at once"
+            ("parent",),
+            nargs="?",
+            default="",
+            metavar="PARENT",
+            help="What the operations are under, e.g. projects/p/locations/l (default: the service's root)",
         ),
-        Arg(("--limit",), metavar="N", type=positive_int(allow_zero=False), help="List at most so many; all"),
+        Arg(
+            ("--filter",),
+            metavar="TEXT",
+            help="Which of them, in the service's filter language, e.g. done=false (default: all)",
+        ),
+        Arg(
+            ("--page-size",),
+            metavar="N",
+            type=positive_int(allow_zero=False),
+            help="How many to ask for in one request (default: as many as the service likes)",
+        ),
+        Arg(
+            ("--limit",),
+            metavar="N",
+            type=positive_int(allow_zero=False),
+            help="How many to list at most (default: all)",
+        ),
     ),
     _command(
         "wait",
         "Wait until an operation is over",
         _NAME,
-        _timeout(None, "without end"),
+        _timeout(None, "for ever"),
         _POKE_INTERVAL,
         description="Wait until an operation is over. "
         "Exit code 0: it succeeded, 1: it failed, 2: wrong usage, 3: no answer or a refusal, 4: time-out.",
@@ -99,8 +128,8 @@ COMMANDS = (
         "cancel",
         "Cancel an operation",
         _NAME,
-        Arg(("--wait",), action="store_true", help="Wait until it is over"),
-        _timeout(600.0, "600"),
+        Arg(("--wait",), action="store_true", help="Wait until it is over, and say how it ended"),
+        _timeout(600.0),
         _POKE_INTERVAL,
     ),
     _command(

@@ -27,30 +27,39 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.outcome import Watch
 
-__all__ = ["Output"]
+__all__ = ["FOR_PEOPLE", "Output"]
+
+FOR_PEOPLE = frozenset({"table", "plain"})
+"""Forms of a result that are no data."""
 
 
 class Output:
     """
     One command's stdout and stderr.
 
-    :param form: of the result: ``table``, ``json`` or ``yaml``.
+    :param form: of the result: ``table``; ``plain``, the same without lines and one line a row; ``json`` or ``yaml``.
     """
 
     def __init__(self, form: str, results: TextIO, notes: TextIO) -> None:
         self._form = form
+        self._for_people = form in FOR_PEOPLE
         self._results = results
         self._notes = notes
 
     def operation(self, operation: Operation) -> None:
         """Print one operation."""
         resource = without_secrets(operation.to_json())
-        if self._form != "table":
+        if not self._for_people:
             self._data(resource)
             return
         shown = Operation.from_json(resource)
         rows = {"name": shown.name, "state": _state(shown), "progress": _progress(shown)}
-        rows |= {key: _json(value) for key, value in resource.items() if key not in {"name", "done", "error"}}
+        indent = None if self._form == "plain" else 2
+        rows |= {
+            key: json.dumps(value, ensure_ascii=False, indent=indent)
+            for key, value in resource.items()
+            if key not in {"name", "done", "error"}
+        }
         if shown.error is not None:
             rows["error"] = render_status(shown.error)
         self._pairs(rows)
@@ -58,18 +67,14 @@ class Output:
     def operations(self, operations: Sequence[Operation]) -> None:
         """Print a list of operations."""
         resources = [without_secrets(operation.to_json()) for operation in operations]
-        if self._form != "table":
+        if not self._for_people:
             self._data(resources)
             return
         if not resources:
             self._write("No operations found\n")
             return
-        table = SimpleTable(show_header=True)
-        for title in ("name", "state", "progress"):
-            table.add_column(title)
-        for shown in map(Operation.from_json, resources):
-            table.add_row(*map(_line, (shown.name, _state(shown), _progress(shown))))
-        self._table(table)
+        rows = [(each.name, _state(each), _progress(each)) for each in map(Operation.from_json, resources)]
+        self._rows([[_line(cell) for cell in row] for row in rows], ("name", "state", "progress"))
 
     def fields(self, fields: dict[str, Any], unknown: str = "") -> None:
         """
@@ -77,7 +82,7 @@ class Output:
 
         :param unknown: for people, instead of None.
         """
-        if self._form != "table":
+        if not self._for_people:
             self._data(fields)
             return
         self._pairs({key: unknown if value is None else str(value) for key, value in fields.items()})
@@ -94,7 +99,7 @@ class Output:
         :return: called with the watch after every poll.
         """
         console = Console(file=self._notes)
-        if self._form != "table" or not self._results.isatty() or not console.is_terminal:
+        if not self._for_people or not self._results.isatty() or not console.is_terminal:
             yield self._note_news
             return
         self.note(f"Waiting for {name}")
@@ -131,16 +136,21 @@ class Output:
             self._write(yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False))
 
     def _pairs(self, rows: dict[str, str]) -> None:
-        table = SimpleTable(show_header=False)
-        table.add_column("")
-        table.add_column("")
-        for key, value in rows.items():
-            if value:
-                table.add_row(_line(key), Text(printable(clip(value))))
-        self._table(table)
+        shown = {key: value for key, value in rows.items() if value}
+        if self._form == "plain":
+            shown = {key: " ".join(map(str.strip, value.split("\n"))) for key, value in shown.items()}
+        self._rows([[_line(key), Text(printable(clip(value)))] for key, value in shown.items()])
 
-    def _table(self, table: SimpleTable) -> None:
+    def _rows(self, rows: list[list[Text]], titles: Sequence[str] = ()) -> None:
+        if self._form == "plain":
+            self._plain([*([[Text(title) for title in titles]] if titles else []), *rows])
+            return
+        table = SimpleTable(show_header=bool(titles))
         table.caption = None
+        for title in titles or ("", ""):
+            table.add_column(title)
+        for row in rows:
+            table.add_row(*row)
         console = Console(file=self._results, highlight=False)
         if not console.is_terminal:  # one line a row, for grep
             console.width = max(
@@ -148,6 +158,14 @@ class Output:
             )
         console.print(table)
         self._results.flush()
+
+    def _plain(self, rows: list[list[Text]]) -> None:
+        widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+        for row in rows:
+            padded = (
+                cell.plain + " " * (width - cell.cell_len) for cell, width in zip(row, widths, strict=True)
+            )
+            self._write("  ".join(padded).rstrip() + "\n")
 
     def _write(self, text: str) -> None:
         self._results.write(text)
@@ -160,10 +178,6 @@ def _state(operation: Operation) -> str:
 
 def _progress(operation: Operation) -> str:
     return "" if operation.done else str(operation.progress)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _line(text: str) -> Text:

@@ -19,6 +19,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its types are another package
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.__main__ import main
 from airflow_provider_operations.cli.output import Output
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.provider_info import get_provider_info
@@ -107,6 +108,24 @@ def test_get_shows_progress_and_error(run: Run, emulator: Emulator) -> None:
     assert "|   ErrorInfo: QUOTA (x.example.com)" in table
 
 
+def test_get_plain(run: Run, emulator: Emulator) -> None:
+    """Without lines of a table, and a line for each field: for cut, grep and awk."""
+    start(emulator.url, name=NAME, duration=5, metadata={"progressPercent": 42, "statusMessage": "a  b\nc"})
+    lines = run("get", NAME, "-o", "plain").stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:3]] == [
+        ["name", NAME],
+        ["state", "running"],
+        ["progress", "42 %, a  b c"],
+    ]
+    (metadata,) = lines[3:]
+    assert metadata.startswith("metadata  {")
+    assert json.loads(metadata.partition(" ")[2])["statusMessage"] == "a  b\nc"
+    start(emulator.url, name="operations/bad", duration=0, error=ERROR)
+    *_, error = run("get", "operations/bad", "-o", "plain").stdout.splitlines()
+    assert error.startswith("error     RESOURCE_EXHAUSTED (8): quota used up")
+    assert "ErrorInfo: QUOTA (x.example.com)" in error
+
+
 # --- list ------------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +155,17 @@ def test_list_for_people(run: Run, three: Emulator) -> None:
     ]
 
 
+def test_list_plain(run: Run, three: Emulator) -> None:
+    """As Airflow's own ``-o plain``: a heading, then a line for each."""
+    lines = run("list", "projects/p", "-o", "plain").stdout.splitlines()
+    assert [re.split(r" {2,}", line.strip()) for line in lines] == [
+        ["name", "state", "progress"],
+        ["projects/p/operations/a", "running", "7 %, run"],
+        ["projects/p/operations/b", "succeeded"],
+        ["projects/p/operations/c", "failed with RESOURCE_EXHAUSTED (8)"],
+    ]
+
+
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_list_for_scripts(run: Run, three: Emulator, form: str) -> None:
     """A list of the resources as they are."""
@@ -154,7 +184,13 @@ def test_list_asks_as_told(run: Run, three: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "stdout"), [("table", "No operations found\n"), ("json", "[]\n"), ("yaml", "[]\n")]
+    ("form", "stdout"),
+    [
+        ("table", "No operations found\n"),
+        ("plain", "No operations found\n"),
+        ("json", "[]\n"),
+        ("yaml", "[]\n"),
+    ],
 )
 def test_list_of_nothing(run: Run, emulator: Emulator, form: str, stdout: str) -> None:
     """Without a parent all are listed; none is no error."""
@@ -168,6 +204,34 @@ def test_list_that_breaks_off_prints_nothing(run: Run, three: Emulator) -> None:
     three.script_fault(kind="list", after=1, status=403)
     ended = run("list", "projects/p", "--page-size", "1", "-o", "json")
     assert (ended.code, ended.stdout) == (3, "")
+
+
+# --- help ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["get", "list", "wait", "cancel", "delete"])
+def test_help_is_as_of_airflows_own_commands(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Every option says what happens without it, and the forms are those of Airflow's commands."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    options = re.findall(r" (--[a-z-]+)(?: [A-Z_]+)? ([A-Z].*?)(?= -|$)", text.partition("option")[2])
+    explained = {option: said for option, said in options if option not in {"--help", "--wait"}}
+    assert {"--conn-id", "--base-url", "--path-prefix"} <= explained.keys()
+    assert [option for option, said in explained.items() if "(default: " not in said] == []
+    assert "Output format. Allowed values: json, yaml, plain, table (default: table)" in text
+
+
+def test_defaults_in_the_help_are_those_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Seconds without a decimal point that nobody types, and no ``None``."""
+    with pytest.raises(SystemExit):
+        main(["cancel", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "How long to wait for the end (default: 600)" in text
+    assert "begin at half a second (default: 10)" in text
+    with pytest.raises(SystemExit):
+        main(["wait", "--help"])
+    assert "(default: for ever)" in " ".join(capsys.readouterr().out.split())
 
 
 # --- wait ------------------------------------------------------------------------------------------------------
