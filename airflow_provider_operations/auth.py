@@ -47,7 +47,9 @@ _SCHEMES = ("none", "basic", "bearer", "google", "oauth2")
 _GOOGLE_EXTRAS = frozenset(
     {"keyfile_dict", "key_path", "impersonation_chain", "quota_project", "gcp_conn_id"}
 )
-_OAUTH2_EXTRAS = frozenset({"token_url", "audience", "token_endpoint_auth_method"})
+_OAUTH2_EXTRAS = frozenset(
+    {"oauth2_url", "oauth2_client_auth", "audience", "token_url", "token_endpoint_auth_method"}
+)
 _CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
 
 AUTH_EXTRAS = _GOOGLE_EXTRAS | _OAUTH2_EXTRAS | {"auth", "scope", "headers"}
@@ -234,18 +236,17 @@ def with_checked_addresses(key: dict[str, Any], allowed: tuple[str, ...]) -> dic
 
 def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentials:
     extra = fields.extra
-    url = _needed(text(extra.get("token_url"), "token_url", where), "token_url", "oauth2", where)
-    token_url = checked_url(url, f"{where}: 'token_url'")
+    given, key = _either(extra, "oauth2_url", "token_url", where)
+    url = _needed(given, "oauth2_url (or token_url)", "oauth2", where)
+    token_url = checked_url(url, f"{where}: {key!r}")
     server = origin_of(token_url)
     if server.scheme == "http" and not is_loopback(server.host):
         raise InvalidConnection(
-            f"{where}: the client secret is not sent over plain http to {server.host}; give an https token_url"
+            f"{where}: the client secret is not sent over plain http to {server.host}; give an https {key}"
         )
-    client_auth = text(extra.get("token_endpoint_auth_method"), "token_endpoint_auth_method", where)
+    client_auth, key = _either(extra, "oauth2_client_auth", "token_endpoint_auth_method", where)
     if client_auth and client_auth not in _CLIENT_AUTH:
-        raise InvalidConnection(
-            f"{where}: 'token_endpoint_auth_method' is {' or '.join(_CLIENT_AUTH)}, not {client_auth!r}"
-        )
+        raise InvalidConnection(f"{where}: {key!r} is {' or '.join(_CLIENT_AUTH)}, not {client_auth!r}")
     return ClientCredentials(
         token_url=f"{token_url}/" if url.endswith("/") else token_url,
         client_id=_needed(fields.login, "login (the client id)", "oauth2", where),
@@ -254,6 +255,16 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
         audience=text(extra.get("audience"), "audience", where) or None,
         client_auth=client_auth or _CLIENT_AUTH[0],
     )
+
+
+def _either(extra: Mapping[str, Any], key: str, standard: str, where: str) -> tuple[str, str]:
+    """
+    Return an extra and the name under which it was found.
+
+    :param standard: its name in the standard, which has "token" in it: Airflow then shows its value to nobody.
+    """
+    given = text(extra.get(key), key, where)
+    return (given, key) if given else (text(extra.get(standard), standard, where), standard)
 
 
 def _scopes(extra: Mapping[str, Any], where: str) -> tuple[str, ...]:

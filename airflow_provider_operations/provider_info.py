@@ -72,66 +72,144 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": ["string", "null"], **schema}}
+def _field(section: str, label: str, description: str, **schema: Any) -> dict[str, Any]:
+    schema = {"type": ["string", "null"], "section": section, **schema}
+    return {"label": label, "description": description, "schema": schema}
 
 
+_CREDENTIALS, _GOOGLE, _OAUTH2 = "Credentials", "Credentials: Google", "Credentials: OAuth 2"
+_SPELLING, _REQUESTS, _POLLING = "How the service spells its calls", "Requests", "Polling by triggerers"
+
+# By section, in the order in which the form shows them. Airflow hides the values of fields whose name has "token" and the
+# like in it: those that are no secret must not be called so, or nobody who edits the connection can read them.
 _CONN_FIELDS = {
     "auth": _field(
+        _CREDENTIALS,
         "Credentials",
-        "none, basic, bearer, google or oauth2. Empty: what is filled in.",
+        "How requests are authenticated. Left empty, the fields that are filled in tell.",
         enum=["none", "basic", "bearer", "google", "oauth2"],
     ),
-    "scope": _field("Scopes", "google and oauth2: with commas or spaces between. google: cloud-platform."),
-    "keyfile_dict": _field("Google key", "google: JSON of a key or an external account.", format="password"),
-    "key_path": _field("Google key file", "google: a file of it. Neither: Application Default Credentials."),
+    "headers": _field(
+        _CREDENTIALS,
+        "Headers",
+        'A JSON object of headers that every request is sent with, e.g. {"X-Goog-User-Project": "my-project"}.',
+        format="password",
+    ),
+    "scope": _field(
+        _CREDENTIALS,
+        "Scopes",
+        "What tokens of google or oauth2 are for, with commas or spaces between. The default of google is "
+        "cloud-platform.",
+    ),
+    "keyfile_dict": _field(
+        _GOOGLE,
+        "Key",
+        "The JSON of a service account's key, or of an external account's configuration.",
+        format="password",
+    ),
+    "key_path": _field(
+        _GOOGLE,
+        "Key file",
+        "A file that holds such a JSON, on workers, triggerers and API servers. Without a key and without a file, "
+        "Application Default Credentials are used.",
+    ),
     "impersonation_chain": _field(
-        "Impersonation chain", "google: service accounts, commas between; the last is the one to be."
+        _GOOGLE,
+        "Impersonation chain",
+        "Service accounts, with commas between. The last is the one to be, the others pass the right along.",
     ),
-    "quota_project": _field("Quota project", "google: the project that the calls are billed to."),
+    "quota_project": _field(_GOOGLE, "Quota project", "The project that the calls are billed to."),
     "gcp_conn_id": _field(
-        "Google Cloud connection", "google: take the credentials of this connection (Google provider)."
+        _GOOGLE,
+        "Google Cloud connection",
+        "The id of a connection of the Google provider whose credentials are used instead.",
     ),
-    "token_url": _field("Token URL", "oauth2: where tokens are got with client id and secret."),
-    "audience": _field("Audience", "oauth2: whom the token is for."),
-    "token_endpoint_auth_method": _field(
-        "Client authentication", "oauth2: client_secret_basic (default) or client_secret_post."
+    "oauth2_url": _field(
+        _OAUTH2, "Token URL", "Where tokens are got with login and password, as client id and client secret."
+    ),
+    "audience": _field(_OAUTH2, "Audience", "Whom the tokens are for, where the server asks for it."),
+    "oauth2_client_auth": _field(
+        _OAUTH2,
+        "Client authentication",
+        "How client id and secret are sent to the token URL. The default is client_secret_basic.",
+        enum=["client_secret_basic", "client_secret_post"],
     ),
     "path_prefix": _field(
-        "Path prefix", "Between host and operation name: v1, v1beta1, v1/admin. Default v1."
+        _SPELLING,
+        "Path prefix",
+        "What stands between the host and an operation's name, such as v1beta1 or v1/admin. The default is v1.",
     ),
-    "cancel_suffix": _field("Cancel suffix", "Appended to the name to cancel: :cancel (default) or /cancel."),
-    "cancel_method": _field("Cancel method", "HTTP method of the cancel call. Default POST."),
+    "cancel_suffix": _field(
+        _SPELLING,
+        "Cancel suffix",
+        "What is appended to the name to cancel, such as /cancel. The default is :cancel.",
+    ),
+    "cancel_method": _field(
+        _SPELLING, "Cancel method", "The HTTP method of the cancel call. The default is POST."
+    ),
     "error_format": _field(
-        "Error format", "1 or 2: ask for Google's error bodies of this format. Not asked."
+        _SPELLING,
+        "Error format",
+        "1 or 2, to ask Google's services for error bodies of this format. Left empty, none is asked for.",
     ),
     "wait_timeout_in": _field(
-        "Wait timeout in", "query (default) or body: where the service reads the timeout of a wait."
+        _SPELLING,
+        "Timeout of wait in",
+        "Where the service reads the timeout of a wait call. The default is query.",
+        enum=["query", "body"],
     ),
-    "headers": _field(
-        "Headers", 'JSON object of headers sent with every request: {"X-Goog-User-Project": "my-project"}.'
-    ),
-    "timeout": _field("Timeout", "Seconds for one request. Default 30.", type=["number", "null"]),
-    "verify": _field("Verify TLS", "true (default), false, or the path of a CA bundle."),
-    "cert": _field(
-        "Client certificate", "A PEM file with certificate and key, or two files with a comma between."
-    ),
-    "proxies": _field("Proxies", "A proxy URL, or a JSON object of scheme and proxy URL."),
     "console_url": _field(
+        _SPELLING,
         "Console URL",
-        "Page about an operation: https://console.example.com/{name}. Also {project}, {location}, {operation_id}.",
+        "The page about an operation, e.g. https://console.example.com/{name}. It may have {project}, {location} and "
+        "{operation_id} in it, too.",
+    ),
+    "timeout": _field(
+        _REQUESTS,
+        "Timeout",
+        "How many seconds one request may take as a whole. The default is 30.",
+        type=["number", "null"],
+    ),
+    "verify": _field(
+        _REQUESTS,
+        "Verify TLS",
+        "Whether the server's certificate is checked: true, false, or the path of a CA bundle. The default is true.",
+    ),
+    "cert": _field(
+        _REQUESTS,
+        "Client certificate",
+        "A PEM file that holds certificate and key, or two files with a comma between.",
+    ),
+    "proxies": _field(
+        _REQUESTS, "Proxies", "The URL of a proxy, or a JSON object of schemes and their proxies' URLs."
+    ),
+    "allowed_hosts": _field(
+        _REQUESTS,
+        "Allowed hosts",
+        "Other hosts that tasks may name in base_url, with commas between, e.g. a.example.com, *.googleapis.com.",
+    ),
+    "poll_with": _field(
+        _POLLING,
+        "Poll with",
+        "How triggerers ask for operations. The default is get.",
+        enum=["get", "list", "wait"],
+    ),
+    "list_filter": _field(
+        _POLLING,
+        "List filter",
+        "The filter of list requests, in the service's own words. The default is done=false; none stands for no "
+        "filter.",
     ),
     "max_connections": _field(
+        _POLLING,
         "Connections",
-        "Requests that a triggerer has under way at once. Default 16.",
+        "How many requests a triggerer has under way at once. The default is 16.",
         type=["integer", "null"],
     ),
     "max_requests_per_second": _field(
-        "Requests per second", "Of a triggerer. Default: what the server accepts.", type=["number", "null"]
-    ),
-    "poll_with": _field("Poll with", "get (default), list or wait.", enum=["get", "list", "wait", None]),
-    "list_filter": _field("List filter", "For list. Default done=false; none: no filter."),
-    "allowed_hosts": _field(
-        "Allowed hosts", "Other hosts that tasks may send to by base_url: a.example.com, *.googleapis.com."
+        _POLLING,
+        "Requests per second",
+        "How many requests a triggerer makes in a second. The default is what the server accepts.",
+        type=["number", "null"],
     ),
 }

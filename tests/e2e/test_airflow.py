@@ -95,7 +95,7 @@ def test_connection_form(airflow: Standalone) -> None:
     assert set(form["extra_fields"]) >= {
         "auth",
         "keyfile_dict",
-        "token_url",
+        "oauth2_url",
         "path_prefix",
         "cancel_suffix",
         "cancel_method",

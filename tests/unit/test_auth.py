@@ -74,7 +74,16 @@ def refusal(*args: Any, **kwargs: Any) -> str:
             id="oauth2-whole",
         ),
         pytest.param(
-            {"auth": "", "key_path": "", "token_url": None}, {"password": "p"}, "Bearer p", id="form"
+            {"oauth2_url": TOKEN_URL, "oauth2_client_auth": "client_secret_post"},
+            {"login": "id", "password": "SECRET"},
+            ClientCredentials(TOKEN_URL, "id", "SECRET", client_auth="client_secret_post"),
+            id="oauth2-by-names-that-airflow-shows",
+        ),
+        pytest.param(
+            {"auth": "", "key_path": "", "token_url": None, "oauth2_url": ""},
+            {"password": "p"},
+            "Bearer p",
+            id="form",
         ),
     ],
 )
@@ -108,7 +117,7 @@ def test_chosen(extra: dict[str, Any], fields: dict[str, Any], sent: object) -> 
         pytest.param({"keyfile_dict": KEY, "key_path": "/k"}, {}, "keyfile_dict and key_path", id="two-keys"),
         pytest.param({"auth": "google", "scope": 5}, {}, "'scope'", id="scope"),
         pytest.param({"auth": "google", "impersonation_chain": {"a": 1}}, {}, "chain", id="chain"),
-        pytest.param({"auth": "oauth2"}, {"login": "u", "password": "SECRET"}, "token_url", id="no-url"),
+        pytest.param({"auth": "oauth2"}, {"login": "u", "password": "SECRET"}, "oauth2_url", id="no-url"),
         pytest.param({"token_url": TOKEN_URL}, {"password": "SECRET"}, "client id", id="no-client-id"),
         pytest.param({"token_url": TOKEN_URL}, {"login": "u"}, "client secret", id="no-client-secret"),
         pytest.param(
