@@ -92,6 +92,8 @@ class OperationFailed(OperationsError):
 
     operation: Operation
     status: Status
+    note: str | None = None
+    """Of a cancelled one: by whom, or where that is written."""
 
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation)
@@ -107,8 +109,10 @@ class OperationFailed(OperationsError):
         """Return the whole Status as text."""
         # The reason first: that is what a log's line shows before it is cut.
         reason, *details = render_status(self.status).split("\n")
-        lines = [f"Operation ended with {reason}", f"  operation: {_shown(self.operation.name)}", *details]
-        return "\n".join(lines)
+        lines = [f"Operation ended with {reason}", f"  operation: {_shown(self.operation.name)}"]
+        if self.note:
+            lines.append(f"  {self.note}")
+        return "\n".join([*lines, *details])
 
 
 class OperationFailedFinal(OperationFailed, AirflowFailException):

@@ -28,8 +28,10 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations import clock
+from airflow_provider_operations.cancelled_by import CANCELLED_BY_KEY, by_whom
 from airflow_provider_operations.console import page
 from airflow_provider_operations.exceptions import (
+    OperationCancelled,
     OperationEventError,
     OperationsError,
     OperationTimeout,
@@ -352,6 +354,8 @@ class WaitsForOperation:
         if outcome.kind is Kind.TIMED_OUT:
             note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
         error = error_of(outcome, final=self._is_final, timeout_class=self.timeout_class, note=note)
+        if isinstance(error, OperationCancelled) and not self._killed:
+            error.note = by_whom(outcome.name, self._pulled(context, CANCELLED_BY_KEY))
         if error is not None:
             raise error
         assert outcome.operation is not None  # noqa: S101  success has one
@@ -415,6 +419,18 @@ class WaitsForOperation:
             self._push(context, key, value)
         except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend
             self.log.warning("the XCom %r could not be pushed: %s", key, type(error).__name__)
+
+    def _pulled(self, context: Context, key: str) -> Any:
+        """
+        Return what is in an XCom of this task that need not be there; of a mapped one, of all its instances.
+
+        Airflow logs an error for each that is missing, except where it is asked for all of them.
+        """
+        ti = context["ti"]
+        try:
+            return ti.xcom_pull(task_ids=ti.task_id, key=key)
+        except Exception:  # noqa: BLE001  of Airflow or of any XCom backend; the verdict doesn't hang on it
+            return None
 
     def _own_name(self, context: Context) -> str:
         """

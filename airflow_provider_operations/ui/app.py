@@ -17,7 +17,6 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.configuration import conf
 from airflow.models.dag import DagModel
-from airflow.models.log import Log
 from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -26,8 +25,8 @@ from starlette.concurrency import run_in_threadpool
 
 from airflow_provider_operations.console import page
 from airflow_provider_operations.hiding import without_secrets
-from airflow_provider_operations.operation import MAX_NAME_BYTES
-from airflow_provider_operations.rendering import one_line, printable
+from airflow_provider_operations.rendering import printable
+from airflow_provider_operations.ui import audit
 from airflow_provider_operations.ui.asking import Answered, Asking
 from airflow_provider_operations.ui.shown import shown_operation, shown_text
 from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
@@ -96,16 +95,18 @@ def create_app(asking: Asking | None = None) -> FastAPI:
 
     @app.get("/api/dags/{dag_id}/operation", dependencies=[_reads_task])
     async def get_operation(key: Annotated[TaskKey, Depends(_key)], user: GetUserDep) -> JSONResponse:
-        seen, may_edit = await run_in_threadpool(_look, key, user)
+        seen, asked, may_edit = await run_in_threadpool(_look, key, user)
         answered = await asks.ask(seen.target) if seen.target else None
         # A service may answer megabytes, and the event loop is that of all of Airflow's API.
-        return await run_in_threadpool(lambda: JSONResponse(_shown(key, seen, answered, may_edit=may_edit)))
+        return await run_in_threadpool(
+            lambda: JSONResponse(_shown(key, seen, asked, answered, may_edit=may_edit))
+        )
 
     @app.post("/api/dags/{dag_id}/operation/cancel", dependencies=[Depends(_from_our_page), _edits_task])
     async def cancel_operation(
         key: Annotated[TaskKey, Depends(_key)], name: Annotated[str, Query()], user: GetUserDep
     ) -> dict[str, Any]:
-        seen, _ = await run_in_threadpool(_look, key, user)
+        seen, _, _ = await run_in_threadpool(_look, key, user)
         if seen.target is None:
             raise HTTPException(409, "this task has no operation that could be asked to cancel")
         if seen.by_xcom:
@@ -114,10 +115,13 @@ def create_app(asking: Asking | None = None) -> FastAPI:
             )
         if name != printable(seen.target.name):
             raise HTTPException(409, "by now this task has another operation; look at it first")
-        await run_in_threadpool(_note, key, seen, user)
-        log.info("%s asks to cancel %s", user.get_name(), seen.target.name)
+        by = user.get_name()
+        first = await run_in_threadpool(audit.note, key, seen.target.name, seen.try_number, by)
+        log.info("%s asks to cancel %s", by, seen.target.name)
         problem = await asks.cancel(seen.target)
         if problem is not None:
+            if first:
+                await run_in_threadpool(audit.take_back, key)
             raise HTTPException(502, shown_text(problem, 2000, without_secrets))
         return {"cancelling": True}
 
@@ -165,41 +169,32 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _look(key: TaskKey, user: Any) -> tuple[Seen, bool]:
+def _look(key: TaskKey, user: Any) -> tuple[Seen, dict[str, Any] | None, bool]:
+    """Return the task, who has asked to cancel its operation, and whether this user may."""
     with create_session() as session:
         seen = look(key, session)
+        asked = audit.noted(key, seen.name, session) if seen and seen.name else None
         team_name = DagModel.get_team_name(key.dag_id, session=session)
     if seen is None:
         raise HTTPException(404, "there is no such task instance")
-    return seen, get_auth_manager().is_authorized_dag(
+    may_edit = get_auth_manager().is_authorized_dag(
         method="PUT",
         access_entity=DagAccessEntity.TASK_INSTANCE,
         details=DagDetails(id=key.dag_id, team_name=team_name),
         user=user,
     )
+    return seen, asked, may_edit
 
 
-def _note(key: TaskKey, seen: Seen, user: Any) -> None:
-    """Write into Airflow's audit log who has asked for a cancellation."""
-    with create_session() as session:
-        session.add(
-            Log(
-                event="cancel_operation",
-                owner=user.get_name(),
-                owner_display_name=user.get_name(),
-                extra=one_line(seen.name or "", MAX_NAME_BYTES),
-                try_number=seen.try_number,
-                **key._asdict(),
-            )
-        )
-
-
-def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: bool) -> dict[str, Any]:
+def _shown(
+    key: TaskKey, seen: Seen, asked: dict[str, Any] | None, answered: Answered | None, *, may_edit: bool
+) -> dict[str, Any]:
     """
     Return what the tab shows.
 
     :return: ``{"task": {...}, "operation": {...} | None, "problem": str | None, "remembered": bool, "live": bool,
-        "may_cancel": bool, "conn_id": str | None, "console_url": str | None}``; live: it is worth asking again.
+        "may_cancel": bool, "cancel_asked": {"by": str, "at": str} | None, "conn_id": str | None,
+        "console_url": str | None}``; live: it is worth asking again.
     """
     operation = answered.operation if answered else None
     problem = answered.problem if answered else None
@@ -225,6 +220,7 @@ def _shown(key: TaskKey, seen: Seen, answered: Answered | None, *, may_edit: boo
         "remembered": remembered,
         "live": running if operation else not seen.over,
         "may_cancel": running and may_edit and not seen.by_xcom,
+        "cancel_asked": asked,
         "conn_id": seen.target.conn_id if seen.target else None,
         "console_url": page(answered.console_url, seen.target.name) if answered and seen.target else None,
     }

@@ -248,6 +248,7 @@ def test_progress_moves_and_cancel_cancels(
     failure = airflow.failure(dag_id, run_id, "copy")
     assert failure is not None
     assert failure[0] == "OperationCancelledFinal"
+    assert "cancelled through the tab by editor at " in failure[1]
 
 
 @pytest.mark.parametrize(("user", "status"), [("guest", 403), ("reader", 403), (None, 401)])

@@ -122,7 +122,7 @@ class TaskInstance:
         self.max_tries = max_tries
         self.xcoms: dict[str, Any] = {}
         self.refused: Collection[str] = ()
-        """Keys of XComs that can't be pushed."""
+        """Keys of XComs that can't be pushed or pulled."""
         self.first_reschedule: datetime | None = None
 
     def xcom_push(self, key: str, value: Any) -> None:
@@ -130,8 +130,14 @@ class TaskInstance:
             raise ConnectionError("the API server is away")
         self.xcoms[key] = taken_by_airflow(value)
 
-    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
-        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int | None = None) -> Any:
+        """Without map_indexes of all instances of the task: what is there alone, or a list, as Airflow does."""
+        assert task_ids == self.task_id
+        if key in self.refused:
+            raise ConnectionError("the API server is away")
+        if map_indexes is None:
+            return self.xcoms.get(key, [])
+        assert map_indexes == self.map_index
         return self.xcoms.get(key)
 
     def get_first_reschedule_date(self, context: Any) -> datetime | None:
@@ -189,17 +195,20 @@ class Driver:
         try_number: int = 1,
         max_tries: int = 3,
         refused: Collection[str] = (),
+        pushed: dict[str, Any] | None = None,
     ) -> Verdict:
         """
         Run one try of a task to its end.
 
         :param make: makes the operator anew for each time that a worker would.
         :param store: what earlier tries have left;
-        :param refused: keys of XComs that can't be pushed.
+        :param refused: keys of XComs that can't be pushed or pulled;
+        :param pushed: XComs that somebody else has pushed meanwhile.
         """
         task = make()
         ti = TaskInstance(task.task_id, try_number, max_tries)
         ti.refused = refused
+        ti.xcoms.update(pushed or {})
         context = context_of(ti, store)
         verdict = Verdict("success")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 import warnings
+import zlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,11 @@ OPERATOR = {"operations_conn_id": "operations_default", "base_url": None, "path_
 BEGAN = datetime(2026, 11, 1, 12, tzinfo=timezone.utc)
 
 
+def run_number(dag_id: str) -> int:
+    """Return the id of a DAG's run."""
+    return zlib.crc32(dag_id.encode()) % 2**31
+
+
 class Database:
     """Airflow's tables, with the rows that a worker and the scheduler would have written."""
 
@@ -70,6 +76,14 @@ class Database:
             max_active_tasks=1,
             max_consecutive_failed_dag_runs=0,
             has_task_concurrency_limits=False,
+        )
+        self.insert(
+            "dag_run",
+            id=run_number(dag_id),
+            dag_id=dag_id,
+            run_id="run",
+            run_type="manual",
+            run_after=BEGAN,
         )
 
     def add_dag_version(self, dag_id: str, task: dict[str, Any]) -> uuid.UUID:
@@ -123,7 +137,7 @@ class Database:
         for key, value in (("operation_name", name), ("operation", final)):
             if value is not None:
                 self.insert(
-                    "xcom", **place, dag_run_id=hash(dag_id) % 2**31, key=key, value=value, timestamp=BEGAN
+                    "xcom", **place, dag_run_id=run_number(dag_id), key=key, value=value, timestamp=BEGAN
                 )
         if record is not None:
             entry = {"dag_run_id": 1, "key": RECORD_KEY, "value": json.dumps(record), "updated_at": BEGAN}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations.cancelled_by import by_whom
 from tests.hooks.slow import dripping
 from tests.versions import AIRFLOW
 
@@ -168,9 +169,60 @@ async def test_cancelling_is_in_the_audit_log(people: People, database: Database
     """Who asked to cancel which operation of which task stands in Airflow's own log."""
     name = start(emulator, duration=60)
     database.add_task(name=name)
-    await people("user").post(cancel_url(name), headers=OURS)
+    client = people("user")
+    assert (await tab(client))["cancel_asked"] is None
+    await client.post(cancel_url(name), headers=OURS)
     rows = database.execute("SELECT event, owner, dag_id, task_id, run_id, map_index, extra FROM log")
     assert rows == [("cancel_operation", "somebody", "dag", "task", "run", -1, name)]
+    asked = (await tab(client))["cancel_asked"]
+    assert asked["by"] == "somebody"
+    assert datetime.fromisoformat(asked["at"]).tzinfo is not None
+
+
+async def words_for_the_task(database: Database) -> list[Any]:
+    rows = database.execute("SELECT value FROM xcom WHERE key = 'operation_cancelled_by'")
+    return [json.loads(value) for (value,) in rows]
+
+
+async def test_the_task_is_told_who_has_cancelled(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """No worker reads the audit log: an XCom says it, and the first to ask counts, even if a second one fails."""
+    name = start(emulator, duration=60, cancelDelay=60)
+    database.add_task(name=name)
+    assert (await people("user").post(cancel_url(name), headers=OURS)).status_code == 200
+    (word,) = words = await words_for_the_task(database)
+    emulator.script_fault(kind="cancel", status=400)
+    assert (await people("user").post(cancel_url(name), headers=OURS)).status_code == 502
+    assert await words_for_the_task(database) == words
+    assert (word["name"], word["by"]) == (name, "somebody")
+    assert by_whom(name, word) == (
+        f"cancelled through the tab by somebody at {word['at']}; Airflow's audit log has it "
+        "(event cancel_operation)"
+    )
+
+
+async def test_a_cancel_that_failed_was_nobodys(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """Where the service refuses, a later end of the operation isn't put down to whoever asked."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    emulator.script_fault(kind="cancel", status=501)
+    assert (await people("user").post(cancel_url(name), headers=OURS)).status_code == 502
+    assert await words_for_the_task(database) == []
+    assert len(database.execute("SELECT * FROM log")) == 1
+
+
+async def test_a_cancel_goes_on_without_the_word(
+    people: People, database: Database, emulator: Emulator
+) -> None:
+    """A run that is about to be deleted takes no XCom: the operation is cancelled all the same."""
+    name = start(emulator, duration=60)
+    database.add_task(name=name)
+    database.execute("DELETE FROM dag_run")
+    assert (await people("user").post(cancel_url(name), headers=OURS)).status_code == 200
+    assert len(emulator.journal("cancel")) == 1
 
 
 async def test_what_is_cancelled_is_what_was_seen(

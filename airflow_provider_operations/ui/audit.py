@@ -1,0 +1,85 @@
+"""Who asked for a cancellation: in Airflow's audit log, and in an XCom for the task that fails of it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.log import Log
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import delete, select
+
+from airflow_provider_operations.cancelled_by import AUDIT_EVENT, CANCELLED_BY_KEY, cancelled_through_the_tab
+from airflow_provider_operations.operation import MAX_NAME_BYTES
+from airflow_provider_operations.rendering import one_line
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from airflow_provider_operations.ui.tasks import TaskKey
+
+__all__ = ["note", "noted", "take_back"]
+
+log = logging.getLogger(__name__)
+
+
+def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
+    """
+    Write down who asks to cancel a task's operation; done before the service is asked, so that nobody reads too early.
+
+    :return: whether the task has been left a word, which is the first to ask for this operation.
+    """
+    with create_session() as session:
+        session.add(
+            Log(
+                event=AUDIT_EVENT,
+                owner=by,
+                owner_display_name=by,
+                extra=_shown(name),
+                try_number=try_number,
+                **key._asdict(),
+            )
+        )
+    word = cancelled_through_the_tab(name, by, datetime.now(timezone.utc))
+    try:
+        with create_session() as session:
+            left = session.scalar(select(XComModel.value).where(*_word(key)))
+            if isinstance(left, dict) and left.get("name") == name:
+                return False
+            XComModel.set(CANCELLED_BY_KEY, word, **key._asdict(), serialize=False, session=session)
+    except Exception:
+        # The audit log has it; the task's failure will say to look there.
+        log.exception("the XCom %r could not be written", CANCELLED_BY_KEY)
+        return False
+    return True
+
+
+def take_back(key: TaskKey) -> None:
+    """Remove the word for the task, as the cancel call has failed; the audit log keeps that it was asked for."""
+    with create_session() as session:
+        session.execute(delete(XComModel).where(*_word(key)))
+
+
+def noted(key: TaskKey, name: str, session: Session) -> dict[str, Any] | None:
+    """Return who asked last to cancel this operation of the task: ``{"by": str, "at": str | None}``."""
+    place = (getattr(Log, field) == value for field, value in key._asdict().items())
+    row = session.execute(
+        select(Log.owner, Log.dttm)
+        .where(*place, Log.event == AUDIT_EVENT, Log.extra == _shown(name))
+        .order_by(Log.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    return {"by": one_line(row.owner or "", 250), "at": row.dttm and row.dttm.isoformat()}
+
+
+def _word(key: TaskKey) -> tuple[Any, ...]:
+    place = (getattr(XComModel, field) == value for field, value in key._asdict().items())
+    return (*place, XComModel.key == CANCELLED_BY_KEY)
+
+
+def _shown(name: str) -> str:
+    return one_line(name, MAX_NAME_BYTES)
