@@ -131,8 +131,13 @@ def judge(one: Round, found: Evidence) -> Verdict:
     least = expect.starts[0] if counted else min(expect.starts[0], 1)
     if not least <= len(ops) <= expect.starts[1]:
         violations.append(f"{len(ops)} operations were started, not {_span(expect.starts)}")
+    asked_s = {
+        entry["operation"]: entry["time"] for entry in reversed(found.journal) if entry["kind"] == "cancel"
+    }
     if not expect.out_of_reach:
         for before, op in itertools.pairwise(ops):
+            if expect.may_be_ending and before.cancelled and asked_s[before.name] < op.started_s:
+                continue
             if before.ended_s is None or before.ended_s > op.started_s:
                 violations.append(f"{op.name[-8:]} was started while {before.name[-8:]} was running")
     left = [op for op in ops if op.ended_s is None]

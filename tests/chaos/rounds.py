@@ -31,6 +31,7 @@ class Expect:
     :param left: how many operations may go on although their task is over, least and most.
     :param touched: somebody acted on the task, or its time was up: its operation may be cancelled. Else no cancel
         call may be sent at all, not even about an operation that is over.
+    :param may_be_ending: one that was asked to cancel may still be ending when the next one is started.
     :param out_of_reach: the README's reason, where the promise can't hold.
     :param asked: a cancel call must have been sent, whatever the server made of it.
     :param within_s: an operation must be over so long after its start.
@@ -43,6 +44,7 @@ class Expect:
     error: tuple[str, ...] | None = None
     left: tuple[int, int] = (0, 0)
     touched: bool = False
+    may_be_ending: bool = False
     out_of_reach: str = ""
     asked: bool = False
     within_s: float | None = None

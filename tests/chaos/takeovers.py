@@ -251,7 +251,8 @@ def _connection_deleted(world: World, rounds: list[Round]) -> Steps:
 def _unanswered() -> list[Round]:
     """The record can't be stored for as long as the API server takes to come back."""
     # Without request ids the worker holds out, and if Airflow kills it meanwhile, it cancels.
-    held_out = Expect(starts=(1, 2), touched=True)
+    # Airflow has given that worker up by then, so the next try may come before the operation is over.
+    held_out = Expect(starts=(1, 2), touched=True, may_be_ending=True)
     return [
         Round((), dag(mode, ids), expect, {"duration": 90}, server=[dict(fault) for fault in SLOW_START])
         for mode in ("deferred", "running")
