@@ -18,7 +18,7 @@ from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.wire import CallFailure, InvalidName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from airflow_provider_operations.connection import Settings
     from airflow_provider_operations.operation import Operation
@@ -36,8 +36,11 @@ PATIENCE_S = 10.0
 KEPT_S = 1.0
 """How long an answer is good for everybody."""
 
-THREADS = 8
-"""How many requests are under way at once: a service that hangs must not take Airflow's own threads."""
+THREADS = 4
+"""
+How many looks of one connection are under way at once, and how many cancellations: a service that hangs must take
+neither Airflow's own threads nor those in which others are asked.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,20 @@ class _Flight:
     landed_s: float | None = None
 
 
+@dataclass
+class _Turns:
+    threads: anyio.CapacityLimiter
+    taken_or_awaited: int = 0
+
+
 class Asking:
     """One for all requests of an API server's process."""
 
     def __init__(self, ask: Callable[[Target], Answered] | None = None) -> None:
         self._ask = ask or ask_service
         self._flights: dict[Target, _Flight] = {}
-        self._threads: anyio.CapacityLimiter | None = None
+        self._turns: dict[Hashable, _Turns] = {}
+        """Of those with calls under way."""
 
     async def ask(self, target: Target) -> Answered:
         """Return the operation's latest state; at most ``KEPT_S`` old, and asked for only once at a time."""
@@ -120,9 +130,25 @@ class Asking:
         return answered.problem
 
     async def _in_thread(self, call: Callable[[Target], Answered], target: Target) -> Answered:
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
-        return await anyio.to_thread.run_sync(call, target, limiter=self._threads)
+        kind = call, target.conn_id
+        turns = self._turns.setdefault(kind, _Turns(anyio.CapacityLimiter(THREADS)))
+        turns.taken_or_awaited += 1
+        try:
+            with anyio.move_on_after(PATIENCE_S) as waiting:
+                await turns.threads.acquire()
+            if waiting.cancelled_caught:
+                problem = (
+                    f"not asked: {THREADS} requests with this connection have not been answered for long"
+                )
+                return Answered(problem=problem)
+            try:
+                return await anyio.to_thread.run_sync(call, target, limiter=anyio.CapacityLimiter(1))
+            finally:
+                turns.threads.release()
+        finally:
+            turns.taken_or_awaited -= 1
+            if turns.taken_or_awaited == 0:
+                del self._turns[kind]
 
 
 def ask_service(target: Target) -> Answered:

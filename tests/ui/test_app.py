@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.cancelled_by import by_whom
+from airflow_provider_operations.ui.asking import Asking, Target
+from tests.hooks.raw import RawServer
 from tests.hooks.slow import dripping
 from tests.versions import AIRFLOW
 
 from .conftest import BEGAN, OPERATOR, start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from airflow_provider_operations.emulator import Emulator
@@ -410,6 +414,87 @@ async def test_a_service_that_hangs_is_given_up(
     view = await asyncio.wait_for(tab(people("viewer")), 4)
     assert (view["name"], view["operation"], view["live"]) == (name, None, True)
     assert "UNAVAILABLE" in view["problem"]
+
+
+def hanging(monkeypatch: pytest.MonkeyPatch) -> RawServer:
+    """A service that takes requests and never answers, behind the connection ``hanging``."""
+    server = RawServer(lambda _connection: server.released.wait(30))
+    connection = {"conn_type": "operations", "host": server.url}
+    monkeypatch.setenv("AIRFLOW_CONN_HANGING", json.dumps(connection))
+    return server
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it doesn't come")
+
+
+async def test_a_service_that_hangs_takes_nothing_from_others(
+    people: People, database: Database, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its tabs are open, that of another connection is answered while they wait."""
+    healthy = start(emulator, duration=60)
+    database.add_task(name=healthy)
+    for index in range(20):
+        fields = {"operations_conn_id": "hanging", "operation_name": f"operations/{index}"}
+        database.add_task("other", index, fields=fields)
+    client = people("user")
+    with hanging(monkeypatch) as server:
+        waiting = [
+            asyncio.create_task(
+                tab(client, TAB.replace("dags/dag", "dags/other").replace("=-1", f"={index}"))
+            )
+            for index in range(20)
+        ]
+        await until(lambda: len(server.seen) >= 4)
+        await asyncio.sleep(0.5)
+        view = await tab(client)
+        cancelled = await client.post(cancel_url(healthy), headers=OURS)
+        assert not any(task.done() for task in waiting)
+        assert len(server.seen) == 4
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    assert (view["operation"]["name"], cancelled.status_code) == (healthy, 200)
+
+
+async def test_a_cancellation_doesnt_queue_behind_those_who_look(
+    people: People, database: Database, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wants an operation of a slow service to end gets the request sent, all its looks unanswered."""
+    asking = Asking()
+    with hanging(monkeypatch) as server:
+        looks = [
+            asyncio.create_task(asking.ask(Target(f"operations/{index}", "hanging"))) for index in range(20)
+        ]
+        await until(lambda: len(server.seen) >= 4)
+        cancels = [
+            asyncio.create_task(asking.cancel(Target(f"operations/{index}", "hanging"))) for index in range(3)
+        ]
+        await until(lambda: len(server.seen) == 7)
+        assert not any(task.done() for task in looks)
+        assert sorted(seen.line.split()[0] for seen in server.seen) == ["GET"] * 4 + ["POST"] * 3
+        server.released.set()
+        await asyncio.gather(*looks, *cancels)
+    await until(lambda: not asking._turns)
+
+
+async def test_nobody_waits_in_vain_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has had no turn for as long as anybody waits isn't asked any more, so that no queue outlives its tabs."""
+    monkeypatch.setattr("airflow_provider_operations.ui.asking.PATIENCE_S", 0.5)
+    asking = Asking()
+    with hanging(monkeypatch) as server:
+        looks = [asking.ask(Target(f"operations/{index}", "hanging")) for index in range(10)]
+        problems = [answered.problem for answered in await asyncio.gather(*looks)]
+        server.released.set()
+        await until(lambda: not asking._turns)
+        assert len(server.seen) == 4
+    refused = "not asked: 4 requests with this connection have not been answered for long"
+    assert problems.count("the service has not answered for 0.5 s") + problems.count(refused) == 10
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
