@@ -269,8 +269,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
 
     def _look(self, watch: Watch) -> Outcome | float:
         verdict = watch.judge(self.hook.poll(watch.name), clock.now())
-        for line in watch.take_news():
-            self.log.info("%s", line)
+        self._log_news(watch)
         return verdict
 
     def _pause(self, watch: Watch, pause_s: float, polls: int) -> float:

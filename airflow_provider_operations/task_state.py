@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from airflow_provider_operations.version_compat import ask_airflow, task_state
-from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
+from airflow_provider_operations.version_compat import TRIGGERS_PUSH_XCOMS, ask_airflow, task_state
+from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
 
-__all__ = ["OWNERS", "Fate", "fate_of", "is_over", "place_of", "read_fate"]
+__all__ = ["OWNERS", "Fate", "fate_of", "is_over", "keep_end", "place_of", "read_fate"]
 
 OWNERS = ("record", "task", "sensor")
 """
@@ -92,6 +92,26 @@ async def read_fate(task_instance: Any, name: str, owner: str, *, timed_out: boo
     """
     state, own = await ask_airflow(_ask, place_of(task_instance), executor=_asking)
     return fate_of(state, own, name, owner, timed_out=timed_out)
+
+
+async def keep_end(task_instance: Any, name: str, operation: Any) -> None:
+    """
+    Push the XCom ``operation`` of a task that is over and whose own this operation is.
+
+    Airflow deletes a task's XComs when a later try of it begins; what came after that would pass for the try's.
+
+    :param operation: as ``operation_xcom`` returns it.
+    :raises Exception: what kept Airflow from taking it.
+    """
+    if TRIGGERS_PUSH_XCOMS:
+        await ask_airflow(_keep_end, place_of(task_instance), name, operation, executor=_asking)
+
+
+def _keep_end(place: dict[str, Any], name: str, operation: Any) -> None:
+    from airflow.providers.common.compat.sdk import XCom
+
+    if task_state(place) in _OVER and XCom.get_one(key=OPERATION_NAME_KEY, **place) == name:
+        XCom.set(key=OPERATION_KEY, value=operation, **place)
 
 
 def _ask(place: dict[str, Any]) -> tuple[str | None, str | None]:

@@ -16,8 +16,9 @@ from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.outcome import ending
 from airflow_provider_operations.polling import Schedule
 from airflow_provider_operations.retries import Retries
-from airflow_provider_operations.task_state import Fate, read_fate
+from airflow_provider_operations.task_state import Fate, keep_end, read_fate
 from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.xcoms import OPERATION_KEY, operation_xcom
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,6 +96,11 @@ class Kill:
 
     async def run(self) -> None:
         """See to the operation's end, or that it isn't ours to end; raises nothing but ``CancelledError``."""
+        self._log.info(
+            "%s: the trigger was told to end; what becomes of the operation is said here if that is known soon, and "
+            "else in the triggerer's own output",
+            self.name,
+        )
         try:
             async with await self._make_hook() as hook:
                 try:
@@ -175,6 +181,7 @@ class Kill:
         if seen is None or not seen.done:
             return False
         self._log.info("%s: %s; nothing to cancel", self.name, ending(seen))
+        await self._keep_end(seen)
         return True
 
     async def _cancel(self, hook: OperationsAsyncHook) -> CallFailure | None:
@@ -184,11 +191,12 @@ class Kill:
         failure = await self._try_cancel(hook)
         if failure is None:
             self._log.info("%s: asked to cancel, as the task was killed", self.name)
-            self._log.info("%s: %s", self.name, await self._settle(hook))
+            await self._settle(hook)
             return None
         seen = await self._look(hook)
         if seen is not None and seen.done:
             self._log.info("%s: %s; nothing to cancel", self.name, ending(seen))
+            await self._keep_end(seen)
             return None
         if failure.http_status in _NO_CANCEL and (seen is not None or failure.says_missing):
             self._refused_since = self._refused_since or clock.now()
@@ -213,16 +221,30 @@ class Kill:
         except Exception as error:  # noqa: BLE001  the connection's look-up fails in ways of any secrets backend
             return CallFailure.not_asked(self.name, error)
 
-    async def _settle(self, hook: OperationsAsyncHook) -> str:
+    async def _settle(self, hook: OperationsAsyncHook) -> None:
         """Say how the operation ended, if it does soon."""
         deadline = clock.now() + SETTLE_LIMIT_S
         while True:
             seen = await self._look(hook)
             if seen is not None and seen.done:
-                return ending(seen)
+                self._log.info("%s: %s", self.name, ending(seen))
+                await self._keep_end(seen)
+                return
             if clock.now() > deadline:
-                return "not done yet"
+                self._log.info("%s: not done yet", self.name)
+                return
             await clock.asleep(1)
+
+    async def _keep_end(self, operation: Operation) -> None:
+        """Let the tab show how the operation of a task that is over ended, also when the service has forgotten it."""
+        if not self._doomed:
+            return
+        try:
+            await keep_end(self.task_instance, self.name, operation_xcom(operation))
+        except Exception as error:  # noqa: BLE001  of Airflow's API, database or any XCom backend
+            self._log.warning(
+                "%s: the XCom %r could not be pushed: %s", self.name, OPERATION_KEY, type(error).__name__
+            )
 
     async def _last_call(self, hook: OperationsAsyncHook) -> None:
         """The triggerer ends: cancel once more what is to be cancelled, as nobody can take that over."""

@@ -102,6 +102,8 @@ class OperationTrigger(BaseTrigger):
         self.poll_with = poll_with
         self.end_from_trigger = end_from_trigger
         self.owner = owner
+        self._kill: tuple[asyncio.Task[None], float] | None = None
+        """The work that a kill has begun, and until when (``time.monotonic``) it is waited for."""
         self.before_deferring: Callable[[], None] | None = None
         """Called when Airflow stores the trigger: a worker's last moment to refuse to defer, by raising."""
 
@@ -205,15 +207,31 @@ class OperationTrigger(BaseTrigger):
         Airflow repeats the cancellation of this coroutine every second and gives up on it after 30 s, so the
         work has a task of its own.
         """
-        if not self.cancel_on_kill:
+        if self.cancel_on_kill:
+            self._kill = self._killing(), time.monotonic() + KILL_LIMIT_S
+            await self._wait_for_kill()
+
+    async def cleanup(self) -> None:
+        """
+        Wait for what ``on_kill`` has begun: once this has returned, Airflow closes the task's log.
+
+        On Python 3.11 Airflow's waiting for ``on_kill`` ends with the second repetition of the cancellation. A
+        triggerer that ends cancels without a word, and isn't kept.
+        """
+        await self._wait_for_kill(is_kept=lambda error: bool(error.args))
+
+    async def _wait_for_kill(
+        self, is_kept: Callable[[asyncio.CancelledError], bool] = lambda _: True
+    ) -> None:
+        if self._kill is None:
             return
-        work = self._killing()
-        deadline = time.monotonic() + KILL_LIMIT_S
-        while not work.done() and (left := deadline - time.monotonic()) > 0:
+        work, until_s = self._kill
+        while not work.done() and (left := until_s - time.monotonic()) > 0:
             try:
                 await asyncio.wait({work}, timeout=left)
-            except asyncio.CancelledError:
-                continue
+            except asyncio.CancelledError as error:
+                if not is_kept(error):
+                    raise
 
     def _killing(self) -> asyncio.Task[None]:
         """Return the work on this task's operation, which may be under way from an earlier kill."""

@@ -230,6 +230,10 @@ class WaitsForOperation:
             due_epoch_s=clock.now(),
         )
 
+    def _log_news(self, watch: Watch) -> None:
+        for line in watch.take_news():
+            self.log.info("%s", line)
+
     def _defer_for(self, watch: Watch) -> None:
         """Hand the watch over to a trigger; doesn't return."""
         assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout

@@ -113,6 +113,7 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         self._push(context, OPERATION_NAME_KEY, name)
         watch = self._watch_for(name, started_epoch_s, created_epoch_s=None)
         outcome = watch.judge(self.hook.poll(name), clock.now())
+        self._log_news(watch)
         if not isinstance(outcome, Outcome):
             if self.deferrable:
                 self._defer_for(watch)

@@ -228,16 +228,17 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         if name:
             self._push(context, OPERATION_NAME_KEY, name)
             self._push_link(context, name)
-        if not self.wait_for_completion:
-            assert isinstance(seen, Operation)  # noqa: S101  the start's answer
-            self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
-            self._operation = None  # handed on: from now on a kill of this process is none of it
-            return name
         since_s = record.runs_since_epoch_s
         watch = self._watch_for(name, since_s, created_epoch_s=since_s)
         watch.deadline_epoch_s = record.deadline_epoch_s
         outcome = watch.judge(seen, clock.now())
         watch.found = False  # by a start's answer it isn't: who may start may not be allowed to look
+        self._log_news(watch)
+        if not self.wait_for_completion:
+            assert isinstance(seen, Operation)  # noqa: S101  the start's answer
+            self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
+            self._operation = None  # handed on: from now on a kill of this process is none of it
+            return name
         if not isinstance(outcome, Outcome):
             if self.deferrable:
                 self._defer_for(watch)

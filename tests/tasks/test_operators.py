@@ -364,6 +364,27 @@ def test_no_second_start(emulator: Emulator, driver: Driver, fault: dict[str, An
     assert verdict.state == ("success" if starts == 2 else "failed")
 
 
+RESOURCE = {"name": "projects/p/operations/x", "state": "CREATING"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"deferrable": True}, {"deferrable": False}, {"wait_for_completion": False, "deferrable": False}],
+    ids=repr,
+)
+def test_a_resource_instead_of_an_operation(
+    emulator: Emulator, driver: Driver, logged: pytest.LogCaptureFixture, arguments: dict[str, Any]
+) -> None:
+    """What doesn't look like an operation is named at the start's answer, before anything waits for its end."""
+    emulator.script_fault(kind="start", status=200, body=RESOURCE)
+    emulator.script_fault(kind="get", status=200, body={**RESOURCE, "done": True})  # of which nothing is said
+    verdict = run(driver, script={}, **arguments)
+    assert verdict.state == "success", repr(verdict.error)
+
+    text = "this looks like a resource rather than an operation, as it has state and no metadata"
+    assert len([line for line in logged.messages if text in line]) == 1
+
+
 def test_out_of_reach(
     emulator: Emulator,
     driver: Driver,

@@ -13,7 +13,8 @@ import pytest
 
 from airflow_provider_operations import clock, trigger_kill, triggers
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
+from airflow_provider_operations.operation import Code
 from airflow_provider_operations.task_state import OWNERS, Fate, fate_of
 from airflow_provider_operations.triggers import OperationTrigger
 
@@ -222,6 +223,106 @@ async def test_finished_is_not_killed(
     assert cancels(emulator) == 0
     assert f"{trigger.operation_name}: succeeded; nothing to cancel" in logged.text
     assert "killed" not in logged.text
+
+
+async def test_the_log_stays_open(
+    emulator: Emulator, airflow: Airflow, logged: pytest.LogCaptureFixture
+) -> None:
+    """
+    What became of the operation is in the task's log, which Airflow closes when the trigger's task ends.
+
+    Airflow repeats the cancellation until then, and on Python 3.11 the second one ends its waiting for ``on_kill``.
+    """
+    trigger = trigger_for()
+    airflow.slow_s = 0.3
+
+    async def run_trigger() -> None:
+        try:
+            async for _ in trigger.run():
+                pass
+        except asyncio.CancelledError:
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait_for(trigger.on_kill(), timeout=30)
+            raise
+        finally:
+            with suppress(Exception):
+                await trigger.cleanup()
+
+    task = asyncio.create_task(run_trigger())
+    await asyncio.sleep(0)
+    while not task.done():
+        task.cancel("__airflow_user_action__")
+        await asyncio.wait({task}, timeout=0.05)
+
+    first, *_, last = [line for line in logged.messages if line.startswith(trigger.operation_name)]
+    assert first.startswith(f"{trigger.operation_name}: the trigger was told to end; ")
+    assert last == f"{trigger.operation_name}: cancelled"
+
+
+@pytest.mark.usefixtures("kills")
+async def test_the_log_is_left_to_a_triggerer_that_ends(emulator: Emulator, airflow: Airflow) -> None:
+    """A triggerer that is stopped in the middle isn't kept waiting: its cancellation comes without a word."""
+    trigger = trigger_for()
+    airflow.slow_s = 0.3
+    killing = asyncio.create_task(trigger.on_kill())
+    await asyncio.sleep(0)
+    cleaning = asyncio.create_task(trigger.cleanup())
+    await asyncio.sleep(0)
+    cleaning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cleaning
+    assert not killing.done()
+    await killing
+
+
+@pytest.mark.parametrize(
+    ("states", "own", "kept"),
+    [
+        (["failed"], "this", True),
+        (["failed"], ANOTHER, False),
+        (["gone"], "this", False),
+        (["failed", "queued"], "this", False),
+        (["failed", "deferred"], "this", False),
+    ],
+)
+async def test_what_became_of_it_is_kept(
+    emulator: Emulator,
+    airflow: Airflow,
+    monkeypatch: pytest.MonkeyPatch,
+    states: list[str],
+    own: str,
+    kept: bool,
+) -> None:
+    """The XCom ``operation`` has the end of a killed task's operation, unless a later try could take it for its own."""
+    pushed: dict[str, Any] = {}
+
+    def push(*, key: str, value: Any, **place: Any) -> None:
+        assert place == {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1}
+        pushed[key] = value
+
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.XCom.set", push)
+    trigger = trigger_for()
+    airflow.own = trigger.operation_name if own == "this" else own
+    airflow.state, *later = states
+    cancel = OperationsAsyncHook.try_cancel
+
+    async def then(*arguments: Any, **more: Any) -> Any:
+        result = await cancel(*arguments, **more)
+        airflow.state = later[0] if later else airflow.state
+        return result
+
+    monkeypatch.setattr(OperationsAsyncHook, "try_cancel", then)
+    await trigger.on_kill()
+
+    assert cancels(emulator) == 1
+    assert pushed.keys() == ({"operation"} if kept else set())
+    if kept:
+        operation = pushed["operation"]
+        assert (operation["name"], operation["done"], operation["error"]["code"]) == (
+            trigger.operation_name,
+            True,
+            Code.CANCELLED,
+        )
 
 
 @pytest.mark.usefixtures("kills")
