@@ -8,6 +8,7 @@ manager itself. Reading takes read access to the task instance, cancelling edit 
 # Without "from __future__ import annotations": FastAPI reads them.
 
 import logging
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -29,7 +30,8 @@ from airflow_provider_operations.rendering import printable
 from airflow_provider_operations.ui import audit
 from airflow_provider_operations.ui.asking import Answered, Asking
 from airflow_provider_operations.ui.shown import shown_operation, shown_text
-from airflow_provider_operations.ui.tasks import STATES, Seen, TaskKey, look, running_operations
+from airflow_provider_operations.ui.table import SORTS, STATES, Asked, Show, counts, dags, rows
+from airflow_provider_operations.ui.tasks import Seen, TaskKey, look
 from airflow_provider_operations.version_compat import team_names
 
 if TYPE_CHECKING:
@@ -44,7 +46,11 @@ STATIC = Path(__file__).parent / "static"
 CANCEL_HEADER = "x-airflow-operations"
 """A page of another origin can't send it without being asked first whether it may (CORS)."""
 
-MAX_LISTED = 500
+PAGE_ROWS = 50
+"""Rows of the list that are shown at once: what runs of them is asked for, one by one."""
+
+MAX_HOURS = 31 * 24
+MAX_OFFSET = 10**6
 
 MAX_MAP_INDEX = 2**31 - 1
 """Of the column in Airflow's database."""
@@ -131,8 +137,14 @@ def create_app(asking: Asking | None = None) -> FastAPI:
         dag_id: Annotated[str, Query(max_length=250)] = "",
         conn_id: Annotated[str, Query(max_length=250)] = "",
         state: Annotated[str, Query(max_length=50)] = "",
+        show: Annotated[Show, Query()] = "running",
+        hours: Annotated[int, Query(ge=1, le=MAX_HOURS)] = 24,
+        sort: Annotated[str, Query(pattern=f"^(-?({'|'.join(SORTS)}))?$")] = "",
+        offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
     ) -> dict[str, Any]:
-        return _listed(user, dag_id, conn_id, state)
+        after = datetime.now(timezone.utc) - timedelta(hours=hours)
+        asked = Asked(show, after, dag_id, conn_id, state)
+        return _listed(user, asked, sort or ("since" if show == "running" else "-ended"), offset)
 
     return app
 
@@ -226,30 +238,35 @@ def _shown(
     }
 
 
-def _listed(user: Any, dag_id: str, conn_id: str, state: str) -> dict[str, Any]:
+def _listed(user: Any, asked: Asked, sort: str, offset: int) -> dict[str, Any]:
+    """
+    Return a page of the list.
+
+    :return: ``{"operations": [...], "counts": {"running": int, "failed": int, "ended": int}, "offset": int,
+        "page_rows": int, "sort": str, "states": [...]}``
+    """
     auth = get_auth_manager()
     with create_session() as session:
         readable = auth.get_authorized_dag_ids(user=user, method="GET", session=session)
-        rows = running_operations(
-            session, readable, dag_id=dag_id, conn_id=conn_id, state=state, limit=MAX_LISTED + 1
-        )
-        teams = team_names(sorted({row["dag_id"] for row in rows}), session)
+        found = dags(session, readable, asked)
+        teams = team_names(found, session)
     # Whoever may read a DAG need not be allowed to read its task instances.
-    allowed = {
-        one: auth.is_authorized_dag(
+    allowed = [
+        one
+        for one in found
+        if auth.is_authorized_dag(
             method="GET",
             access_entity=DagAccessEntity.TASK_INSTANCE,
             details=DagDetails(id=one, team_name=teams.get(one)),
             user=user,
         )
-        for one in {row["dag_id"] for row in rows}
-    }
-    return {
-        "operations": [
-            {**row, "name": printable(row["name"]), "since": row["since"].isoformat()}
-            for row in rows[:MAX_LISTED]
-            if allowed[row["dag_id"]]
-        ],
-        "more": len(rows) > MAX_LISTED,
-        "states": STATES,
-    }
+    ]
+    with create_session() as session:
+        return {
+            "operations": rows(session, allowed, asked, sort=sort, offset=offset, limit=PAGE_ROWS),
+            "counts": counts(session, allowed, asked),
+            "offset": offset,
+            "page_rows": PAGE_ROWS,
+            "sort": sort,
+            "states": STATES[asked.show],
+        }

@@ -55,7 +55,7 @@ def _external_views() -> list[dict[str, Any]]:
             "icon_dark_mode": f"{URL_PREFIX}/static/icon-dark.svg",
         },
         {
-            "name": "Operations",
+            "name": "Task Operations",
             "href": f"{URL_PREFIX}/list",
             "destination": "nav",
             "category": "browse",
@@ -67,7 +67,7 @@ def _external_views() -> list[dict[str, Any]]:
 
 
 class OperationsPlugin(AirflowPlugin):
-    """The tab "Operation" on the task instance page, the list "Operations", and the app that serves both."""
+    """The tab "Operation" on the task instance page, the list "Task Operations", and the app that serves both."""
 
     name = "airflow_provider_operations"
     fastapi_apps = (

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
-from sqlalchemy import JSON, and_, exists, func, or_, select, type_coerce
+from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations.operation import MalformedOperation, Operation
@@ -24,12 +23,12 @@ from airflow_provider_operations.waiting import SERVICE_FIELDS
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
-__all__ = ["Seen", "TaskKey", "look", "running_operations"]
+__all__ = ["Seen", "TaskKey", "look"]
 
 log = logging.getLogger(__name__)
 
@@ -202,94 +201,3 @@ def _operation(value: Any) -> Operation | None:
         return Operation.from_json(json.loads(value) if isinstance(value, str) else value)
     except (MalformedOperation, ValueError):
         return None
-
-
-# --- the list --------------------------------------------------------------------------------------------------
-
-_WAITING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "restarting")
-_RESUMING = ("scheduled", "queued")
-
-STATES = (*_WAITING, *_RESUMING)
-"""States of tasks whose operation may be running."""
-
-
-def running_operations(
-    session: Session,
-    dag_ids: Collection[str],
-    *,
-    dag_id: str = "",
-    conn_id: str = "",
-    state: str = "",
-    limit: int,
-) -> list[dict[str, Any]]:
-    """
-    List the tasks that have an operation and haven't seen its end, the longest running first.
-
-    :param dag_ids: DAGs whose tasks may be shown.
-    :param dag_id: only DAGs whose id contains this.
-    :return: ``{"dag_id", "run_id", "task_id", "map_index", "state", "name", "since", "conn_id"}``
-    """
-    # Before Airflow 3.2 a type of sqlalchemy-jsonfield, which newer SQLAlchemys can't look into.
-    fields = type_coerce(RenderedTaskInstanceFields.rendered_fields, JSON)
-    conn = fields["operations_conn_id"].as_string()
-    same = [
-        getattr(TaskInstance, field) == getattr(XComModel, field)
-        for field in ("dag_id", "run_id", "task_id", "map_index")
-    ]
-    final = XComModel.__table__.alias("final")
-    # A sensor in reschedule mode pushes its XComs anew in every stay, as Airflow clears them before.
-    first_stay = (
-        select(func.min(TaskReschedule.start_date))
-        .where(TaskReschedule.ti_id == TaskInstance.id)
-        .scalar_subquery()
-    )
-    since = func.coalesce(first_stay, XComModel.timestamp)
-    query = (
-        select(
-            TaskInstance.dag_id,
-            TaskInstance.run_id,
-            TaskInstance.task_id,
-            TaskInstance.map_index,
-            TaskInstance.state,
-            XComModel.value.label("name"),
-            since.label("since"),
-            conn.label("conn_id"),
-        )
-        .join(XComModel, and_(*same, XComModel.key == OPERATION_NAME_KEY))
-        .outerjoin(
-            RenderedTaskInstanceFields,
-            and_(
-                *(
-                    getattr(TaskInstance, field) == getattr(RenderedTaskInstanceFields, field)
-                    for field in ("dag_id", "run_id", "task_id", "map_index")
-                )
-            ),
-        )
-        .where(
-            TaskInstance.dag_id.in_(dag_ids),
-            # XComs of an earlier try stay until the next one begins; one that resumes has begun.
-            or_(
-                TaskInstance.state.in_(_WAITING),
-                and_(TaskInstance.state.in_(_RESUMING), TaskInstance.next_method.is_not(None)),
-            ),
-            ~exists().where(
-                *(
-                    final.c[field] == getattr(TaskInstance, field)
-                    for field in ("dag_id", "run_id", "task_id", "map_index")
-                ),
-                final.c.key == OPERATION_KEY,
-            ),
-        )
-        .order_by(since)
-        .limit(limit)
-    )
-    if dag_id:
-        query = query.where(TaskInstance.dag_id.contains(dag_id, autoescape=True))
-    if conn_id:
-        query = query.where(conn == conn_id)
-    if state:
-        query = query.where(TaskInstance.state == state)
-    return [
-        {**row._mapping, "state": str(getattr(row.state, "value", row.state)), "name": _text(row.name) or ""}
-        for row in session.execute(query)
-    ]

@@ -23,7 +23,7 @@ ROWS = {
     "a task whose worker is lost is tried again": ["retry after a lost worker"],
     "durable start: that try takes the operation over": ["takeover after a lost worker"],
     "link to the console": ["link"],
-    'tab "Operation", list "Operations"': ["UI tab and list"],
+    'tab "Operation", list "Task Operations"': ["UI tab and list"],
     "form of the connection": ["connection form"],
     "commands": ["airflow operations"],
     "`OperationsEventTrigger`": ["asset watcher"],

@@ -175,13 +175,18 @@ def test_the_list_leads_to_each_tasks_own_operation(
         view.page.goto(f"{airflow.url}/plugin/operations")
         frame = view.page.frame_locator("iframe")
         frame.locator("tbody tr").first.wait_for(timeout=WAIT_MS)
+        frame.locator(".said:not(:empty)").first.wait_for(timeout=WAIT_MS)
         view.picture("operations-list")
         frame.locator("input[name=dag_id]").fill("e2e_ui_mapped")
         frame.get_by_role("button", name="Filter").click()
         view.page.wait_for_url("**/plugin/operations/**dag_id=e2e_ui_mapped**")
         rows = frame.locator("tbody tr")
         rows.first.wait_for()
-        assert sorted(rows.locator("a").all_inner_texts()) == [f"e2e_ui_mapped / run [{i}]" for i in range(2)]
+        tabs = rows.locator("td[data-label=Task] > a")
+        assert sorted(tabs.all_inner_texts()) == [f"e2e_ui_mapped / run [{i}]" for i in range(2)]
+        frame.locator(".said", has_text="number").nth(1).wait_for(timeout=WAIT_MS)
+        assert sorted(frame.locator(".said").all_inner_texts()) == ["number 0", "number 1"]
+        assert frame.locator("#rows input:enabled").count() == 0  # a reader cancels nothing
         frame.get_by_text("run [1]").click()
         view.page.wait_for_url("**/mapped/1/plugin/operation")
         frame = view.page.frame_locator("iframe")

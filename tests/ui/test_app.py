@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +15,7 @@ from tests.hooks.raw import RawServer
 from tests.hooks.slow import dripping
 from tests.versions import AIRFLOW
 
-from .conftest import BEGAN, OPERATOR, start
+from .conftest import BEGAN, OPERATOR, run_number, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -607,6 +607,147 @@ async def test_the_list_has_what_runs_and_filters(people: People, database: Data
     assert await listed(client, dag_id="%") == []
     assert await listed(client, conn_id="second") == [b]
     assert await listed(client, state="deferred") == [a]
+
+
+async def test_filters_take_any_case(people: People, database: Database) -> None:
+    """Parts of ids, as people type them; what SQL would take for a pattern is text."""
+    database.add_dag("Nightly_Copy")
+    database.add_task("Nightly_Copy", name="operations/a", fields={"operations_conn_id": "Cloud_Build"})
+    database.add_task(name="operations/b")
+    client = people("viewer")
+    row = [("Nightly_Copy", -1, "operations/a")]
+    for dag_id in ("nightly", "NIGHTLY", "Copy", "y_c"):
+        assert await listed(client, dag_id=dag_id) == row
+    for conn_id in ("cloud", "BUILD", "Cloud_Build"):
+        assert await listed(client, conn_id=conn_id) == row
+    assert await listed(client, dag_id="nightly%copy") == await listed(client, conn_id="d.b") == []
+
+
+def ago(**span: float) -> datetime:
+    return datetime.now(timezone.utc) - timedelta(**span)
+
+
+def add_ended(database: Database) -> None:
+    """Tasks of ``other`` whose operation is over, each in its way; one that is not, and one of long ago."""
+    error = {"code": 8, "message": "no machines\x1b[31m", "details": []}
+    for index, (state, error_of, minutes) in enumerate(
+        [
+            ("success", None, 5),
+            ("failed", error, 4),
+            ("up_for_retry", {"code": 1, "message": ""}, 3),
+            ("failed", None, 60 * 26),
+        ]
+    ):
+        name = f"operations/{index}"
+        final = {"name": name, "done": True, **({"error": error_of} if error_of else {})}
+        database.add_task("other", index, name=name, final=final, state=state)
+        ended = f"{ago(minutes=minutes):%Y-%m-%d %H:%M:%S.%f}"
+        database.execute(
+            f"UPDATE xcom SET timestamp = '{ended}' WHERE key = 'operation' AND map_index = {index}"
+        )
+    for index, state in ((4, "failed"), (5, "success"), (6, "running")):
+        database.add_task("other", index, name=f"operations/{index}", state=state, end_date=ago(minutes=2))
+
+
+@pytest.mark.parametrize(
+    ("filters", "shown"),
+    [
+        ({}, ["6"]),
+        ({"show": "failed"}, ["4", "2", "1"]),
+        ({"show": "ended"}, ["4", "5", "2", "1", "0"]),
+        ({"show": "ended", "hours": "48"}, ["4", "5", "2", "1", "0", "3"]),
+        ({"show": "ended", "state": "success"}, ["5", "0"]),
+        ({"show": "ended", "sort": "ended"}, ["0", "1", "2", "4", "5"]),
+        ({"show": "ended", "sort": "-task"}, ["0", "1", "2", "4", "5"]),
+        ({"show": "failed", "offset": "2"}, ["1"]),
+        ({"show": "failed", "dag_id": "dag"}, []),
+    ],
+)
+async def test_the_list_has_what_has_ended(
+    people: People, database: Database, filters: dict[str, str], shown: list[str]
+) -> None:
+    """Of a time span, the latest first; failed ones alone: operations that failed, were cancelled, or whose task failed."""
+    add_ended(database)
+    rows = await listed(people("viewer"), **filters)
+    names = [name.rpartition("/")[2] for _, _, name in rows]
+    if filters.get("show") in {"failed", "ended"} and "sort" not in filters:
+        names[:2] = sorted(names[:2])  # of the same moment, by hair's breadth
+        shown = [*sorted(shown[:2]), *shown[2:]]
+    assert names == shown
+
+
+async def test_each_ended_row_says_how(people: People, database: Database) -> None:
+    """The result with the error's code and message, made harmless; when, and how long it took; nothing is asked."""
+    add_ended(database)
+    view = (await people("viewer").get("api/operations", params={"show": "ended"})).json()
+    not_said = "how it ended isn't in Airflow; the tab asks the service"
+    said = {row["name"]: (row["result"], row["message"], row["state"]) for row in view["operations"]}
+    assert said == {
+        "operations/0": ("succeeded", None, "success"),
+        "operations/1": ("failed", "RESOURCE_EXHAUSTED (8): no machines\\x1b[31m", "failed"),
+        "operations/2": ("cancelled", "CANCELLED (1)", "up_for_retry"),
+        "operations/4": ("unknown", not_said, "failed"),
+        "operations/5": ("unknown", not_said, "success"),
+    }
+    assert all(row["since"] < row["ended"] for row in view["operations"])
+    assert view["counts"] == {"running": 1, "failed": 3, "ended": 5}
+
+
+async def test_counts_are_of_what_is_filtered(people: People, database: Database) -> None:
+    """By DAG and connection for all lists; the state belongs to the one that is shown."""
+    add_ended(database)
+    database.add_task(name="operations/a", state="deferred")
+    client = people("viewer")
+    for filters, expected in (
+        ({}, {"running": 2, "failed": 3, "ended": 5}),
+        ({"dag_id": "dag"}, {"running": 1, "failed": 0, "ended": 0}),
+        ({"state": "deferred"}, {"running": 1, "failed": 3, "ended": 5}),
+    ):
+        assert (await client.get("api/operations", params=filters)).json()["counts"] == expected
+    assert (await people(None).get("api/operations")).json()["counts"] == dict.fromkeys(
+        ("running", "failed", "ended"), 0
+    )
+
+
+async def test_the_list_comes_in_pages(people: People, database: Database) -> None:
+    """Fifty at a time, each once, in the order that is asked for."""
+    for index in range(120):
+        database.add_task(map_index=index, name=f"operations/{index:03}", state="deferred")
+    client = people("viewer")
+    pages = [await listed(client, sort="-state", offset=str(offset)) for offset in (0, 50, 100)]
+    assert [len(page) for page in pages] == [50, 50, 20]
+    assert [name for page in pages for _, _, name in page] == [
+        f"operations/{index:03}" for index in range(120)
+    ]
+
+
+@pytest.mark.parametrize(
+    "query", ["show=all", "hours=0", "hours=x", "sort=name", "sort=--task", "offset=-1", "offset=99999999999"]
+)
+async def test_what_the_list_does_not_have(people: People, database: Database, query: str) -> None:
+    """Is refused."""
+    assert (await people("viewer").get(f"api/operations?{query}")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("https://console.example.com/a", "https://console.example.com/a"),
+        ("javascript:alert(1)", None),
+        ({"a": 1}, None),
+    ],
+)
+async def test_the_list_links_to_the_console(
+    people: People, database: Database, link: Any, shown: str | None
+) -> None:
+    """Where the task has pushed a link; one that isn't a plain web address is none, whoever wrote it."""
+    database.add_task(name="operations/a")
+    place = {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1}
+    database.insert(
+        "xcom", **place, dag_run_id=run_number("dag"), key="_link_OperationLink", value=link, timestamp=BEGAN
+    )
+    (row,) = (await people("viewer").get("api/operations")).json()["operations"]
+    assert row["console_url"] == shown
 
 
 async def test_a_rescheduled_sensor_waits_since_its_first_stay(people: People, database: Database) -> None:

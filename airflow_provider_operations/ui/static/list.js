@@ -1,41 +1,103 @@
-import { ask, duration, el, innerLink, moment } from "./page.js";
+import { ask, cancel, duration, el, innerLink, moment, outerLink, setText, showProgress, taskApi, taskPath } from "./page.js";
 
 const REFRESH_MS = 15000;
+const AT_ONCE = 4;
+const SHOWS = { running: "Running", failed: "Failed", ended: "All ended" };
 
 const $ = (id) => document.getElementById(id);
-const form = document.querySelector("form");
+const form = document.querySelector("form.filters");
 const asked = new URLSearchParams(window.location.search);
-let timer = null;
-let drawn = "";
+const show = asked.get("show") in SHOWS ? asked.get("show") : "running";
+const columns =
+  show === "running"
+    ? { "": "", task: "Task", " ": "Operation", conn_id: "Connection", state: "Task state", since: "Since", "  ": "Elapsed" }
+    : { task: "Task", " ": "Operation", conn_id: "Connection", state: "Task state", ended: "Ended", "  ": "Elapsed" };
 
+let listed = { operations: [] };
+let timer = null;
+let round = 0;
+let drawn = "";
+const live = new Map(); // what the service said of each that runs
+const chosen = new Set();
+const doing = new Map(); // what became of each cancellation
+
+for (const [name, value] of Object.entries({ show, hours: asked.get("hours") ?? "24", sort: asked.get("sort") ?? "" })) {
+  form.elements[name].value = value;
+}
 for (const name of ["dag_id", "conn_id"]) {
   form.elements[name].value = asked.get(name) ?? "";
 }
 
+/** Return the address of the same list with something else about it. */
+function other(changes) {
+  const query = new URLSearchParams(asked);
+  query.delete("offset");
+  for (const [name, value] of Object.entries(changes)) query.set(name, value);
+  return `?${query}`;
+}
+
+/** Tell rows apart, also when a task has another operation by now. */
+const keyOf = ({ dag_id, run_id, task_id, map_index, name }) => JSON.stringify([dag_id, run_id, task_id, map_index, name]);
+
+// --- refreshing ----------------------------------------------------------------------------------------------
+
 async function refresh() {
   clearTimeout(timer);
+  const mine = ++round;
   try {
     const query = new URLSearchParams();
-    for (const name of ["dag_id", "conn_id", "state"]) {
+    for (const name of ["show", "dag_id", "conn_id", "state", "hours", "sort", "offset"]) {
       if (asked.get(name)) query.set(name, asked.get(name));
     }
-    show(await ask(`api/operations?${query}`));
+    listed = await ask(`api/operations?${query}`);
+    draw();
+    if (show === "running") await withEach(listed.operations, look, () => mine === round);
   } catch (error) {
     notice(error.message, true);
     if ([401, 403, 422].includes(error.status)) return;
   }
-  if (!document.hidden) timer = setTimeout(refresh, REFRESH_MS);
+  if (mine === round && !document.hidden) timer = setTimeout(refresh, REFRESH_MS);
 }
 
-document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : refresh()));
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(timer);
+  round += 1;
+  if (!document.hidden) refresh();
+});
+
+/** Ask for an operation that runs, as its tab does; what was seen last stays where nothing is said now. */
+async function look(row) {
+  const { path, query } = taskApi(row);
+  const key = keyOf(row);
+  const before = live.get(key)?.operation;
+  try {
+    const view = await ask(`${path}?${query}`);
+    live.set(key, view.name === row.name ? { ...view, operation: view.operation ?? before } : {});
+  } catch (error) {
+    live.set(key, { operation: before, problem: error.message });
+  }
+  drawLive(row);
+}
+
+/** Do something with each row, a few at a time, while it is of use. */
+async function withEach(rows, act, useful = () => true) {
+  const waiting = [...rows];
+  const worker = async () => {
+    while (waiting.length > 0 && useful()) await act(waiting.shift());
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+// --- showing -------------------------------------------------------------------------------------------------
 
 function notice(text, bad = false) {
-  $("notice").textContent = text;
+  setText($("notice"), text);
   $("notice").hidden = text === "";
   $("notice").classList.toggle("bad", bad);
 }
 
-function show({ operations, more, states }) {
+function draw() {
+  const { operations, counts, offset, page_rows, sort, states } = listed;
   const select = form.elements.state;
   if (select.options.length === 1) {
     select.append(...states.map((state) => el("option", { value: state }, state)));
@@ -43,42 +105,167 @@ function show({ operations, more, states }) {
     if (select.selectedIndex < 0) select.value = "";
   }
   const filtered = ["dag_id", "conn_id", "state"].some((name) => asked.get(name));
-  notice(
-    operations.length === 0
-      ? filtered
-        ? "No running operation matches."
-        : "No task waits for an operation."
-      : more
-        ? "There are more; these run longest. Filter to see others."
-        : "",
-  );
+  const nothing = filtered
+    ? "No operation matches."
+    : show === "running"
+      ? "No task waits for an operation."
+      : "No operation has ended so in this time.";
+  notice(operations.length === 0 ? nothing : "");
   $("operations").hidden = operations.length === 0;
-  const key = JSON.stringify(operations);
+  const last = offset + operations.length;
+  const total = counts[show];
+  const page = operations.map(keyOf);
+  for (const known of [live, chosen, doing]) {
+    for (const key of known.keys()) if (!page.includes(key)) known.delete(key);
+  }
+  const key = JSON.stringify([operations, counts]);
   if (key !== drawn) {
     drawn = key;
+    $("shows").replaceChildren(
+      ...Object.entries(SHOWS).map(([name, label]) =>
+        el("a", { href: other({ show: name, sort: "", state: "" }), "aria-current": name === show && "page" }, `${label} ${counts[name]}`),
+      ),
+    );
+    $("head").replaceChildren(...Object.entries(columns).map((column) => heading(column, sort)));
     $("rows").replaceChildren(...operations.map(row));
+    operations.forEach(drawLive);
+    $("pages").hidden = total <= page_rows;
+    $("pages").replaceChildren(
+      `${operations.length ? offset + 1 : 0} to ${last} of ${total}`,
+      offset > 0 ? el("a", { href: other({ offset: Math.max(offset - page_rows, 0) }) }, "Previous") : "",
+      last < total ? el("a", { href: other({ offset: last }) }, "Next") : "",
+    );
   }
   for (const cell of document.querySelectorAll("[data-since]")) {
     cell.textContent = duration(Date.now() - Date.parse(cell.dataset.since));
   }
 }
 
-function row(operation) {
-  const { dag_id, run_id, task_id, map_index } = operation;
-  const part = encodeURIComponent;
-  const mapped = map_index >= 0 ? `/mapped/${map_index}` : "";
-  const path = `dags/${part(dag_id)}/runs/${part(run_id)}/tasks/${part(task_id)}${mapped}/plugin/operation`;
-  const label = `${dag_id} / ${task_id}${map_index >= 0 ? ` [${map_index}]` : ""}`;
+function heading([name, label], sort) {
+  if (!name.trim()) return el("th", { scope: "col", "data-column": label }, label);
+  const by = sort.replace("-", "") === name ? (sort.startsWith("-") ? "descending" : "ascending") : null;
+  const arrow = { ascending: " ↑", descending: " ↓" }[by] ?? "";
   return el(
-    "tr",
-    {},
-    el("td", { class: "wide" }, innerLink(path, label), el("div", { class: "run" }, run_id)),
-    el("td", { class: "wide" }, el("code", {}, operation.name)),
-    el("td", {}, operation.conn_id ?? "–"),
-    el("td", {}, el("span", { class: "badge", "data-state": operation.state }, operation.state)),
-    el("td", { class: "short" }, moment(operation.since)),
-    el("td", { class: "short", "data-since": operation.since }),
+    "th",
+    { scope: "col", "data-column": label, "aria-sort": by },
+    el("a", { href: other({ sort: by === "ascending" ? `-${name}` : name }) }, label, arrow),
   );
 }
+
+function row(operation) {
+  const { dag_id, run_id, task_id, map_index } = operation;
+  const path = taskPath(operation);
+  const label = `${dag_id} / ${task_id}${map_index >= 0 ? ` [${map_index}]` : ""}`;
+  const cell = (label, attributes, ...children) => el("td", { "data-label": label, ...attributes }, ...children);
+  const key = keyOf(operation);
+  const box = el("input", {
+    type: "checkbox",
+    disabled: true,
+    "aria-label": `Select ${label}`,
+    onchange: (event) => {
+      if (event.currentTarget.checked) chosen.add(key);
+      else chosen.delete(key);
+      drawBulk();
+    },
+  });
+  return el(
+    "tr",
+    { "data-key": key },
+    show === "running" ? el("td", { class: "box" }, box) : null,
+    cell(
+      "Task",
+      { class: "wide" },
+      innerLink(`${path}/plugin/operation`, label),
+      el("div", { class: "run" }, run_id),
+      el("div", { class: "links" }, innerLink(path, "Log"), operation.console_url ? outerLink(operation.console_url, "Console") : ""),
+    ),
+    cell(
+      "Operation",
+      { class: "wide" },
+      el("code", { dir: "auto" }, operation.name),
+      operation.result ? el("div", {}, badge(operation.result)) : "",
+      show === "running" ? el("div", { class: "progress", hidden: true }, el("progress", { max: 100, "aria-label": "Progress" }), el("span")) : "",
+      el("div", { class: "said", dir: "auto", title: operation.message }, operation.message ?? ""),
+    ),
+    cell("Connection", { class: "wide" }, operation.conn_id ?? "–"),
+    cell("Task state", {}, badge(operation.state ?? "no state")),
+    show === "running"
+      ? cell("Since", { class: "short" }, moment(operation.since))
+      : cell("Ended", { class: "short" }, operation.ended ? moment(operation.ended) : "–"),
+    show === "running"
+      ? cell("Elapsed", { class: "short", "data-since": operation.since })
+      : cell("Elapsed", { class: "short" }, operation.ended ? duration(Date.parse(operation.ended) - Date.parse(operation.since)) : "–"),
+  );
+}
+
+const badge = (state) => el("span", { class: "badge", "data-state": state }, state);
+
+/** Show what the service said of an operation that runs, or what became of its cancellation. */
+function drawLive(operation) {
+  if (show !== "running") return;
+  const key = keyOf(operation);
+  const tr = [...$("rows").children].find((candidate) => candidate.dataset.key === key);
+  if (tr === undefined) return;
+  const view = live.get(key) ?? {};
+  const seen = view.operation ?? null;
+  if (seen) showProgress(tr.querySelector(".progress"), seen);
+  const said = [doing.get(key), view.problem && `The service can't be asked: ${view.problem}`, seen?.message].find(Boolean) ?? "";
+  const place = tr.querySelector(".said");
+  setText(place, said);
+  place.title = said;
+  place.classList.toggle("bad", Boolean(view.problem) || (doing.get(key) ?? "").startsWith("Not"));
+  const box = tr.querySelector("input");
+  box.disabled = !view.may_cancel || doing.get(key) === CANCELLING;
+  if (box.disabled) chosen.delete(key);
+  box.checked = chosen.has(key);
+  drawBulk();
+}
+
+function drawBulk() {
+  const boxes = [...document.querySelectorAll("#rows input:enabled")];
+  $("bulk").hidden = boxes.length === 0;
+  $("all").checked = boxes.length > 0 && chosen.size === boxes.length;
+  $("all").indeterminate = chosen.size > 0 && chosen.size < boxes.length;
+  setText($("chosen"), `${chosen.size} selected of the ${boxes.length} that you may cancel here`);
+  $("cancel").disabled = chosen.size === 0;
+}
+
+// --- doing ---------------------------------------------------------------------------------------------------
+
+const CANCELLING = "Cancelling …";
+let confirming = [];
+
+$("all").addEventListener("change", () => {
+  const wanted = $("all").checked; // each click changes it
+  for (const box of document.querySelectorAll("#rows input:enabled")) {
+    if (box.checked !== wanted) box.click();
+  }
+});
+
+$("cancel").addEventListener("click", () => {
+  confirming = listed.operations.filter((operation) => chosen.has(keyOf(operation)));
+  setText($("confirm-title"), confirming.length === 1 ? "Cancel this operation?" : `Cancel these ${confirming.length} operations?`);
+  $("confirm-names").replaceChildren(...confirming.map(({ name }) => el("li", {}, el("code", { dir: "auto" }, name))));
+  $("confirm").returnValue = "no";
+  $("confirm").showModal();
+});
+
+$("confirm").addEventListener("close", async () => {
+  if ($("confirm").returnValue !== "yes") return;
+  // What the question named, each by a request of its own with the checks of its tab.
+  for (const operation of confirming) {
+    doing.set(keyOf(operation), CANCELLING);
+    drawLive(operation);
+  }
+  await withEach(confirming, async (operation) => {
+    try {
+      await cancel(operation, operation.name);
+    } catch (error) {
+      doing.set(keyOf(operation), `Not cancelled: ${error.message}`);
+      drawLive(operation);
+    }
+  });
+  refresh();
+});
 
 refresh();

@@ -115,19 +115,80 @@ export class Failure extends Error {
   }
 }
 
-/** Return a duration for people: 42 s, 3 min 5 s, 2 h 4 min, 3 d 2 h. */
+/** Return a duration as Airflow's UI writes it: 00:03:05, 1d02:03:04. */
 export function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
-  const [m, h, d] = [Math.floor(s / 60), Math.floor(s / 3600), Math.floor(s / 86400)];
-  if (d > 0) return `${d} d ${h % 24} h`;
-  if (h > 0) return `${h} h ${m % 60} min`;
-  return m > 0 ? `${m} min ${s % 60} s` : `${s} s`;
+  const days = Math.floor(s / 86400);
+  const parts = [Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60, s % 60];
+  return (days > 0 ? `${days}d` : "") + parts.map((part) => String(part).padStart(2, "0")).join(":");
 }
 
-/** Return a point in time as the browser's language writes it. */
+/** The time zone that was chosen in Airflow's UI, which keeps it where a page of the same origin may look. */
+function timeZone() {
+  try {
+    return JSON.parse(window.localStorage.getItem("timezone")) ?? undefined;
+  } catch {
+    return undefined; // Storage is blocked: the browser's, as in Airflow's UI where none was chosen.
+  }
+}
+
+/** Write a point in time as Airflow's UI does: 2026-11-29 02:30:00, which is what Sweden writes. */
+function written(date, options = {}) {
+  try {
+    return date.toLocaleString("sv-SE", { timeZone: timeZone(), ...options });
+  } catch {
+    return date.toLocaleString("sv-SE", options); // No such zone here.
+  }
+}
+
+/** Return a point in time in Airflow's format and time zone. */
 export function moment(iso) {
-  const date = new Date(iso);
-  return Number.isNaN(date.getTime())
-    ? iso
-    : el("time", { datetime: iso, title: iso }, date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }));
+  const time = el("time", { datetime: iso });
+  if (Number.isNaN(Date.parse(iso))) return iso;
+  fill(time);
+  return time;
+}
+
+function fill(time) {
+  const date = new Date(time.dateTime);
+  setText(time, written(date));
+  time.title = written(date, { dateStyle: "short", timeStyle: "full" });
+}
+
+window.addEventListener("storage", (event) => {
+  if (event.key === "timezone") document.querySelectorAll("time").forEach(fill);
+});
+
+/** Return where Airflow's UI has a task instance; its first tab is the log. */
+export function taskPath({ dag_id, run_id, task_id, map_index }) {
+  const part = encodeURIComponent;
+  const mapped = map_index >= 0 ? `/mapped/${map_index}` : "";
+  return `dags/${part(dag_id)}/runs/${part(run_id)}/tasks/${part(task_id)}${mapped}`;
+}
+
+/** Return where the app tells of a task's operation, and the query that says which task. */
+export function taskApi({ dag_id, run_id, task_id, map_index }) {
+  const query = new URLSearchParams({ run_id, task_id, map_index });
+  return { path: `api/dags/${encodeURIComponent(dag_id)}/operation`, query };
+}
+
+/** Ask for the cancellation of the operation that the question named. */
+export async function cancel(task, name) {
+  const { path, query } = taskApi(task);
+  query.set("name", name);
+  await ask(`${path}/cancel?${query}`, { method: "POST", headers: { "X-Airflow-Operations": "cancel" } });
+}
+
+/** Show how far an operation is; one whose progress isn't known only if it runs. */
+export function showProgress(line, { state, percent }) {
+  const [bar, text] = line.children;
+  const known = typeof percent === "number";
+  line.hidden = !known && state !== "running";
+  bar.dataset.state = state;
+  if (known) {
+    bar.value = percent;
+  } else {
+    bar.removeAttribute("value");
+  }
+  setText(text, known ? `${Number(percent.toPrecision(4))} %` : "");
 }

@@ -1,19 +1,33 @@
-import { Failure, ask, duration, el, moment, outerLink, setText } from "./page.js";
+import {
+  Failure,
+  ask,
+  cancel,
+  duration,
+  el,
+  innerLink,
+  moment,
+  outerLink,
+  setText,
+  showProgress,
+  taskApi,
+  taskPath,
+} from "./page.js";
 
 const REFRESH_MS = 2000;
 const AFTER_FAILURE_MS = 10000;
 
 const $ = (id) => document.getElementById(id);
 const asked = new URLSearchParams(window.location.search);
-const place = new URLSearchParams({
+const task = {
+  dag_id: asked.get("dag_id") ?? "",
   run_id: asked.get("run_id") ?? "",
   task_id: asked.get("task_id") ?? "",
   // The UI leaves its placeholder where a task isn't mapped.
-  map_index: /^\d+$/.test(asked.get("map_index") ?? "") ? asked.get("map_index") : "-1",
-});
-const api = `api/dags/${encodeURIComponent(asked.get("dag_id") ?? "")}/operation`;
+  map_index: /^\d+$/.test(asked.get("map_index") ?? "") ? Number(asked.get("map_index")) : -1,
+};
 
 let shown = null;
+let lastSeen = null;
 let cancelling = null;
 let confirming = null;
 let timer = null;
@@ -26,7 +40,8 @@ async function refresh() {
   clearTimeout(timer);
   let pause = REFRESH_MS;
   try {
-    shown = await ask(`${api}?${place}`);
+    const { path, query } = taskApi(task);
+    shown = withLastSeen(await ask(`${path}?${query}`));
     show(shown);
     if (shown.problem) pause = AFTER_FAILURE_MS;
   } catch (error) {
@@ -46,51 +61,55 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && document.body.dataset.live === "true") refresh();
 });
 
+/** Keep what the service said last where it says nothing now. */
+function withLastSeen(view) {
+  if (view.operation !== null) {
+    lastSeen = { name: view.name, operation: view.operation, at: new Date().toISOString() };
+  } else if (view.problem !== null && lastSeen?.name === view.name) {
+    return { ...view, operation: lastSeen.operation, seen_at: lastSeen.at };
+  }
+  return view;
+}
+
 // --- showing -------------------------------------------------------------------------------------------------
 
 function notice(text, bad = false) {
   const element = $("notice");
-  setText(element, text);
+  const parts = [text].flat();
+  if (element.textContent !== parts.map((part) => part.textContent ?? part).join("")) element.replaceChildren(...parts);
   element.hidden = text === "";
   element.classList.toggle("bad", bad);
 }
 
 function show(view) {
   const operation = view.operation;
-  const nothing =
-    view.name === null && operation === null
-      ? view.task.state === null || view.live
-        ? "This task has no operation yet."
-        : "This task has no operation."
-      : "";
-  notice(view.problem ? `The service can't be asked: ${view.problem}` : nothing, Boolean(view.problem));
-  $("operation").hidden = nothing !== "" && view.problem === null;
-  if (view.name === null && operation === null) {
-    $("operation").hidden = true;
-    return;
-  }
+  const nothing = view.name === null && operation === null;
+  const problem = view.problem ? `The service can't be asked: ${view.problem}` : "";
+  notice(problem || (nothing ? withoutOperation(view) : ""), problem !== "");
+  $("operation").hidden = nothing;
+  if (nothing) return;
   setText($("name"), operation?.name || view.name);
   const state = operation?.state ?? "unknown";
   setText($("state"), state);
   $("state").dataset.state = state;
-  $("remembered").hidden = !view.remembered;
-  const percent = operation?.percent ?? null;
-  $("progress-line").hidden = percent === null && state !== "running";
-  if (percent === null) {
-    $("progress").removeAttribute("value");
-  } else {
-    $("progress").value = percent;
-  }
-  setText($("percent"), percent === null ? "" : `${Number(percent.toPrecision(4))} %`);
+  redraw("remembered", [view.remembered, view.seen_at], ([remembered, at]) =>
+    at ? ["as seen at ", moment(at)] : remembered ? "as the task saw it last; the service has no more to say" : "",
+  );
+  $("remembered").hidden = !view.remembered && !view.seen_at;
+  showProgress($("progress-line"), { state, percent: operation?.percent });
   setText($("message"), operation?.message ?? "");
   $("message").hidden = !operation?.message;
   redraw("started", operation?.started ?? view.task.started, (at) => (at ? moment(at) : "–"));
   tick();
   clearInterval(ticking);
   if (state === "running") ticking = setInterval(tick, 1000);
-  const task = view.task;
-  setText($("task-state"), [task.state ?? "no state", task.map_index >= 0 ? `map index ${task.map_index}` : ""].filter(Boolean).join(", "));
+  const { state: taskState, map_index } = view.task;
+  setText($("task-state"), [taskState ?? "no state", map_index >= 0 ? `map index ${map_index}` : ""].filter(Boolean).join(", "));
   setText($("connection"), view.conn_id ?? "–");
+  redraw("cancellation", view.cancel_asked, (by) =>
+    by ? [`asked for by ${by.by}`, ...(by.at ? [" at ", moment(by.at)] : [])] : "",
+  );
+  $("cancellation").hidden = $("cancellation-label").hidden = !view.cancel_asked;
   redraw("console", view.console_url, (url) => (url ? outerLink(url, "Open in the service's console") : ""));
   $("cancel").hidden = !view.may_cancel;
   $("cancel").disabled = cancelling === view.name;
@@ -100,6 +119,15 @@ function show(view) {
   $("error").hidden = !operation?.error;
   redraw("tree", operation?.metadata ?? null, (metadata) => (metadata === null ? "" : branch("", metadata, "", true)));
   $("metadata").hidden = (operation?.metadata ?? null) === null;
+}
+
+/** Say that there is no operation; where something failed, the log says what. */
+function withoutOperation(view) {
+  const state = view.task.state;
+  const text = state === null || view.live ? "This task has no operation yet." : "This task has no operation.";
+  return ["failed", "up_for_retry"].includes(state)
+    ? [`${text} If it failed to start one, `, innerLink(taskPath(task), "its log"), " says why."]
+    : text;
 }
 
 function tick() {
@@ -126,7 +154,7 @@ const folded = new Map();
 
 function branch(key, value, path, root = false) {
   if (value === null || typeof value !== "object") {
-    return el("div", { class: "leaf" }, key === "" ? null : el("span", { class: "key" }, `${key}: `), leaf(value));
+    return el("div", { class: "leaf" }, key === "" ? null : el("span", { class: "key", dir: "auto" }, `${key}: `), leaf(value));
   }
   const entries = Object.entries(value);
   const size = Array.isArray(value) ? `[${entries.length}]` : `{${entries.length}}`;
@@ -147,20 +175,20 @@ function branch(key, value, path, root = false) {
 
 function leaf(value) {
   const kind = value === null ? "null" : typeof value;
-  return el("span", { class: `value ${kind}` }, kind === "string" ? value : JSON.stringify(value));
+  return el("span", { class: `value ${kind}`, dir: "auto" }, kind === "string" ? value : JSON.stringify(value));
 }
 
 // --- errors --------------------------------------------------------------------------------------------------
 
 function errorParts(error) {
   if (error === null) return "";
-  return [el("h2", {}, error.code), el("p", { class: "text" }, error.message), ...error.sections.map(section)];
+  return [el("h2", {}, error.code), el("p", { class: "text", dir: "auto" }, error.message), ...error.sections.map(section)];
 }
 
 function section(detail) {
   const parts = [el("h3", {}, detail.title)];
   if (detail.facts?.length) {
-    parts.push(el("dl", {}, ...detail.facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", { class: "text" }, cell(value))])));
+    parts.push(el("dl", {}, ...detail.facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", { class: "text", dir: "auto" }, cell(value))])));
   }
   if (detail.table) {
     parts.push(
@@ -168,12 +196,12 @@ function section(detail) {
         "table",
         {},
         el("thead", {}, el("tr", {}, ...detail.table.columns.map((column) => el("th", { scope: "col" }, column)))),
-        el("tbody", {}, ...detail.table.rows.map((row) => el("tr", {}, ...row.map((value) => el("td", { class: "text" }, cell(value)))))),
+        el("tbody", {}, ...detail.table.rows.map((row) => el("tr", {}, ...row.map((value) => el("td", { class: "text", dir: "auto" }, cell(value)))))),
       ),
     );
   }
   if ("json" in detail) {
-    parts.push(el("pre", { class: "text" }, JSON.stringify(detail.json, null, 2)));
+    parts.push(el("pre", { class: "text", dir: "auto" }, JSON.stringify(detail.json, null, 2)));
   }
   return el("section", {}, ...parts);
 }
@@ -207,9 +235,7 @@ $("confirm").addEventListener("close", async () => {
   cancelling = confirming; // what the question named: the task may have another operation by now
   show(shown);
   try {
-    const query = new URLSearchParams(place);
-    query.set("name", cancelling);
-    await ask(`${api}/cancel?${query}`, { method: "POST", headers: { "X-Airflow-Operations": "cancel" } });
+    await cancel(task, cancelling);
     await refresh();
   } catch (error) {
     cancelling = null;
