@@ -364,10 +364,27 @@ class Cluster:
         """SIGKILL a part with its children; only a scheduler's workers stay, as they would."""
         process = psutil.Process(self._parts[name].pid)
         victims = [process, *(process.children(recursive=True) if name != "scheduler" else [])]
+        ports = [
+            each.laddr.port
+            for each in process.net_connections("tcp")
+            if each.status == psutil.CONN_ESTABLISHED
+        ]
         for victim in victims:
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
         self._parts[name].wait()
+        if name == "scheduler":
+            self._end_sessions(ports)
+
+    def _end_sessions(self, client_ports: list[int]) -> None:
+        """
+        End database sessions of a process that is dead, as the database does when its machine is gone.
+
+        The workers that stay have inherited its sockets; a transaction of it would hold its locks for ever.
+        """
+        end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_port = ANY(:ports)")
+        with self.engine.connect() as connection:
+            connection.execute(end, {"ports": client_ports})
 
     def stop(self, name: str) -> None:
         """SIGSTOP a part and its children."""
