@@ -143,6 +143,8 @@ def read_auth(fields: ConnectionFields, where: str) -> Auth:
         token = _needed(fields.password, "password", scheme, where).strip()
         if any(char in token for char in "\r\n\0"):
             raise InvalidConnection(f"{where}: the password, sent as a bearer token, is not one line of text")
+        if token.lower().split()[0] == "bearer":
+            raise InvalidConnection(f"{where}: the password is the token alone, without 'Bearer ' in front")
         headers["Authorization"] = f"Bearer {token}"
     return Auth(headers)
 

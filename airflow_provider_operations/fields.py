@@ -43,8 +43,17 @@ class ConnectionFields:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, connection: Any, extra: Mapping[str, Any]) -> ConnectionFields:
-        """Take them from an Airflow connection; ``extra`` apart, as it is looked up another way when async."""
+    def of(cls, connection: Any, extra: Mapping[str, Any], conn_type: str = "operations") -> ConnectionFields:
+        """
+        Take them from an Airflow connection; ``extra`` apart, as it is looked up another way when async.
+
+        :raises InvalidConnection: it is of another type, whose extras mean something else.
+        """
+        if connection.conn_type and connection.conn_type != conn_type:
+            raise InvalidConnection(
+                f"connection {connection.conn_id!r} is of type {connection.conn_type!r}, and not {conn_type!r}; make "
+                "one of type Long-Running Operations"
+            )
         return cls(
             connection.conn_id,
             connection.host,

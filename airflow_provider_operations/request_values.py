@@ -8,9 +8,10 @@ several, is refused, with its place and what to write instead: before anything i
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +19,7 @@ from typing import Any
 
 from airflow_provider_operations.headers import is_token
 
-__all__ = ["InvalidRequestValue", "header_values", "json_value", "query_values"]
+__all__ = ["InvalidRequestValue", "body_value", "header_values", "json_value", "query_values", "refuse_early"]
 
 MAX_NESTING = 200
 """Deeper JSON isn't sent, as an object that holds itself would never end; protobuf's own parsers stop at 100."""
@@ -39,6 +40,34 @@ def json_value(value: Any, place: str) -> Any:
     :raises InvalidRequestValue: something in it has no such form.
     """
     return _json_value(value, place, MAX_NESTING)
+
+
+def body_value(value: Any, place: str) -> Any:
+    """
+    Return a request's body as JSON; ``json_value`` has the rules.
+
+    :raises InvalidRequestValue: also if it is text that holds JSON.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+        raise InvalidRequestValue(
+            f"{place} is text that holds JSON, and would be sent as one text: give the object, e.g. json.loads(value); "
+            "templates may be in its texts"
+        )
+    return json_value(value, place)
+
+
+def refuse_early(value: Any, place: str, read: Callable[[Any, str], Any]) -> None:
+    """
+    Read an argument that is text when the DAG is parsed; what a template may yet make another value is left.
+
+    :raises InvalidRequestValue: it is no text that ``read`` takes.
+    """
+    if isinstance(value, str) and not any(mark in value for mark in ("{{", "{%")):
+        read(value, place)
 
 
 def query_values(query: Any, place: str = "query") -> dict[str, str | list[str]]:

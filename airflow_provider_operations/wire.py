@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
-from airflow_provider_operations.headers import is_token, unfit
+from airflow_provider_operations.headers import unfit
 from airflow_provider_operations.operation import (
     MAX_NAME_BYTES,
     Code,
@@ -28,7 +28,7 @@ from airflow_provider_operations.operation import (
     detail_fields,
 )
 from airflow_provider_operations.rendering import CONTROL, one_line, printable
-from airflow_provider_operations.request_values import header_values, json_value, query_values
+from airflow_provider_operations.request_values import body_value, header_values, query_values
 from airflow_provider_operations.urls import has_dot_segment
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "problem_with",
     "read_json",
     "read_operation",
+    "start_method",
     "unreadable",
 ]
 
@@ -281,8 +282,7 @@ class Service:
         :raises InvalidRequest: method or headers would change more than this request.
         :raises InvalidRequestValue: body, query or headers have something in them that can't be sent.
         """
-        if not is_token(method) or method.upper() == "CONNECT":
-            raise InvalidRequest(f"the start's method is like POST, not {str(method)[:50]!r}")
+        method = start_method(method)
         for name in headers or {}:
             why = "says which host is meant: give a base_url" if str(name).lower() == "host" else unfit(name)
             if why:
@@ -290,11 +290,11 @@ class Service:
         path = name_text(path, "start path")
         rooted = path.startswith("/")
         checked = _checked(path[1:] if rooted else path, "start path")
-        request = self._request(method.upper(), checked, query, rooted=rooted)
+        request = self._request(method, checked, query, rooted=rooted)
         # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
         return replace(
             request,
-            body=json_value(body, "json"),
+            body=body_value(body, "json"),
             headers=header_values(headers),
             repeatable=repeatable,
             alone=True,
@@ -340,6 +340,22 @@ _EXAMPLES = {
     "list parent": "projects/my-project",
     "start path": "projects/my-project/things",
 }
+
+
+_START_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+
+
+def start_method(method: object) -> str:
+    """
+    Return the HTTP method of a start in capitals.
+
+    :raises InvalidRequest: it is none by which anything is started.
+    """
+    if not isinstance(method, str) or method.upper() not in _START_METHODS:
+        raise InvalidRequest(
+            f"the start's method is one of {', '.join(_START_METHODS)}, not {str(method)[:50]!r}"
+        )
+    return method.upper()
 
 
 def _checked(name: object, what: str) -> str:

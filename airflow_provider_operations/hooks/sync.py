@@ -107,7 +107,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         if self._settings is None:
             connection = self.get_connection(self.operations_conn_id)
             settings = read_settings(
-                ConnectionFields.of(connection, connection.extra_dejson), self._overrides
+                ConnectionFields.of(connection, connection.extra_dejson, self.conn_type), self._overrides
             )
             self._sent = secrets_of(settings)
             mask_secret(to_mask(settings, self._sent))

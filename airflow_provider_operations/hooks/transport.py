@@ -149,7 +149,8 @@ class Transport:
     async def _look_up(self, hook: Any) -> None:
         try:
             connection = await get_async_connection(self.conn_id, hook=hook)
-            fields = ConnectionFields.of(connection, await get_async_extra_dejson(connection))
+            extra = await get_async_extra_dejson(connection)
+            fields = ConnectionFields.of(connection, extra, hook.conn_type)
         except Exception as error:
             if self._fields is None:
                 raise

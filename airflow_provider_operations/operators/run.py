@@ -27,7 +27,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations.record import Record, Records, State
-from airflow_provider_operations.request_values import header_values, json_value, query_values
+from airflow_provider_operations.request_values import body_value, header_values, query_values, refuse_early
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.starting import StartCall
 from airflow_provider_operations.version_compat import TaskDeferralError, clears_drop_task_state
@@ -41,7 +41,7 @@ from airflow_provider_operations.waiting import (
     cancel,
     policy_argument,
 )
-from airflow_provider_operations.wire import CallFailure, name_text
+from airflow_provider_operations.wire import CallFailure, name_text, start_method
 from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 
 if TYPE_CHECKING:
@@ -165,6 +165,13 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
         if on_uncertain_start not in {"start", "fail"}:
             raise ValueError(f"'on_uncertain_start' is 'start' or 'fail', not {on_uncertain_start!r}")
+        for argument, value, read in (
+            ("json", json, body_value),
+            ("query", query, query_values),
+            ("headers", headers, header_values),
+        ):
+            refuse_early(value, argument, read)
+        start_method(method)
         self.durable = durable
         self.request_id_ttl = as_seconds("request_id_ttl", request_id_ttl)
         self.on_uncertain_start = on_uncertain_start
@@ -439,7 +446,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         return StartCall(
             self.path,
             self.method,
-            json_value(self.json, "json"),
+            body_value(self.json, "json"),
             query_values(self.query),
             header_values(self.headers),
             self.request_id_field,

@@ -114,11 +114,11 @@ def test_a_task_may_bring_credentials(
 
 
 @pytest.mark.parametrize(
-    "method", ["GET /x HTTP/1.1\r\nX:", "GET /admin", "CONNECT", "connect", "", "P\u00d6ST"]
+    "method", ["GET /x HTTP/1.1\r\nX:", "GET /admin", "CONNECT", "connect", "FETCH", "", "P\u00d6ST"]
 )
 def test_methods_of_a_start(server: RawServer, hook_of: Callable[..., Calls], method: str) -> None:
     """Nor does a method: it is one word."""
-    with pytest.raises(InvalidRequest, match="the start's method is like POST"):
+    with pytest.raises(InvalidRequest, match="the start's method is one of"):
         hook_of(server.url)("start_operation", "x:run", method=method)
     assert server.seen == []
 

@@ -364,6 +364,43 @@ def test_no_second_start(emulator: Emulator, driver: Driver, fault: dict[str, An
     assert verdict.state == ("success" if starts == 2 else "failed")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"headers": "X-A: b"}, "headers is str, which can't be sent as it is: give names and values"),
+        ({"query": "a=b"}, "query is str, which can't be sent as it is: give names and values"),
+        ({"json": '{"a": 1}'}, "json is text that holds JSON, and would be sent as one text"),
+        ({"method": "FETCH"}, "the start's method is one of DELETE, GET, PATCH, POST, PUT, not 'FETCH'"),
+        ({"method": None}, "the start's method is one of DELETE, GET, PATCH, POST, PUT, not 'None'"),
+    ],
+    ids=repr,
+)
+def test_found_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    """What can't be right, whatever templates bring, is named when the DAG is parsed."""
+    with pytest.raises(ValueError, match=re.escape(said)):
+        RunOperationOperator(task_id="run", path="things:run", **arguments)
+
+
+@pytest.mark.parametrize("argument", ["json", "query", "headers"])
+def test_templates_may_bring_it(argument: str) -> None:
+    """Text with a template in it may become an object, as with ``render_template_as_native_obj``."""
+    given = '{"a": "{{ ds }}"}'
+    made: Any = RunOperationOperator(task_id="run", path="things:run", **{argument: given})
+    assert getattr(made, argument) == given
+
+
+def test_text_that_a_template_brought(emulator: Emulator, driver: Driver) -> None:
+    """A template that rendered to JSON text is refused before anything is sent."""
+    task = RunOperationOperator(task_id="run", path="things:run", json="{{ '{}' }}")
+
+    def make() -> Any:
+        task.json = '{"operation": {}}'
+        return task
+
+    assert "json is text that holds JSON" in str(driver.run(make).error)
+    assert emulator.journal() == []
+
+
 RESOURCE = {"name": "projects/p/operations/x", "state": "CREATING"}
 
 

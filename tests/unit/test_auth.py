@@ -103,6 +103,10 @@ def test_chosen(extra: dict[str, Any], fields: dict[str, Any], sent: object) -> 
         pytest.param({"auth": 5}, {}, "'auth' is text", id="number"),
         pytest.param({"auth": "basic"}, {"password": "SECRET"}, "needs login", id="basic-without-login"),
         pytest.param({"auth": "bearer"}, {}, "needs password", id="bearer-without-password"),
+        *(
+            pytest.param({}, {"password": password}, "without 'Bearer ' in front", id=password)
+            for password in ("Bearer t", "bearer  t", " Bearer\tt\n")
+        ),
         pytest.param({"auth": "bearer"}, {"password": " \n"}, "needs password", id="bearer-blank"),
         pytest.param(
             {"auth": "basic", "headers": {"authorization": "SECRET"}},

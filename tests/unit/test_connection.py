@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,27 @@ def refusal(overrides: dict[str, Any] | None = None, /, **fields: Any) -> str:
     with pytest.raises(InvalidConnection) as refused:
         settings(overrides, **fields)
     return str(refused.value)
+
+
+@pytest.mark.parametrize("conn_type", ["http", "google_cloud_platform"])
+def test_of_another_type(conn_type: str) -> None:
+    """A connection of another type keeps its settings elsewhere; its type is named instead of what is missing."""
+    connection = SimpleNamespace(
+        conn_id="c", conn_type=conn_type, host="h", port=None, schema=None, login=None, password=None
+    )
+    with pytest.raises(InvalidConnection) as refused:
+        ConnectionFields.of(connection, {})
+    assert str(refused.value) == (
+        f"connection 'c' is of type {conn_type!r}, and not 'operations'; make one of type Long-Running Operations"
+    )
+
+
+def test_without_a_type() -> None:
+    """As Airflow has it of a JSON text that names none."""
+    connection = SimpleNamespace(
+        conn_id="c", conn_type="", host="h", port=None, schema=None, login=None, password=None
+    )
+    assert ConnectionFields.of(connection, {}) == ConnectionFields("c", host="h")
 
 
 def test_defaults() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 
 from airflow_provider_operations.request_values import (
     InvalidRequestValue,
+    body_value,
     header_values,
     json_value,
     query_values,
@@ -24,6 +25,21 @@ from airflow_provider_operations.request_values import (
 from .values import JSON
 
 EAST = timezone(timedelta(hours=5, minutes=30))
+
+
+@pytest.mark.parametrize("value", ['{"a": 1}', ' [{"a": 1}]\n', "{}"])
+def test_text_that_holds_json(value: str) -> None:
+    """A body that is a JSON text would be sent as one text, which no service wants."""
+    with pytest.raises(
+        InvalidRequestValue, match=r"^json is text that holds JSON, and would be sent as one text"
+    ):
+        body_value(value, "json")
+
+
+@pytest.mark.parametrize("value", ["a", "1", "{a}", "[1", "", {"a": "[1]"}, ["{}"], None], ids=repr)
+def test_other_bodies(value: Any) -> None:
+    """Other texts, and JSON text inside of a body, are sent as they are."""
+    assert body_value(value, "json") == value
 
 
 class Lazy(Sequence[Any]):
