@@ -396,6 +396,21 @@ def test_many_are_cancelled_as_one_is(opened: Opened) -> None:
     assert [headers["x-airflow-operations"] for headers in posted] == ["cancel"] * 3
 
 
+def test_what_its_task_has_not_seen(opened: Opened) -> None:
+    """An operation that is over stays in the list until its task has noticed; nothing of it is to be cancelled."""
+
+    def answer(path: str, query: dict[str, str]) -> Any:
+        if path.endswith("/operations"):
+            return listed(NAMES[:2])
+        states = [{"state": "cancelled", "message": "half way"}, {"message": "on it"}]
+        index = int(query["map_index"])
+        return view(NAMES[index], operation=states[index], may_cancel=index == 1)
+
+    page = opened(answer, "list")
+    page.locator("#chosen", has_text="of the 1").wait_for()
+    assert page.locator(".said").all_inner_texts() == ["cancelled; the task hasn't seen it yet", "on it"]
+
+
 def test_a_task_with_another_operation_is_no_longer_selected(opened: Opened) -> None:
     """It was cleared meanwhile: whoever selected the old one has not selected this."""
     names = list(NAMES)

@@ -109,7 +109,7 @@ function draw() {
     ? "No operation matches."
     : show === "running"
       ? "No task waits for an operation."
-      : "No operation has ended so in this time.";
+      : `No operation has ${show} in this time.`;
   notice(operations.length === 0 ? nothing : "");
   $("operations").hidden = operations.length === 0;
   const last = offset + operations.length;
@@ -209,11 +209,13 @@ function drawLive(operation) {
   const view = live.get(key) ?? {};
   const seen = view.operation ?? null;
   if (seen) showProgress(tr.querySelector(".progress"), seen);
-  const said = [doing.get(key), view.problem && `The service can't be asked: ${view.problem}`, seen?.message].find(Boolean) ?? "";
+  const over = seen && seen.state !== "running" ? `${seen.state}; the task hasn't seen it yet` : "";
+  const problem = view.problem ? `The service can't be asked: ${view.problem}` : "";
+  const said = [over, doing.get(key), problem, seen?.message].find(Boolean) ?? "";
   const place = tr.querySelector(".said");
   setText(place, said);
   place.title = said;
-  place.classList.toggle("bad", Boolean(view.problem) || (doing.get(key) ?? "").startsWith("Not"));
+  place.classList.toggle("bad", said !== "" && (said === problem || said === doing.get(key) && said !== CANCELLING));
   const box = tr.querySelector("input");
   box.disabled = !view.may_cancel || doing.get(key) === CANCELLING;
   if (box.disabled) chosen.delete(key);
