@@ -3,6 +3,7 @@
 # make dist    sdist and wheel, checked
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
 # make audit   known vulnerabilities in what is locked, as information
+# make fuzz    the random attack of the tests, longer: FUZZ=2000 examples of each; FUZZ_BYTES=262144, the longest bodies
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped, cut off and lied to; SHORT=1: some minutes of it
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
@@ -17,7 +18,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
+.PHONY: .venv test lint types imports unit fuzz lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
 
 test: lint types imports unit
 
@@ -44,6 +45,10 @@ imports: .venv/ready
 
 unit: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow and not celery"
+
+fuzz: .venv/ready
+	FUZZ=$(or $(FUZZ),2000) $(if $(FUZZ_BYTES),FUZZ_BYTES=$(FUZZ_BYTES)) $(BIN)/python -m pytest -n $(JOBS) \
+	  tests/safety/test_random_attack.py tests/safety/test_urls.py
 
 e2e: .venv/ready $(if $(findstring not functions,$(E2E)),,$(FUNCTIONS_EMULATOR))
 	$(BIN)/python -m pytest -m "$(E2E)"

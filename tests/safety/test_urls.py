@@ -20,6 +20,8 @@ from airflow_provider_operations.hooks.calls import check_origin
 from airflow_provider_operations.wire import InvalidName
 from tests.hooks.raw import RawServer, answer, sends
 
+from .attacks import FUZZ
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -212,7 +214,7 @@ def sent_by_aiohttp(url: str) -> tuple[str, str | None, int | None, str]:
     return read.scheme, read.raw_host, read.explicit_port, read.raw_path_qs
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=FUZZ or 500, deadline=None)
 @given(urls)
 @example(r"https://127.0.0.1\.googleapis.com")
 @example("https://[::ffff:127.0.0.1]/a")
@@ -226,7 +228,7 @@ def test_whatever_is_accepted_is_what_was_checked(url: str) -> None:
         assert (urlsplit(base_url).hostname or "").endswith(".googleapis.com")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=FUZZ or 500, deadline=None)
 @given(urls)
 @example("https://[::ffff:127.0.0.1]/a")
 @example("http://b\u00fccher.example/\u00fc")
@@ -237,7 +239,7 @@ def test_whatever_a_host_is(url: str) -> None:
         _reaches(settings.service.base_url, "/v1/operations/x")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=FUZZ or 300, deadline=None)
 @given(pieces)
 @example("a/..;x/b")
 @example("a/b?c")
