@@ -95,7 +95,8 @@ def memory_of(call: Callable[[], object]) -> int:
 @pytest.fixture
 def attacker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attacker]:
     """A server behind the connection ``ops``."""
-    with Attacker() as server:
+    server = Attacker()
+    with server:
         fields = {"conn_type": "operations", "host": server.url, "password": SECRET}
         monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({**fields, "extra": {"timeout": TIMEOUT_S}}))
         yield server
