@@ -394,6 +394,14 @@ def ended_as(operation: Operation) -> str:
     return "cancelled" if cancelled(operation) else "failed"
 
 
+def since_then(operation: Operation) -> str:
+    """Say how an operation has ended that wasn't over when its time was up, or when it was to be cancelled."""
+    ended = ended_as(operation)
+    if ended == "cancelled":
+        return "it has been cancelled"
+    return "it has succeeded since" if ended == "succeeded" else f"it has {ending(operation)} since"
+
+
 def ending(operation: Operation) -> str:
     """Say how a finished operation ended; of one that failed, with its code."""
     ended = ended_as(operation)

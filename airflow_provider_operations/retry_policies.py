@@ -69,8 +69,8 @@ class OperationRetryPolicy(RetryPolicy):
     def evaluate(
         self,
         exception: BaseException,
-        try_number: int,  # noqa: ARG002  Airflow counts
-        max_tries: int,  # noqa: ARG002
+        try_number: int,
+        max_tries: int,
         context: Context | None = None,  # noqa: ARG002
     ) -> RetryDecision:
         """Decide; the reason is what the log shows, and on a retry the task instance keeps it."""
@@ -82,6 +82,8 @@ class OperationRetryPolicy(RetryPolicy):
         what = _said(exception)
         if fails:
             return RetryDecision.fail(_reason(f"no retry: {what}"))
+        if try_number > max_tries:  # Airflow counts, and asks all the same
+            return RetryDecision(reason=_reason(f"no retries are left: {what}"))
         asked = exception.retry_delay
         if not asked or asked < timedelta():
             return RetryDecision.retry(reason=_reason(f"retry: {what}"))

@@ -39,7 +39,7 @@ from airflow_provider_operations.exceptions import (
     without_final,
 )
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, ending
+from airflow_provider_operations.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
 from airflow_provider_operations.polling import POLL_WITH, Outage, Schedule
 from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.task_state import is_over, place_of
@@ -150,7 +150,7 @@ class WaitsForOperation:
     _looked_after_later: str = ""
     """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
     link_to_console: str | None = None
-    """The link "Operation" as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
+    """The link to the console as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
     _stay_ends_s: float = math.inf
     """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
     _spent_s: float = 0.0
@@ -486,7 +486,7 @@ class WaitsForOperation:
             # Its own session: a time-out may have interrupted the hook's at any point.
             with self.hook.detached(timeout_s=left_s / 2) as hook:
                 if isinstance(seen := hook.poll(name), Operation) and seen.done:
-                    return f"it is done: {ending(seen)}"
+                    return since_then(seen)
                 return cancel(
                     hook, name, min(CANCEL_OUTAGE_S, left_s / 4), min(SETTLE_LIMIT_S, left_s / 4)
                 ).note
@@ -559,7 +559,7 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
     while True:
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
-            return CancelEnd(over=True, note=f"it is over: {ending(seen)}")
+            return CancelEnd(over=True, note=since_then(seen))
         if failure is not None:
             # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
             if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:

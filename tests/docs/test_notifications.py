@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from tests.hooks.raw import RawServer, answer, sends
 
@@ -64,6 +67,22 @@ dag(
     on_retry_callback=post,
 )
 """
+
+
+@pytest.mark.parametrize("given", [{}, {"exception": None}], ids=repr)
+def test_without_an_exception(given: dict[str, Any]) -> None:
+    """Airflow calls back without one where the worker has died; nobody is sent a ``NoneType``."""
+    shown: dict[str, Any] = {}
+    exec(CALLBACK, shown)
+    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r")
+
+    assert shown["facts"]({"ti": ti, **given}) == {
+        "task": "d.t",
+        "run": "r",
+        "error": "unknown",
+        "text": "Airflow tells no more, e.g. as the worker has died; see the task's log",
+    }
+
 
 QUOTA = ("RESOURCE_EXHAUSTED (8)", "GPU_QUOTA", 90.0)
 NONE = (None, None, None)

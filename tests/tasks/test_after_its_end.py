@@ -246,4 +246,4 @@ def test_left_to_the_next_try(
     airflow.say(state)
     last_moment(task, ti)
     assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
-    assert ("the task is failed; it is over: cancelled" in caplog.text) is cancelled
+    assert ("the task is failed; it has been cancelled" in caplog.text) is cancelled

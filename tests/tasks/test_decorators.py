@@ -245,7 +245,7 @@ def test_mapped(emulator: Emulator, driver: Driver) -> None:
     assert start["body"] == {"video": "b", "quality": "high"}
     serialized = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
     (stored,) = serialized.tasks
-    assert [link.name for link in stored.operator_extra_links] == ["Operation"]
+    assert [link.name for link in stored.operator_extra_links] == ["Service Console"]
 
 
 def test_shown_as_rendered(emulator: Emulator, driver: Driver) -> None:

@@ -417,7 +417,7 @@ def test_killed_while_looking(emulator: Emulator, driver: Driver, dies: Any) -> 
     operator.on_kill()
     context: Any = {"ti": TaskInstance("run", 2), "task_state_store": task.store}
 
-    with pytest.raises(OperationsError, match="the task was killed; it is over: cancelled"):
+    with pytest.raises(OperationsError, match="the task was killed; it has been cancelled"):
         operator.execute(context)
     assert kinds(emulator) == ["start", "cancel"]
 
@@ -757,7 +757,7 @@ def test_started_and_never_noted(
     began = moved.now
     verdict = task.attempt(try_number=try_number)
 
-    assert "doesn't take that (ConnectionError: no database); it is over: cancelled" in str(verdict.error)
+    assert "doesn't take that (ConnectionError: no database); it has been cancelled" in str(verdict.error)
     assert 40 <= moved.now - began - 9 <= 60
     assert flaky.refused == 6
     assert kinds(emulator) == ["start", "cancel"]

@@ -208,7 +208,7 @@ def test_time_is_up(emulator: Emulator, moved: MovedClock, driver: Driver, mode:
 
     cancels = [entry for entry in emulator.journal() if entry["kind"] == "cancel"]
     assert len(cancels) == (1 if asked else 0)
-    said = "it is over: cancelled" if asked else "it goes on running"
+    said = "it has been cancelled" if asked else "it goes on running"
     assert str(verdict.error).endswith(said), str(verdict.error)
     assert "was not over after 0:01:4" in str(verdict.error)
 

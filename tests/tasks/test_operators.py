@@ -169,7 +169,7 @@ def test_time_is_up(emulator: Emulator, driver: Driver, *, deferrable: bool) -> 
     verdict = run(driver, deferrable=deferrable, script={"duration": 5000}, timeout=60)
 
     assert type(verdict.error) is OperationTimeout
-    assert str(verdict.error).endswith("it is over: cancelled"), str(verdict.error)
+    assert str(verdict.error).endswith("it has been cancelled"), str(verdict.error)
     assert kinds(emulator) == ["start", "cancel"]
 
 
@@ -294,7 +294,7 @@ def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None
     assert deferred.value.timeout is not None
     assert deferred.value.timeout.total_seconds() == pytest.approx(60 + waiting.BACKSTOP_S)
 
-    with pytest.raises(OperationTimeout, match="it is over: cancelled"):
+    with pytest.raises(OperationTimeout, match="it has been cancelled"):
         task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where)
     assert kinds(emulator) == ["start", "cancel"]
 
@@ -385,7 +385,8 @@ def test_found_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> N
 def test_templates_may_bring_it(argument: str) -> None:
     """Text with a template in it may become an object, as with ``render_template_as_native_obj``."""
     given = '{"a": "{{ ds }}"}'
-    made: Any = RunOperationOperator(task_id="run", path="things:run", **{argument: given})
+    arguments: dict[str, Any] = {argument: given}
+    made: Any = RunOperationOperator(task_id="run", path="things:run", **arguments)
     assert getattr(made, argument) == given
 
 
@@ -865,7 +866,7 @@ def test_timed_out_while_resuming(emulator: Emulator, monkeypatch: pytest.Monkey
         raise AirflowTaskTimeout
 
     monkeypatch.setattr(type(task), "execute_complete", too_late)
-    with pytest.raises(OperationTimeout, match="it is over: cancelled"):
+    with pytest.raises(OperationTimeout, match="it has been cancelled"):
         task.resume_execution("execute_complete", {**(deferred.value.kwargs or {}), "event": {}}, where)
     assert kinds(emulator) == ["start", "cancel"]
 

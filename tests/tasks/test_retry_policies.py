@@ -75,7 +75,7 @@ def decide(error: BaseException, **arguments: Any) -> RetryDecision:
     return OperationRetryPolicy(**arguments).evaluate(error, try_number=1, max_tries=3)
 
 
-TIMEOUT = OperationTimeout("operations/o", timedelta(hours=1), None, "it is over: cancelled")
+TIMEOUT = OperationTimeout("operations/o", timedelta(hours=1), None, "it has been cancelled")
 
 
 @pytest.mark.parametrize("code", [*list(Code)[1:], 99])
@@ -174,7 +174,7 @@ def test_own_delay(details: list[Any]) -> None:
             call(Code.PERMISSION_DENIED, 403, may_pass=False),
             "no retry: a GET request failed with PERMISSION_DENIED (7): HTTP 403: not now",
         ),
-        (TIMEOUT, "retry: Operation operations/o was not over after 1:00:00; it is over: cancelled"),
+        (TIMEOUT, "retry: Operation operations/o was not over after 1:00:00; it has been cancelled"),
         (
             failed(Code.UNAVAILABLE, message="a\nb\x1b[31m"),
             "retry: the operation ended with UNAVAILABLE (14): a b\\x1b[31m",
@@ -184,6 +184,24 @@ def test_own_delay(details: list[Any]) -> None:
 def test_reasons(error: OperationsError, reason: str) -> None:
     """The reason is one line for people: the decision, the code, what the server said."""
     assert decide(error).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            failed(Code.UNAVAILABLE, {"@type": TYPES + "RetryInfo", "retryDelay": "90s"}),
+            "no retries are left: the operation ended with UNAVAILABLE (14): out of disks",
+        ),
+        (failed(Code.NOT_FOUND), "no retry: the operation ended with NOT_FOUND (5): out of disks"),
+    ],
+)
+def test_on_the_last_try(error: OperationsError, reason: str) -> None:
+    """Where Airflow retries no more, the log announces no retry."""
+    decision = OperationRetryPolicy().evaluate(error, try_number=4, max_tries=3)
+
+    assert decision.reason == reason
+    assert decision.action is not RETRY
 
 
 def test_long_reason() -> None:

@@ -20,6 +20,7 @@ from airflow_provider_operations.outcome import (
     Watch,
     cancelled,
     ending,
+    since_then,
 )
 from airflow_provider_operations.polling import Outage, Schedule
 from airflow_provider_operations.rendering import finite
@@ -194,6 +195,20 @@ def test_news_only_on_change() -> None:
         ["operations/x: the server answers again"],
         [],
     ]
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ({"error": Status(Code.CANCELLED)}, "it has been cancelled"),
+        ({"response": {}}, "it has succeeded since"),
+        ({"error": Status(Code.INTERNAL)}, "it has failed with INTERNAL (13) since"),
+    ],
+    ids=repr,
+)
+def test_an_end_after_the_time_was_up(ended: dict[str, Any], said: str) -> None:
+    """What follows "was not over after 0:10:00" doesn't say the contrary."""
+    assert since_then(Operation(NAME, done=True, **ended)) == said
 
 
 @pytest.mark.parametrize(
