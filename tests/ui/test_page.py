@@ -396,6 +396,24 @@ def test_many_are_cancelled_as_one_is(opened: Opened) -> None:
     assert [headers["x-airflow-operations"] for headers in posted] == ["cancel"] * 3
 
 
+def test_nothing_is_left_to_cancel(opened: Opened) -> None:
+    """When the last operation has ended, the button goes with it."""
+    names = NAMES[:1]
+
+    def answer(path: str, query: dict[str, str]) -> Any:
+        if path.endswith("/operations"):
+            return listed(names)
+        return view(names[0], operation={"message": "on it"})
+
+    page = opened(answer, "list")
+    page.locator("#bulk").wait_for()
+    names = []
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # not in 15 seconds, but now
+    page.locator("#notice", has_text="No task waits for an operation.").wait_for()
+    assert page.locator("#bulk").is_hidden()
+    assert page.locator("#operations").is_hidden()
+
+
 def test_what_its_task_has_not_seen(opened: Opened) -> None:
     """An operation that is over stays in the list until its task has noticed; nothing of it is to be cancelled."""
 

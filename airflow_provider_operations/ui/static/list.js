@@ -7,7 +7,7 @@ const SHOWS = { running: "Running", failed: "Failed", ended: "All ended" };
 const $ = (id) => document.getElementById(id);
 const form = document.querySelector("form.filters");
 const asked = new URLSearchParams(window.location.search);
-const show = asked.get("show") in SHOWS ? asked.get("show") : "running";
+const show = Object.hasOwn(SHOWS, asked.get("show") ?? "") ? asked.get("show") : "running";
 const columns =
   show === "running"
     ? { "": "", task: "Task", " ": "Operation", conn_id: "Connection", state: "Task state", since: "Since", "  ": "Elapsed" }
@@ -129,6 +129,7 @@ function draw() {
     $("head").replaceChildren(...Object.entries(columns).map((column) => heading(column, sort)));
     $("rows").replaceChildren(...operations.map(row));
     operations.forEach(drawLive);
+    drawBulk();
     $("pages").hidden = total <= page_rows;
     $("pages").replaceChildren(
       `${operations.length ? offset + 1 : 0} to ${last} of ${total}`,
