@@ -6,6 +6,7 @@ import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
@@ -48,7 +49,17 @@ def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
             left = session.scalar(select(XComModel.value).where(*_word(key)))
             if isinstance(left, dict) and left.get("name") == name:
                 return False
-            XComModel.set(CANCELLED_BY_KEY, word, **key._asdict(), serialize=False, session=session)
+            run = select(DagRun.id).where(DagRun.dag_id == key.dag_id, DagRun.run_id == key.run_id)
+            # As a worker's are stored, which XComModel.set before Airflow 3.2 can't.
+            session.execute(delete(XComModel).where(*_word(key)))
+            session.add(
+                XComModel(
+                    dag_run_id=session.scalars(run).one(),
+                    key=CANCELLED_BY_KEY,
+                    value=word,
+                    **key._asdict(),
+                )
+            )
     except Exception:
         # The audit log has it; the task's failure will say to look there.
         log.exception("the XCom %r could not be written", CANCELLED_BY_KEY)
