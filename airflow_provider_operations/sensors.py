@@ -323,7 +323,9 @@ def _recall(context: Context, outage: Outage, wait_began: float) -> None:
         outage.since_epoch_s = since
         if isinstance(announced, str):
             outage.announced = announced
-        if is_moment(due) and (late_s := clock.now() - due) > STOOD_STILL_S:  # no slot or no worker: nobody asked
+        if (
+            is_moment(due) and (late_s := clock.now() - due) > STOOD_STILL_S
+        ):  # no slot or no worker: nobody asked
             outage.leave_out(late_s)
 
 
@@ -334,5 +336,9 @@ def _remember(context: Context, outage: Outage, due_epoch_s: float) -> None:
     if outage.since_epoch_s is None:
         store.delete(_OUTAGE_KEY)
     else:
-        noted = {"since_epoch_s": outage.since_epoch_s, "announced": outage.announced, "due_epoch_s": due_epoch_s}
+        noted = {
+            "since_epoch_s": outage.since_epoch_s,
+            "announced": outage.announced,
+            "due_epoch_s": due_epoch_s,
+        }
         store.set(_OUTAGE_KEY, noted)

@@ -285,7 +285,7 @@ def test_the_tab(attacker: Attacker, attack: Attack, *, cancel: bool, memory: bo
         answered = asking.cancel_at_service(target) if cancel else asking.ask_service(target)
         assert "in Airflow's API server, see its log" not in (answered.problem or "")
         assert cancel or (answered.operation is None) != (answered.problem is None)
-        shown = _shown(TaskKey("d", "r", "t"), seen, answered, may_edit=True)
+        shown = _shown(TaskKey("d", "r", "t"), seen, None, answered, may_edit=True)
         text = json.dumps(shown, allow_nan=False, ensure_ascii=False)
         assert len(text.encode()) < MOST_SHOWN_BYTES
         named = (

@@ -26,6 +26,7 @@ ODD = {
     "request_id": TEXT,
     "digest": TEXT,
     "started_epoch_s": MOMENT,
+    "answered_epoch_s": MOMENT,
     "deadline_epoch_s": MOMENT,
     "name": TEXT,
     "reattached": FLAG,
