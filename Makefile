@@ -1,4 +1,5 @@
-# make test    lint, types, import rules, unit and integration tests: all that needs no running Airflow
+# make test    lint, types, import rules, documentation, unit and integration tests: all that needs no running Airflow
+# make docs    the documentation as a site, in docs/_build/html; SERVE=1 serves it on http://127.0.0.1:8000
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
 # make dist    sdist and wheel, checked
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
@@ -18,9 +19,9 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports unit fuzz lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
+.PHONY: .venv test lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
 
-test: lint types imports unit
+test: lint types imports docs unit
 
 .venv: .venv/ready
 
@@ -42,6 +43,11 @@ types: .venv/ready
 
 imports: .venv/ready
 	$(BIN)/lint-imports
+
+# A warning, such as a link that leads nowhere, is an error.
+docs: .venv/ready
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@$(if $(filter-out 0,$(SERVE)),$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8000)
 
 unit: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow and not celery"
@@ -118,11 +124,11 @@ audit:
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --no-emit-index-url \
   --custom-compile-command 'make lock' --all-extras
 lock:
-	echo 'apache-airflow==$(AIRFLOW)' | $(COMPILE) --upgrade --group dev pyproject.toml - --output-file requirements.lock
+	echo 'apache-airflow==$(AIRFLOW)' | $(COMPILE) --upgrade --group dev --group docs pyproject.toml - --output-file requirements.lock
 	grep -E '^(apache-airflow|pytest|hypothesis|trustme|psutil|rich|pyjwt|google-api|grpcio)[a-z-]*==' requirements.lock \
 	  | grep -v -e ^apache-airflow-providers -e ^apache-airflow-core -e ^apache-airflow-task-sdk \
 	  | $(COMPILE) --upgrade --resolution lowest-direct pyproject.toml - --output-file requirements-lowest.lock
 
 clean:
-	rm -rf .venv .venv-celery .venv-lowest .venv-audit dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator .matrix
+	rm -rf .venv .venv-celery .venv-lowest .venv-audit dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .functions-emulator .matrix
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

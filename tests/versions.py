@@ -41,9 +41,9 @@ __all__ = [
 
 NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "docs": ((3, 3), "the pages show what it has"),
-    "emulator/test_pytest_plugin.py::test_the_readmes_example_runs": (
+    "emulator/test_pytest_plugin.py::test_the_documentations_example_runs": (
         (3, 2),
-        "DagBag is where the README imports it from",
+        "DagBag is where the documentation imports it from",
     ),
     "matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
     "tasks/test_after_its_end.py": ((3, 0), "workers make links"),

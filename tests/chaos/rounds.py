@@ -32,7 +32,7 @@ class Expect:
     :param touched: somebody acted on the task, or its time was up: its operation may be cancelled. Else no cancel
         call may be sent at all, not even about an operation that is over.
     :param may_be_ending: one that was asked to cancel may still be ending when the next one is started.
-    :param out_of_reach: the README's reason, where the promise can't hold.
+    :param out_of_reach: the documentation's reason, where the promise can't hold.
     :param asked: a cancel call must have been sent, whatever the server made of it.
     :param within_s: an operation must be over so long after its start.
     :param tries: how many the task may need; ``None``: not looked at.

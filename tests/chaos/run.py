@@ -228,7 +228,7 @@ def summary(verdicts: list[Verdict], hanging: list[str], head: str) -> str:
     missed = sum(bool(verdict.missed) for verdict in verdicts)
     figures = (
         f"Rounds: {len(verdicts)}; faults injected: {sum(injected.values())}; rounds whose fault did not come "
-        f"about: {missed}; out of reach, as the README says: {sum(beyond.values())}; "
+        f"about: {missed}; out of reach, as the documentation says: {sum(beyond.values())}; "
         f"violations: {violations + len(hanging)}."
     )
     lines = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+(REPOSITORY,) = re.findall(
+    r'^Source = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+)
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -79,5 +83,17 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[str]:
-    """Return the targets of the page's links and pictures."""
-    return re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text(encoding="utf-8")))
+    """Return the targets of the page's links and pictures; those into our own repository from the page's folder on."""
+    text = page.read_text(encoding="utf-8")
+    raw = REPOSITORY.replace("github.com", "raw.githubusercontent.com")
+    for address in (f"{REPOSITORY}/blob/main/", f"{raw}/main/"):
+        text = text.replace(f"]({address}", f"]({os.path.relpath(ROOT, page.parent)}/")
+    return re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", text))
+
+
+def paragraphs(page: Path) -> list[str]:
+    """Return the page's paragraphs and the points of its lists, without tables, blocks and what Sphinx fills in."""
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = re.sub(r"^:::.*?^:::$", "", text, flags=re.MULTILINE | re.DOTALL)
+    parts = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text)
+    return [part.strip() for part in parts if part.strip() and not part.lstrip().startswith("|")]

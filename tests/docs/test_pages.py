@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -12,7 +13,7 @@ import pytest
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
 from airflow_provider_operations.emulator import __main__ as emulator_main
 
-from .markdown import DOCS, PAGES, ROOT, anchors, blocks, links
+from .markdown import DOCS, PAGES, ROOT, anchors, blocks, links, paragraphs
 
 if TYPE_CHECKING:
     import argparse
@@ -42,10 +43,44 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    """Each page of ``docs`` is linked from the README."""
-    linked = set(links(ROOT / "README.md"))
-    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= linked
+def test_every_page_is_in_the_index() -> None:
+    """Each page of ``docs`` is in one of the site's lists of contents."""
+    index = DOCS / "index.md"
+    listed = re.findall(r"^([\w-]+)$", index.read_text(encoding="utf-8"), re.MULTILINE)
+    pages = {file.stem for kind in ("*.md", "*.rst") for file in DOCS.glob(kind)}
+    assert sorted(listed) == sorted(pages - {index.stem})
+
+
+def test_the_reference_has_what_the_pages_import() -> None:
+    """Each module of ours that a block imports from is in the reference, and says what is public in it."""
+    reference = (DOCS / "reference.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. automodule:: ([\w.]+)$", reference, re.MULTILINE)
+    imported = {
+        module
+        for page in PAGES
+        for block in blocks(page)
+        for module in re.findall(r"from (airflow_provider_operations[\w.]*) import", block.text)
+    }
+    assert len(imported) > 5
+    assert imported <= set(listed)
+    assert [
+        module for module in listed if not getattr(importlib.import_module(module), "__all__", None)
+    ] == []
+
+
+def test_the_readme_holds_elsewhere() -> None:
+    """It is short, and as a package index shows it, nothing in it depends on where it lies."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert len(targets) > 20
+    assert [target for target in targets if not target.startswith("https://")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paragraphs_are_short(page: Path) -> None:
+    """None, nor a point of a list, has more than 90 words."""
+    assert [part for part in paragraphs(page) if len(part.split()) > 90] == []
 
 
 def _parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
@@ -64,7 +99,7 @@ def airflow_parser() -> argparse.ArgumentParser:
 
 
 def _checked_command(command: str, airflow_parser: argparse.ArgumentParser) -> None:
-    argv = shlex.split(command.split(" | ", maxsplit=1)[0], comments=True)
+    argv = shlex.split(command.removesuffix(" &").split(" | ", maxsplit=1)[0], comments=True)
     if argv[0] == "airflow":
         parsed = _parse(airflow_parser, argv[1:])
         assert callable(parsed.func)
@@ -79,9 +114,13 @@ def _checked_command(command: str, airflow_parser: argparse.ArgumentParser) -> N
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert argv[1] in targets
     elif argv[0] == "pip":
-        extra = re.fullmatch(r"airflow-provider-operations\[(\w+)\]", argv[2])
-        assert extra
-        assert re.search(rf"^{extra[1]} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        project = (ROOT / "pyproject.toml").read_text()
+        name, *_ = re.findall(r'^name = "(.+)"$', project, re.MULTILINE)
+        (_, install, what) = argv
+        asked = re.fullmatch(rf"{name}(?:\[(\w+)\])?", what)
+        assert install == "install"
+        assert asked
+        assert asked[1] is None or re.search(rf"^{asked[1]} = \[", project, re.MULTILINE)
     else:
         assert argv[0] == "export"
         variable, _, value = argv[1].partition("=")
@@ -104,6 +143,7 @@ def test_commands(command: str, airflow_parser: argparse.ArgumentParser) -> None
         "python -m airflow_provider_operations.emulator --prt 1",
         "make tests",
         'pip install "airflow-provider-operations[googel]"',
+        "pip install airflow-providers-operations",
         "export AIRFLOW_CONN_x='{}'",
     ],
 )

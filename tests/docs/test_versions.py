@@ -1,4 +1,4 @@
-"""The README's table of Airflow versions says what ``make matrix`` has measured."""
+"""The documentation's table of Airflow versions says what ``make matrix`` has measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .markdown import ROOT, sections
+from .markdown import DOCS, ROOT, sections
 
 ROWS = {
     "operators, sensor in all modes, deferral, `@task.operation`": [
@@ -46,7 +46,7 @@ def table() -> dict[str, dict[str, str]]:
     """Return the cells, by row and version."""
     (section,) = (
         each
-        for each in sections((ROOT / "README.md").read_text(encoding="utf-8"))
+        for each in sections((DOCS / "versions.md").read_text(encoding="utf-8"))
         if each.title == "Airflow versions"
     )
     (_, *versions), *rows = section.rows
@@ -63,7 +63,7 @@ def found(version: str, feature: str) -> set[bool]:
 
 
 def test_every_row_is_accounted_for() -> None:
-    """Rows are measured, or the README says that only the tests tell."""
+    """Rows are measured, or the page says that only the tests tell."""
     assert table().keys() == ROWS.keys() | BY_TESTS_ALONE
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,10 @@ def pytest_of(test: str, home: Path, folder: Path) -> subprocess.CompletedProces
     return run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_dag.py"], home, folder)
 
 
-def test_the_readmes_example_runs(airflow_home: Path, tmp_path: Path) -> None:
+def test_the_documentations_example_runs(airflow_home: Path, tmp_path: Path) -> None:
     """A user's tests run a whole DAG, which defers, against the emulator: no triggerer and no cloud needed."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    pages = (ROOT / "README.md").read_text() + (ROOT / "docs" / "testing.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", pages, re.DOTALL)
     dag = next(block for block in blocks if 'dag_id="build"' in block)
     tests = next(block for block in blocks if "def test_build" in block)
     (airflow_home / "dags").mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """
 The provider in a real Airflow of any version: success, failure, kill, time-out, a lost worker, the UI.
 
-Where a version can't give something, the test expects what the README says of it. Not collected by default: the
+Where a version can't give something, the test expects what the documentation says of it. Not collected by default: the
 matrix names the file.
 """
 
@@ -63,7 +63,7 @@ def runs(airflow: Standalone) -> dict[str, str]:
 
 
 def measured(feature: str, value: object) -> None:
-    """Note for the README's table what this version can do."""
+    """Note for the documentation's table what this version can do."""
     if path := os.environ.get("MATRIX_FEATURES"):
         file = Path(path)
         known = json.loads(file.read_text()) if file.exists() else {}

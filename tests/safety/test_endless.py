@@ -69,7 +69,7 @@ def test_as_many_pages_as_are_allowed(hook_of: Callable[..., Calls], monkeypatch
 
 
 def test_the_bound() -> None:
-    """Ten thousand, as the README says."""
+    """Ten thousand, as the documentation says."""
     assert hook_calls.MAX_PAGES == 10_000
     assert commands.MAX_LISTED_CHARS == 64 * 2**20
 
