@@ -79,7 +79,17 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub gives the page's headings."""
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#{1,6} (.+)$", text, flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return {slug(title) for title in titles}
+
+
+def slug(title: str) -> str:
+    """Return the anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def headings(page: Path) -> list[str]:
+    """Return the titles of the page's sections."""
+    return re.findall(r"^## (.+)$", _FENCE.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
 
 
 def links(page: Path) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
 from airflow_provider_operations.emulator import __main__ as emulator_main
 
-from .markdown import DOCS, PAGES, ROOT, anchors, blocks, links, paragraphs
+from .markdown import DOCS, PAGES, ROOT, anchors, blocks, headings, links, paragraphs, slug
 
 if TYPE_CHECKING:
     import argparse
@@ -49,6 +49,14 @@ def test_every_page_is_in_the_index() -> None:
     listed = re.findall(r"^([\w-]+)$", index.read_text(encoding="utf-8"), re.MULTILINE)
     pages = {file.stem for kind in ("*.md", "*.rst") for file in DOCS.glob(kind)}
     assert sorted(listed) == sorted(pages - {index.stem})
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_a_page_lists_its_sections(page: Path) -> None:
+    """Who opens a page sees what is on it."""
+    titles = headings(page)
+    listed = [link for link in links(page) if link.startswith("#")]
+    assert len(titles) < 2 or {f"#{slug(title)}" for title in titles} <= set(listed)
 
 
 def test_the_reference_has_what_the_pages_import() -> None:
