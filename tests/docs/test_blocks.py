@@ -79,7 +79,8 @@ def test_every_block_runs(run_in_airflow: Callable[..., dict[str, Any]]) -> None
         FIRST
     }
     assert {name for name, result in results.items() if result[0].startswith("success")} == with_dags
-    assert len([name for name in with_dags if name.startswith("recipes")]) == 9
+    recipes = [name for name in with_dags if name.startswith("recipes")]
+    assert len(recipes) >= 9
     assert ["executed", "called"] in results.values()
     assert ["PATCH", "/v1/projects/my-project/instances/my-instance/databases/orders/ddl"] in starts
     assert ["POST", "/v2/projects/my-project/locations/europe-west1/jobs/nightly:run"] in starts

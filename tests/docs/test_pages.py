@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+FOR_CONTRIBUTORS = [ROOT / "CONTRIBUTING.md", ROOT / "CODE_OF_CONDUCT.md", ROOT / "SECURITY.md"]
 COMMANDS = [
     pytest.param(command.strip(), id=f"{block.name}-{number}")
-    for page in PAGES
+    for page in [*PAGES, *FOR_CONTRIBUTORS]
     for block in blocks(page)
     if block.language == ""
     for number, command in enumerate(block.text.splitlines())
@@ -29,7 +30,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *FOR_CONTRIBUTORS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every link to a file or heading of ours has one."""
     dead = []

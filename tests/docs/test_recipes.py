@@ -262,20 +262,9 @@ def _problems_of_a_body(
 # --- the tests -------------------------------------------------------------------------------------------------
 
 
-def test_there_are_ten() -> None:
-    """The ten services are there, and the table at the top leads to each."""
-    assert list(RECIPES) == [
-        "Cloud Build",
-        "Vertex AI",
-        "Dataflow Flex templates",
-        "Filestore",
-        "Memorystore for Redis",
-        "Spanner DDL",
-        "Firestore export",
-        "Speech-to-Text",
-        "Video Intelligence",
-        "Cloud Run jobs",
-    ]
+def test_the_overview() -> None:
+    """There are ten services or more, and the table at the top leads to each, in their order."""
+    assert len(RECIPES) >= 10
     overview = sections(TEXT)[1].rows[1:] or sections(TEXT)[0].rows[1:]
     assert [row[0].strip("[").partition("]")[0] for row in overview] == list(RECIPES)
     for title, recipe in RECIPES.items():
