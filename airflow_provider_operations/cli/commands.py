@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Action = Callable[[OperationsHook, Namespace, Output], None]
 
-__all__ = ["cancel", "delete", "get", "list", "wait"]
+__all__ = ["cancel", "delete", "get", "list", "test", "wait"]
 
 OUTAGE_TOLERANCE_S = 600.0
 """How long a wait bears that the server doesn't answer, once it has."""
@@ -49,6 +49,10 @@ class ListTooLong(Exception):
     """A list is larger than what is printed."""
 
 
+class NoService(Exception):
+    """A service doesn't answer, or takes no credentials of the connection."""
+
+
 EXIT_CODES: dict[type[Exception], int] = {
     OperationFailed: 1,
     InvalidName: 2,
@@ -56,6 +60,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     AirflowNotFoundException: 2,
     OperationsCallError: 3,
     ListTooLong: 3,
+    NoService: 3,
     OperationTimeout: 4,
 }
 INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
@@ -115,6 +120,15 @@ def _hook(args: Namespace) -> OperationsHook:
             f"connection {args.conn_id!r} can't be read: {type(error).__name__}: {error}"
         ) from error
     return hook
+
+
+@_command
+def test(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Say whether the service answers; one that lists no operations does, too."""
+    answers, said = hook.test_connection()
+    if not answers:
+        raise NoService(said)
+    out.fields({"conn_id": args.conn_id, "answer": said})
 
 
 @_command

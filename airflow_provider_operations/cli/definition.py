@@ -86,6 +86,12 @@ def _command(name: str, help_: str, *args: Arg, description: str | None = None) 
 
 
 COMMANDS = (
+    _command(
+        "test",
+        "Ask whether the service answers",
+        description="Ask whether the service answers and takes the connection's credentials. It is asked for a list of "
+        "operations; one that has no list answers, too. Exit code 0: it answers, 3: it doesn't, or refuses.",
+    ),
     _command("get", "Show an operation", _NAME),
     _command(
         "list",

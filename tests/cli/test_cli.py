@@ -432,6 +432,28 @@ def test_unreachable(run: Run, connect: Callable[..., None], time: Clock, comman
     assert time.now - before < 10
 
 
+@pytest.mark.parametrize("status", [200, 404, 501])
+def test_a_service_that_answers(run: Run, emulator: Emulator, status: int) -> None:
+    """Whether it has a list or not, it is there; the connection's host is said."""
+    if status != 200:
+        emulator.script_fault(kind="list", status=status)
+    ended = run("test", "-o", "json")
+    assert ended.code == 0
+    said = json.loads(ended.stdout)["answer"]
+    assert said.startswith(
+        f"{emulator.url} {'lists operations' if status == 200 else 'answers, but lists no'}"
+    )
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_service_that_refuses(run: Run, emulator: Emulator, status: int) -> None:
+    """It is there, but of no use with this connection: code 3, with what it said."""
+    emulator.script_fault(kind="list", status=status)
+    ended = run("test")
+    assert (ended.code, ended.stdout) == (3, "")
+    assert f"HTTP {status}" in ended.stderr
+
+
 def test_no_such_connection(run: Run, emulator: Emulator) -> None:
     """A connection that isn't there is wrong usage."""
     ended = run("get", NAME, "--conn-id", "nope")
@@ -701,7 +723,7 @@ def test_airflow_stays_quick(tmp_path: Path) -> None:
         check=True,
     )
     commands, modules = result.stdout.strip().splitlines()[-2:]
-    assert commands == "operations get list wait cancel delete"
+    assert commands == "operations test get list wait cancel delete"
     assert modules.split() == [
         "airflow_provider_operations.cli",
         "airflow_provider_operations.cli.definition",
