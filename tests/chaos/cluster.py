@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -524,6 +525,12 @@ class Cluster:
         with self.engine.connect() as connection:
             query = text("SELECT count(*) FROM trigger WHERE triggerer_id = :id")
             return int(connection.execute(query, {"id": self.triggerer_jobs[name]}).scalar() or 0)
+
+    def raced(self) -> Counter[str]:
+        """Return how many tries of a run Airflow has ended, as it resumed a task before it had noted its first worker's end."""
+        log = (self.home / "scheduler.log").read_text(errors="replace")
+        ended = r"<TaskInstance: \S+ (\S+) \[queued\][^>]*> finished with state success, but"
+        return Counter(re.findall(ended, log))
 
     def taken_for_lost(self) -> set[str]:
         """Return the runs whose workers a busy scheduler took for lost, and reset, although they lived."""
