@@ -46,6 +46,7 @@ def success_of(outcome: Outcome) -> Operation | None:
     if (
         outcome.kind is not Kind.DONE
         or operation is None
+        or operation.abridged
         or not operation.done
         or operation.error is not None
     ):

@@ -251,6 +251,7 @@ class Operation:
     :param name: empty where the server gave none (some answer so for operations that are done at once).
     :param error: set when a done operation failed; wins over ``response`` where a server sends both.
     :param other: fields that the standard does not name.
+    :param abridged: it isn't all that the server sent: a large one that a trigger has read.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Operation:
     response: Any = None
     error: Status | None = None
     other: dict[str, Any] = field(default_factory=dict)
+    abridged: bool = field(default=False, compare=False)
 
     @classmethod
     def from_json(cls, value: object) -> Operation:

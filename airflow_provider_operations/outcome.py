@@ -97,11 +97,14 @@ class Outcome:
         Text, because Airflow's serializer refuses the keys ``__classname__`` and ``__id__`` anywhere in a
         payload, and a server's JSON may hold them. NaN and infinities become text in it.
         """
+        operation = self.operation
+        if operation and operation.abridged and self.kind is Kind.DONE:
+            operation = None
         body = {
             "kind": self.kind.value,
             "name": self.name,
             "waited_s": self.waited_s,
-            "operation": finite(self.operation.to_json()) if self.operation else None,
+            "operation": finite(operation.to_json()) if operation else None,
             "failure": finite(_failure_to_json(self.failure)) if self.failure else None,
         }
         text = json.dumps(body)

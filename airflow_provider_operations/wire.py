@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
+from airflow_provider_operations.abridging import ABRIDGED, parse
 from airflow_provider_operations.headers import unfit
 from airflow_provider_operations.operation import (
     MAX_NAME_BYTES,
@@ -34,6 +35,8 @@ from airflow_provider_operations.urls import has_dot_segment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from airflow_provider_operations.abridging import Abridged
+
 __all__ = [
     "Answer",
     "CallFailure",
@@ -43,6 +46,7 @@ __all__ = [
     "Service",
     "is_named",
     "name_text",
+    "operation_of",
     "problem_with",
     "read_json",
     "read_operation",
@@ -57,9 +61,6 @@ _SEARCHED_BYTES = 64 * 1024
 """So much of a body is searched for secrets to make an excerpt."""
 
 _LONGEST_SECRET_CHARS = 8 * 1024
-
-MAX_NESTING = 200
-"""Deeper JSON isn't read, as whoever walks it later would fail; protobuf's own parsers stop at 100."""
 
 
 class InvalidName(ValueError):
@@ -103,12 +104,26 @@ class Answer:
     What came back: HTTP status, headers (names in any case) and the whole body.
 
     :param hide: takes secrets out of text or JSON; applied to all that a failure tells, before it is cut.
+    :param abridged: what is known of a body that is too large to be read here.
     """
 
     http_status: int
     headers: Mapping[str, str]
     body: bytes
     hide: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
+    abridged: Abridged | None = None
+
+    def json(self) -> Any:
+        """
+        Return the JSON of the body.
+
+        :raises ValueError: it has none.
+        """
+        if self.abridged is None:
+            return parse(self.body)
+        if self.abridged.problem is not None:
+            raise ValueError(self.abridged.problem)
+        return self.abridged.value
 
     def header(self, name: str) -> str | None:
         """Return a header whatever the case of its name."""
@@ -399,10 +414,23 @@ def read_operation(request: Request, base_url: str, answer: Answer, now: datetim
     if isinstance(value, CallFailure):
         return value
     try:
-        return Operation.from_json(value)
+        return operation_of(value, answer)
     except MalformedOperation:
         problem = problem_with(Operation.from_json, answer.hide(value))
         return unreadable(request, base_url, answer, f"the answer is no operation: {problem}")
+
+
+def operation_of(value: Any, answer: Answer) -> Operation:
+    """
+    Read an operation of an answer; of an abridgement it says whether it is whole.
+
+    :raises MalformedOperation: see ``Operation.from_json``.
+    """
+    operation = Operation.from_json(value)
+    if answer.abridged is None or ABRIDGED not in operation.other:
+        return operation
+    other = {key: value for key, value in operation.other.items() if key != ABRIDGED}
+    return replace(operation, other=other, abridged=True)
 
 
 def problem_with(read: Callable[[Any], object], value: Any) -> str:
@@ -426,38 +454,10 @@ def read_json(request: Request, base_url: str, answer: Answer, now: datetime) ->
     if not answer.body.strip():
         return {}
     try:
-        return _parse(answer.body)
+        return answer.json()
     except ValueError as error:
         content_type = answer.header("content-type") or "no content type"
         return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
-
-
-_JSON = json.JSONDecoder()
-"""Made once: ``json.loads`` would make one for every body."""
-
-
-def _parse(body: bytes) -> Any:
-    """Read JSON, and NaN and infinities too: servers in Python and Go send them in metrics."""
-    try:
-        value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if body.count(b"[") + body.count(b"{") > MAX_NESTING and _deeper_than(MAX_NESTING, value):
-        raise ValueError("nested too deeply")
-    return value
-
-
-def _deeper_than(limit: int, value: Any) -> bool:
-    """Tell, without recursion, whether objects and lists are nested deeper than ``limit``."""
-    level = [value]
-    for _ in range(limit + 1):
-        containers = [item for item in level if isinstance(item, dict | list)]
-        if not containers:
-            return False
-        level = [
-            inner for item in containers for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-    return True
 
 
 def unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
@@ -476,7 +476,7 @@ def unreadable(request: Request, base_url: str, answer: Answer, problem: str) ->
 def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
     http_status = answer.http_status
     try:
-        fields = _status_fields(answer.hide(_parse(answer.body)))
+        fields = _status_fields(answer.hide(answer.json()))
     except ValueError:
         fields = None
     status = None if fields is None else _status_of(fields, http_status)

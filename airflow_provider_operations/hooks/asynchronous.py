@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.hiding import SentSecrets
+from airflow_provider_operations.hooks.apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks.body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks.calls import (
     CONNECT_TIMEOUT_S,
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT_S = 60.0
 """How long a server is asked to hold an answer back."""
 
-LARGE_BODY_BYTES = 128 * 1024
-
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     The same calls as coroutines; arguments as in ``OperationsHook``.
 
     Use it as an asynchronous context manager, or ``close`` it: it keeps one session.
+
+    What returns an operation decodes it whole, in a thread: one of several MiB holds up the event loop all the same,
+    as Python decodes JSON in one go. ``poll``, ``look`` and ``list_page``, by which triggers wait, read an answer of
+    more than 64 KiB in a process of its own, and keep of it what tells how it stands: see ``Operation.abridged``.
     """
 
     conn_name_attr = "operations_conn_id"
@@ -129,7 +133,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def get_operation(self, name: str) -> Operation:
         """Return the operation's latest state."""
         request = (await self.settings()).service.get_operation(name)
-        return wanted(await self._call(request, self._read_operation), name)
+        return wanted(await self._call(request, self._read_operation, whole=True), name)
 
     async def cancel_operation(self, name: str) -> None:
         """Ask the server to cancel the operation; success means asked, not cancelled."""
@@ -142,7 +146,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
         """Let the server wait until the operation is over, at most ``timeout`` (seconds if a number)."""
         request = (await self.settings()).service.wait_operation(name, as_timedelta(timeout))
-        return wanted(await self._call(request, self._read_operation), name)
+        return wanted(await self._call(request, self._read_operation, whole=True), name)
 
     async def list_operations(
         self,
@@ -156,7 +160,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         while True:
             settings = await self.settings()
             request = settings.service.list_operations(parent, filter, page_size, token)
-            operations, token = wanted(await self._call(request, self._read_page))
+            operations, token = wanted(await self._call(request, self._read_page, whole=True))
             for operation in operations:
                 yield operation
             if not self._goes_on(request, settings, token, turned):
@@ -183,7 +187,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             headers=headers,
             repeatable=repeatable,
         )
-        return wanted(await self._call(request, self._read_started, retries))
+        return wanted(await self._call(request, self._read_started, retries, whole=True))
 
     async def wait_until_done(
         self,
@@ -198,17 +202,18 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     # --- calls that return failures as values ----------------------------------------------------------------
 
-    async def poll(self, name: str, *, first: bool = False) -> Operation | CallFailure:
+    async def poll(self, name: str, *, first: bool = False, whole: bool = False) -> Operation | CallFailure:
         """
         Ask once for the operation, when it's this request's turn.
 
         :param first: the last one was refused as one too many: before those whose turn it is next.
+        :param whole: nothing of it is to be missing, however large it is.
         """
         ready = await self._get_ready()
         service = ready.settings.service
         if self._polled is None or self._polled[:2] != (service, name):
             self._polled = (service, name, service.get_operation(name))
-        return await self._in_turn(self._polled[2], self._read_operation, ready, first=first)
+        return await self._in_turn(self._polled[2], self._read_operation, ready, first=first, whole=whole)
 
     async def list_page(
         self, parent: str, filter_: str | None, page_size: int, token: str | None
@@ -298,8 +303,13 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     async def watch(self, watch: Watch) -> Outcome:
         """Poll until the watch says that it's over, logging what is new."""
+        whole = False
         while True:
-            verdict = watch.judge(await self.poll(watch.name), clock.now())
+            seen = await self.poll(watch.name, whole=whole)
+            if isinstance(seen, Operation) and seen.done and seen.abridged:
+                whole = True
+                continue
+            verdict = watch.judge(seen, clock.now())
             for line in watch.take_news():
                 self.log.info("%s", line)
             if isinstance(verdict, Outcome):
@@ -325,9 +335,11 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         request: Request,
         read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
         retries: Retries | None = None,
+        *,
+        whole: bool = False,
     ) -> T | CallFailure:
         async def attempt() -> T | CallFailure:
-            return await self._ask(request, read, await self._get_ready())
+            return await self._ask(request, read, await self._get_ready(), whole=whole)
 
         retrying = tenacity.AsyncRetrying(
             **(retries or self.retries).options(request, self.log), sleep=clock.asleep
@@ -341,6 +353,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         ready: Ready,
         *,
         first: bool = False,
+        whole: bool = False,
     ) -> T | CallFailure:
         """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
         transport = self._transport
@@ -348,7 +361,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         pace = transport.pace
         throttled_s = 0.0 if pace.rate_per_s is None else await pace.turn(first=first)
         async with transport.slots:
-            result = await self._ask(request, read, ready)
+            result = await self._ask(request, read, ready, whole=whole)
         if isinstance(result, CallFailure) and result.asks_for_less:
             pace.refused()
         else:
@@ -361,14 +374,28 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         request: Request,
         read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
         ready: Ready,
+        *,
+        whole: bool = False,
     ) -> T | CallFailure:
         """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
-        result = await _off_the_loop(read, request, ready.settings, await self._exchange(request, ready))
+
+        async def ask(request: Request) -> T | CallFailure:
+            answer = await self._exchange(request, ready)
+            if not isinstance(answer, Answer) or len(answer.body) <= QUICKLY_READ_BYTES:
+                return read(request, ready.settings, answer)
+            if whole:
+                return await asyncio.to_thread(read, request, ready.settings, answer)
+            return await read_apart(
+                answer.body,
+                lambda abridged: read(request, ready.settings, replace(answer, abridged=abridged)),
+            )
+
+        result = await ask(request)
         again = self._again(request, result)
         if again is None:
             return result
         first = result
-        result = await _off_the_loop(read, again, ready.settings, await self._exchange(again, ready))
+        result = await ask(again)
         self._note_other_name(again, first, result)
         return result
 
@@ -454,15 +481,3 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 @lru_cache
 def _timeouts(total_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total_s, sock_connect=min(CONNECT_TIMEOUT_S, total_s))
-
-
-async def _off_the_loop(
-    read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
-    request: Request,
-    settings: Settings,
-    answer: Answer | CallFailure,
-) -> T | CallFailure:
-    """Read a large answer in a thread: parsing megabytes of JSON would hold up every other trigger."""
-    if isinstance(answer, Answer) and len(answer.body) > LARGE_BODY_BYTES:
-        return await asyncio.to_thread(read, request, settings, answer)
-    return read(request, settings, answer)

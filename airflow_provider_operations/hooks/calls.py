@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from airflow_provider_operations import __version__, clock
+from airflow_provider_operations.abridging import MAX_OPERATIONS
 from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.fields import InvalidConnection
@@ -34,6 +35,7 @@ from airflow_provider_operations.wire import (
     InvalidRequest,
     Request,
     is_named,
+    operation_of,
     problem_with,
     read_json,
     read_operation,
@@ -185,7 +187,7 @@ class OperationsCalls:
         if isinstance(answer, CallFailure):
             return answer
         seen = read_operation(request, settings.service.base_url, answer, _now())
-        if isinstance(seen, Operation) and self._sent.may_be_in(answer.body):
+        if isinstance(seen, Operation) and self._repeats_secrets(answer):
             return self._sent.hidden_in_operation(seen)
         return seen
 
@@ -213,13 +215,18 @@ class OperationsCalls:
             return page
         assert isinstance(answer, Answer)  # noqa: S101  else it was the failure
         try:
-            operations, token = _page_of(page)
+            operations, token = _page_of(page, answer)
         except MalformedOperation:
-            problem = f"the answer is no list of operations: {problem_with(_page_of, answer.hide(page))}"
+            why = problem_with(lambda page: _page_of(page, answer), answer.hide(page))
+            problem = f"the answer is no list of operations: {why}"
             return unreadable(request, settings.service.base_url, answer, problem)
-        if self._sent.may_be_in(answer.body):
+        if self._repeats_secrets(answer):
             operations = [self._sent.hidden_in_operation(operation) for operation in operations]
         return operations, token
+
+    def _repeats_secrets(self, answer: Answer) -> bool:
+        """Tell whether an answer may hold what was sent; of an abridgement that isn't searched for first."""
+        return answer.abridged is not None or self._sent.may_be_in(answer.body)
 
     @staticmethod
     def _goes_on(request: Request, settings: Settings, token: str, turned: set[bytes]) -> bool:
@@ -277,9 +284,12 @@ def check_origin(base_url: str, scheme: str | None, host: str | None, port: int 
         )
 
 
-def _page_of(page: Any) -> tuple[list[Operation], str]:
+def _page_of(page: Any, answer: Answer) -> tuple[list[Operation], str]:
     try:
-        operations = [Operation.from_json(item) for item in page.get("operations") or []]
+        items = page.get("operations") or []
+        if len(items) > MAX_OPERATIONS:
+            raise MalformedOperation(f"it has more than {MAX_OPERATIONS} operations on one page")
+        operations = [operation_of(item, answer) for item in items]
         token = page.get("nextPageToken") or ""
     except (AttributeError, TypeError) as error:
         raise MalformedOperation(str(error)) from error

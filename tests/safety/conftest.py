@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +20,10 @@ from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.versions import AIRFLOW
 
+from .costs import Meter
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ONCE = Retries(attempts=1, delay_s=0)
 
@@ -113,3 +116,12 @@ def ask(
             return Told(None, f"{type(error).__name__}: {error}")
 
     return ask
+
+
+@pytest.fixture
+def meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
+    """A meter, in a process whose own objects cost no garbage collection."""
+    gc.collect()
+    gc.freeze()
+    yield Meter(monkeypatch)
+    gc.unfreeze()

@@ -7,11 +7,8 @@ A random attack: whatever a server answers, who asks gets a value or a documente
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import pickle
-import time
-import tracemalloc
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +25,19 @@ from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.wire import CallFailure
 from tests.hooks.slow import within
-from tests.tasks.conftest import MovedClock, taken_by_airflow
+from tests.tasks.conftest import moved, taken_by_airflow
 from tests.versions import AIRFLOW
 
 from .attacks import ATTACK, MOST_BYTES, NAME, SECRET, Attack, Attacker, attacks
+from .costs import MOST_LOOP_S, Meter, memory_of
 from .test_control_characters import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.tasks.conftest import MovedClock
+
+__all__ = ["moved"]
 
 ONCE = Retries(attempts=1, delay_s=0)
 
@@ -51,46 +53,6 @@ Most memory for one call. The package reads 8 MiB at most, of which there may be
 and Python's objects are up to 30 times as long as the JSON that they were, with one copy of them without secrets.
 """
 
-MOST_LOOP_S = 0.050
-"""Most CPU time that one answer takes of the event loop's thread."""
-
-
-class Meter:
-    """What one call costs, of memory and of the event loop's thread."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._loop_s = 0.0
-        run = asyncio.events.Handle._run
-
-        def measured(handle: asyncio.events.Handle) -> None:
-            begun_s = time.thread_time()
-            run(handle)
-            self._loop_s = max(self._loop_s, time.thread_time() - begun_s)
-
-        monkeypatch.setattr(asyncio.events.Handle, "_run", measured)
-
-    def loop_s(self, call: Callable[[], object]) -> float:
-        """Return for how long a call held the loop's thread, at the longest; by the best of several, as others run too."""
-        best_s = float("inf")
-        for _ in range(4):
-            self._loop_s = 0.0
-            call()
-            best_s = min(best_s, self._loop_s)
-            if best_s < MOST_LOOP_S:
-                break
-        return best_s
-
-
-def memory_of(call: Callable[[], object]) -> int:
-    """Return the most memory that Python took during a call, in bytes."""
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
 
 @pytest.fixture
 def attacker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attacker]:
@@ -100,15 +62,6 @@ def attacker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Attacker]:
         fields = {"conn_type": "operations", "host": server.url, "password": SECRET}
         monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({**fields, "extra": {"timeout": TIMEOUT_S}}))
         yield server
-
-
-@pytest.fixture
-def meter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
-    """A meter, in a process whose own objects cost no garbage collection."""
-    gc.collect()
-    gc.freeze()
-    yield Meter(monkeypatch)
-    gc.unfreeze()
 
 
 def documented(error: BaseException) -> None:
@@ -203,15 +156,6 @@ def test_the_async_hook(attacker: Attacker, meter: Meter, attack: Attack, call: 
 
 
 # --- a trigger -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
-    """Time that passes only when somebody sleeps."""
-    moved = MovedClock()
-    monkeypatch.setattr(clock, "now", moved)
-    monkeypatch.setattr(clock, "asleep", moved.asleep)
-    return moved
 
 
 async def by_trigger(poll_with: str, tolerance_s: float) -> Any:
