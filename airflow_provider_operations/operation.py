@@ -8,15 +8,14 @@ Sources: https://google.aip.dev/151, ``google/longrunning/operations.proto``, ``
 from __future__ import annotations
 
 import json
-import math
 import re
 import reprlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_operations.metadata import Times, times_in
+from airflow_provider_operations.metadata import Progress, Times, as_number, progress_in, times_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -139,19 +138,6 @@ _CODES_OF_HTTP = {
     503: Code.UNAVAILABLE,
     504: Code.DEADLINE_EXCEEDED,
 }
-
-
-class Progress(NamedTuple):
-    """How far an operation is, read from its metadata."""
-
-    percent: float | None
-    """0 to 100."""
-    message: str | None
-
-    def __str__(self) -> str:
-        """Return e.g. ``42 %, copying``; empty when nothing is known."""
-        percent = None if self.percent is None else f"{self.percent:.4g} %"
-        return ", ".join(part for part in (percent, self.message) if part)
 
 
 @dataclass(frozen=True)
@@ -309,9 +295,8 @@ class Operation:
 
     @property
     def progress(self) -> Progress:
-        """Percent and message as far as the metadata tells; never raises."""
-        metadata = detail_fields(self.metadata)
-        return Progress(_percent(metadata), _message(metadata))
+        """Percent, message and count as far as the metadata tells; never raises."""
+        return progress_in(detail_fields(self.metadata), done=self.done)
 
     @property
     def times(self) -> Times:
@@ -361,19 +346,8 @@ def _as_details(value: object) -> list[Any]:
 def _whole_number(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    number = _number(value)
+    number = as_number(value)
     return int(number) if number is not None and number.is_integer() else None
-
-
-def _number(value: object) -> float | None:
-    """Read a JSON number, or text that holds one (int64 comes so), or ``"42%"``."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value.strip().rstrip("%")) if isinstance(value, str) else float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 _PROTO_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)s")
@@ -384,54 +358,7 @@ def _duration(value: object) -> timedelta | None:
     if isinstance(value, str) and (match := _PROTO_DURATION.fullmatch(value)):
         seconds = float(match[1])
     elif isinstance(value, dict):
-        seconds = (_number(value.get("seconds")) or 0.0) + (_number(value.get("nanos")) or 0.0) / 1e9
+        seconds = (as_number(value.get("seconds")) or 0.0) + (as_number(value.get("nanos")) or 0.0) / 1e9
     else:
         return None
     return timedelta(seconds=seconds) if 0 <= seconds < 1e9 else None
-
-
-# Where Google's APIs keep progress: a census of the 607 bundled API documents.
-_PERCENT_KEYS = ("progressPercent", "progressPercentage", "percentComplete")
-_RATIO_KEYS = (("workCompleted", "workEstimated"), ("completedWork", "estimatedWork"))
-_ARRAY_KEYS = ("annotationProgress", "progress")
-_MESSAGE_KEYS = (
-    "statusMessage",
-    "statusDetail",
-    "ephemeralMessage",
-    "stateMessage",
-    "progressMessage",
-    "description",
-    "state",
-    "verb",
-)
-
-
-def _percent(fields: dict[str, Any]) -> float | None:
-    for key in (*_PERCENT_KEYS, "progress"):
-        number = _number(fields.get(key))
-        if number is not None:
-            return min(max(number, 0.0), 100.0)
-    for completed_key, estimated_key in _RATIO_KEYS:
-        completed, estimated = _number(fields.get(completed_key)), _number(fields.get(estimated_key))
-        if completed is not None and estimated is not None and estimated > 0:
-            return min(max(100.0 * completed / estimated, 0.0), 100.0)
-    for key in _ARRAY_KEYS:
-        parts = fields.get(key)
-        if isinstance(parts, list) and parts:
-            percents = [_percent(part) for part in parts if isinstance(part, dict)]
-            known = [percent for percent in percents if percent is not None]
-            if known:
-                # A part that does not say yet has not begun.
-                return sum(known) / len(parts)
-    nested = fields.get("progress")
-    return _percent(nested) if isinstance(nested, dict) else None
-
-
-def _message(fields: dict[str, Any]) -> str | None:
-    for key in _MESSAGE_KEYS:
-        value = fields.get(key)
-        if isinstance(value, list):  # some keep a history; the last line is the news
-            value = value[-1] if value else None
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-    return None

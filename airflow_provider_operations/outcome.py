@@ -165,7 +165,8 @@ class Watch:
     due_epoch_s: float | None = None
     found: bool = False
     last_seen: Operation | None = None
-    _reported: Progress | None = None
+    progress: Progress | None = None
+    """Of the operation while it runs, with the highest percent of all answers; ``None`` before the first."""
     _was_late: bool = False
     _requests_take_s: float = 0.0
     news: list[str] = field(default_factory=list)
@@ -288,8 +289,8 @@ class Watch:
         self._requests_take_s = 0.0
         if operation.done or (before is not None and before.metadata == operation.metadata):
             return
-        if (progress := operation.progress) != self._reported:
-            self._reported = progress
+        if (progress := operation.progress.no_less_than(self.progress)) != self.progress:
+            self.progress = progress
             own_s = operation.times.began_s
             elapsed_s = max(now - (self.started_epoch_s if own_s is None else own_s), 0.0)
             elapsed = timedelta(seconds=int(elapsed_s))

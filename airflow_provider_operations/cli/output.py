@@ -116,7 +116,8 @@ class Output:
 
             def show(watch: Watch) -> None:
                 watch.take_news()
-                percent, message = watch.last_seen.progress if watch.last_seen else (None, None)
+                percent = watch.progress.percent if watch.progress else None
+                message = watch.progress.said if watch.progress else None
                 if watch.outage.since_epoch_s is not None:
                     message = "no answer from the server"
                 total = None if percent is None else 100

@@ -58,13 +58,13 @@ def shown_operation(operation: Operation, hide: Hide = _as_is) -> dict[str, Any]
         "ended": str | None, "metadata": Any, "error": {...} | None}``; state is running, succeeded, failed or
         cancelled.
     """
-    percent, message = operation.progress
+    progress = operation.progress
     fields = detail_fields(operation.metadata)
     return {
         "name": shown_text(operation.name, 2000, hide),
         "state": ended_as(operation) if operation.done else "running",
-        "percent": percent,
-        "message": None if message is None else shown_text(message, 2000, hide),
+        "percent": progress.percent,
+        "message": None if progress.said is None else shown_text(progress.said, 2000, hide),
         "started": _time(fields, "startTime", "createTime"),
         "ended": _time(fields, "endTime") if operation.done else None,
         "metadata": _tree(operation.metadata, hide),

@@ -198,7 +198,7 @@ def test_what_is_kept_tells_how_it_stands(serving: Callable[..., RawServer]) -> 
     seen = asyncio.run(ask())
     assert (seen.name, seen.done, seen.abridged) == (NAME, True, True)
     assert (seen.error.code, seen.error.message) == (Code.RESOURCE_EXHAUSTED, "quota")
-    assert seen.progress == (42, "***")
+    assert (seen.progress.percent, seen.progress.message) == (42, "***")
     assert seen.times.created_s is not None
     assert len(json.dumps(seen.to_json())) < 2 * abridging.VALUE_CHARS
 

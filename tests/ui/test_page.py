@@ -248,6 +248,22 @@ def test_the_last_progress_stays_in_an_outage(opened: Opened) -> None:
     assert page.locator("#remembered").is_hidden()
 
 
+def test_percent_never_falls(opened: Opened) -> None:
+    """While it is the same operation: the service's estimate of the whole may grow, and a retry begins anew."""
+    answers = iter(
+        [
+            view("operations/o", operation={"percent": 42, "message": "a"}),
+            view("operations/o", operation={"percent": 7, "message": "b"}),
+            view("operations/next", operation={"percent": 7, "message": "c"}),
+        ]
+    )
+    last = view("operations/next", operation={"percent": 7, "message": "c"})
+    page = opened(lambda *_: next(answers, last))
+    for message, percent in (("a", "42 %"), ("b", "42 %"), ("c", "7 %")):
+        page.locator("#message", has_text=message).wait_for()
+        assert page.locator("#percent").inner_text() == percent
+
+
 def test_who_asked_to_cancel_is_shown(opened: Opened) -> None:
     """As the audit log has it."""
     asked = {"by": "ann <b>", "at": "2026-06-01T12:00:00+00:00"}

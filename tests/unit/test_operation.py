@@ -298,21 +298,74 @@ def test_reason() -> None:
         pytest.param({"percentComplete": "42"}, Progress(42.0, None), id="int64-comes-as-text"),
         pytest.param({"progress": 42}, Progress(42.0, None), id="progress-number"),
         pytest.param({"progress": "42%"}, Progress(42.0, None), id="progress-text"),
-        pytest.param({"progress": "copying"}, Progress(None, None), id="progress-words"),
+        pytest.param({"progress": "copying"}, Progress(None, "copying"), id="progress-words"),
         pytest.param({"progress": {"progressPercent": 7}}, Progress(7.0, None), id="nested"),
+        pytest.param({"progress": {"percentDone": 7}}, Progress(7.0, None), id="percentDone"),
         pytest.param(
-            {"progress": {"workCompleted": "1", "workEstimated": "4"}},
+            {"progressDocuments": {"completedWork": "1", "estimatedWork": "4"}},
             Progress(25.0, None),
-            id="nested-ratio",
+            id="pair-of-text",
         ),
-        pytest.param({"workCompleted": "1", "workEstimated": "8"}, Progress(12.5, None), id="ratio"),
-        pytest.param({"completedWork": 1, "estimatedWork": 2}, Progress(50.0, None), id="ratio-other-names"),
-        pytest.param({"workCompleted": 1, "workEstimated": 0}, Progress(None, None), id="estimate-0"),
         pytest.param(
-            {"workCompleted": "1", "workEstimated": "0"}, Progress(None, None), id="estimate-text-0"
+            {"progressEntities": {"workCompleted": 1, "workEstimated": 8}},
+            Progress(12.5, None),
+            id="pair-other-names",
         ),
-        pytest.param({"workCompleted": 9, "workEstimated": 4}, Progress(100.0, None), id="estimate-exceeded"),
-        pytest.param({"workCompleted": 9}, Progress(None, None), id="no-estimate"),
+        pytest.param(
+            {"progressPercentage": {"completedWork": "42", "estimatedWork": "100"}},
+            Progress(42.0, None),
+            id="percentage-that-is-a-pair",
+        ),
+        pytest.param(
+            {"progressDocuments": {"completedWork": "1200"}, "progressBytes": {"workCompleted": "5"}},
+            Progress(None, None, "1,200 documents"),
+            id="no-estimate-is-a-count",
+        ),
+        pytest.param(
+            {"progressDocuments": {"completedWork": "9", "estimatedWork": "0"}},
+            Progress(None, None, "9 documents"),
+            id="estimate-0-is-a-count",
+        ),
+        pytest.param(
+            {"progressDocuments": {"completedWork": "9", "estimatedWork": "-1"}},
+            Progress(None, None, "9 documents"),
+            id="estimate-below-0-is-a-count",
+        ),
+        pytest.param(
+            {
+                "progressDocuments": {"completedWork": "9"},
+                "progressBytes": {"completedWork": "1", "estimatedWork": "4"},
+            },
+            Progress(25.0, None),
+            id="the-pair-with-an-estimate",
+        ),
+        pytest.param(
+            {"progressDocuments": {"estimatedWork": "9"}}, Progress(0.0, None), id="0-is-left-out-of-JSON"
+        ),
+        pytest.param(
+            {"progressDocuments": {"completedWork": 9, "estimatedWork": 4}},
+            Progress(99.0, None),
+            id="estimate-exceeded",
+        ),
+        pytest.param({"progressDocuments": {"completedWork": -9}}, Progress(None, None), id="count-below-0"),
+        pytest.param(
+            {"progressDocuments": {"completedWork": 10**300}}, Progress(None, None), id="count-beyond-int64"
+        ),
+        pytest.param({"progressDocuments": "9"}, Progress(None, None), id="pair-that-is-text"),
+        pytest.param(
+            {"completedAnalysesCount": 3, "totalRequestedAnalysesCount": 4, "failedAnalysesCount": 1},
+            Progress(75.0, None),
+            id="completed-of-total",
+        ),
+        pytest.param(
+            {"successCount": "3", "failureCount": "1"}, Progress(None, None, "3 succeeded"), id="count"
+        ),
+        pytest.param(
+            {"totalCount": "4", "failureCount": "1", "failedFileCount": 2},
+            Progress(None, None),
+            id="failures-are-no-progress",
+        ),
+        pytest.param({"counter": {"failure": "7"}}, Progress(None, None), id="nested-failures-neither"),
         pytest.param(
             {"annotationProgress": [{"progressPercent": 50}, {"progressPercent": 100}]},
             Progress(75.0, None),
@@ -324,7 +377,9 @@ def test_reason() -> None:
         pytest.param({"progress": []}, Progress(None, None), id="empty-array"),
         pytest.param({"progress": [1, 2]}, Progress(None, None), id="array-of-numbers"),
         pytest.param({"progress": [{}]}, Progress(None, None), id="array-that-says-nothing"),
-        pytest.param({"progressPercent": 150}, Progress(100.0, None), id="above-100"),
+        pytest.param({"progressPercent": 150}, Progress(99.0, None), id="above-100"),
+        pytest.param({"progressPercent": 100}, Progress(99.0, None), id="100-before-it-is-done"),
+        pytest.param({"progressPercent": "9" * 10_000_000}, Progress(None, None), id="endless-number"),
         pytest.param({"progressPercent": -1}, Progress(0.0, None), id="below-0"),
         pytest.param({"progressPercent": True}, Progress(None, None), id="bool-is-no-number"),
         pytest.param({"progressPercent": "inf"}, Progress(None, None), id="infinite"),
@@ -335,8 +390,36 @@ def test_reason() -> None:
         pytest.param({"statusMessage": "", "statusDetail": "a"}, Progress(None, "a"), id="empty-is-skipped"),
         pytest.param({"ephemeralMessage": "m"}, Progress(None, "m"), id="ephemeralMessage"),
         pytest.param({"stateMessage": "m"}, Progress(None, "m"), id="stateMessage"),
-        pytest.param({"progressMessage": ["a", "b"]}, Progress(None, "b"), id="history-last-line"),
-        pytest.param({"progressMessage": []}, Progress(None, None), id="empty-history"),
+        pytest.param({"progressMessage": ["a", "b"]}, Progress(None, None), id="no-service-has-a-history"),
+        pytest.param({"operationState": "PROCESSING"}, Progress(None, "PROCESSING"), id="operationState"),
+        pytest.param({"common": {"state": "PROCESSING"}}, Progress(None, "PROCESSING"), id="common.state"),
+        pytest.param({"build": {"status": "WORKING"}}, Progress(None, "WORKING"), id="build.status"),
+        pytest.param(
+            {"status": {"state": "RUNNING"}, "description": "Create cluster"},
+            Progress(None, "RUNNING"),
+            id="state-before-description",
+        ),
+        pytest.param({"status": {"message": "m"}}, Progress(None, None), id="a-status-of-errors"),
+        pytest.param(
+            {"state": "STATE_UNSPECIFIED", "verb": "create"}, Progress(None, "create"), id="no-state"
+        ),
+        pytest.param(
+            {
+                "stages": [
+                    {"state": "COMPLETE", "message": "a"},
+                    {"state": "IN_PROGRESS", "message": "b"},
+                    {"state": "NOT_STARTED", "message": "c"},
+                ]
+            },
+            Progress(None, "b"),
+            id="stage-under-way",
+        ),
+        pytest.param(
+            {"stages": [{"state": [1]}, None, 5, {}]}, Progress(None, None), id="stages-of-anything"
+        ),
+        pytest.param({"statusMessage": "42"}, Progress(None, "42"), id="message-of-digits"),
+        pytest.param({"statusMessage": "m" * 10_000_000}, Progress(None, "m" * 16_000), id="endless-message"),
+        pytest.param({"statusMessage": " " * 10_000_000 + "m"}, Progress(None, None), id="endless-blanks"),
         pytest.param({"description": "m"}, Progress(None, "m"), id="description"),
         pytest.param(
             {"state": "RUNNING", "verb": "create"}, Progress(None, "RUNNING"), id="state-before-verb"
@@ -361,6 +444,8 @@ def test_progress(metadata: Any, progress: Progress) -> None:
         (Progress(12.3456, None), "12.35 %"),
         (Progress(0.0, None), "0 %"),
         (Progress(None, "copying"), "copying"),
+        (Progress(None, "copying", "12 documents"), "12 documents, copying"),
+        (Progress(None, None, "12 documents"), "12 documents"),
         (Progress(None, None), ""),
     ],
     ids=repr,
@@ -368,6 +453,28 @@ def test_progress(metadata: Any, progress: Progress) -> None:
 def test_progress_as_text(progress: Progress, text: str) -> None:
     """Progress reads as one short line, empty when nothing is known."""
     assert str(progress) == text
+
+
+def test_100_percent_once_it_is_done() -> None:
+    """Of one that failed, too: what is left to do is nothing."""
+    assert Operation("x", done=True, metadata={"progressPercent": 100}).progress == Progress(100.0, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "shown"),
+    [
+        pytest.param(None, Progress(10.0, "b"), Progress(10.0, "b"), id="first"),
+        pytest.param(Progress(None, "a"), Progress(10.0, "b"), Progress(10.0, "b"), id="none-before"),
+        pytest.param(Progress(20.0, "a"), Progress(30.0, "b"), Progress(30.0, "b"), id="more"),
+        pytest.param(Progress(20.0, "a"), Progress(10.0, "b"), Progress(20.0, "b"), id="less"),
+        pytest.param(
+            Progress(20.0, "a"), Progress(None, "b", "9 bytes"), Progress(20.0, "b"), id="no-estimate-now"
+        ),
+    ],
+)
+def test_percent_never_falls(before: Progress | None, now: Progress, shown: Progress) -> None:
+    """Where who reads it remembers; the message is always the new one."""
+    assert now.no_less_than(before) == shown
 
 
 @given(JSON)
@@ -380,9 +487,10 @@ def test_any_json(value: Any) -> None:
     except MalformedOperation:
         return
     assert Operation.from_json(operation.to_json()) == operation
-    percent, message = operation.progress
-    assert percent is None or 0 <= percent <= 100
+    percent, message, counted = operation.progress
+    assert percent is None or 0 <= percent <= (100 if operation.done else 99)
     assert message is None or message
+    assert counted is None or percent is None
 
 
 @given(

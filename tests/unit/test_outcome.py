@@ -197,6 +197,29 @@ def test_news_only_on_change() -> None:
     ]
 
 
+def test_percent_never_falls_in_the_log() -> None:
+    """The estimate of the whole grows while the operation runs; what is said beside it still counts as news."""
+    watching = watch()
+    said = []
+    for completed, estimated, state in [
+        (30, 100, "a"),
+        (40, 400, "a"),
+        (40, 400, "b"),
+        (390, 400, "b"),
+        (400, 0, "b"),
+    ]:
+        work = {"completedWork": str(completed), "estimatedWork": str(estimated)}
+        watching.judge(Operation(NAME, metadata={"progressDocuments": work, "operationState": state}), START)
+        said.append([line.removesuffix(" (0:00:00 elapsed)") for line in watching.take_news()])
+    assert said == [
+        ["operations/x: 30 %, a"],
+        [],
+        ["operations/x: 30 %, b"],
+        ["operations/x: 97.5 %, b"],
+        [],
+    ]
+
+
 @pytest.mark.parametrize(
     ("ended", "said"),
     [

@@ -179,9 +179,11 @@ export async function cancel(task, name) {
   await ask(`${path}/cancel?${query}`, { method: "POST", headers: { "X-Airflow-Operations": "cancel" } });
 }
 
-/** Show how far an operation is; one whose progress isn't known only if it runs. */
-export function showProgress(line, { state, percent }) {
+/** Show how far an operation is; one whose progress isn't known only if it runs. Of the same one it never falls. */
+export function showProgress(line, { name, state, percent }) {
   const [bar, text] = line.children;
+  if (name && bar.dataset.name === name && bar.hasAttribute("value")) percent = Math.max(percent ?? 0, bar.value);
+  bar.dataset.name = name ?? "";
   const known = typeof percent === "number";
   line.hidden = !known && state !== "running";
   bar.dataset.state = state;

@@ -96,7 +96,7 @@ function show(view) {
     at ? ["as seen at ", moment(at)] : remembered ? "as the task saw it last; the service has no more to say" : "",
   );
   $("remembered").hidden = !view.remembered && !view.seen_at;
-  showProgress($("progress-line"), { state, percent: operation?.percent });
+  showProgress($("progress-line"), { name: operation?.name, state, percent: operation?.percent });
   setText($("message"), operation?.message ?? "");
   $("message").hidden = !operation?.message;
   redraw("started", operation?.started ?? view.task.started, (at) => (at ? moment(at) : "–"));
