@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_operations import clock
 from airflow_provider_operations.finished import Look, Seen
 from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.outcome import MISSING_AGAIN_S
 from airflow_provider_operations.polling import MAX_HINT
 from airflow_provider_operations.rendering import one_line
 from airflow_provider_operations.wire import CallFailure, InvalidName, Service
@@ -115,6 +116,8 @@ class Looks:
         """Seen running, and not at their end; those asked for last at the end."""
         self._over: dict[str, None] = {}
         """Seen at their end; those seen last at the end."""
+        self._missing_since: dict[str, float] = {}
+        """Since when there is no sign of an operation but pages without a readable error, by name."""
         self._looks_until_thorough = 0
         self._newest_first = False
         """As the last thorough look has shown."""
@@ -261,7 +264,7 @@ class Looks:
             if isinstance(answer, Operation):
                 # By the name that it was asked for by, whatever the answer says.
                 seen[name] = Seen.of(_named(answer, name))
-            elif answer.http_status in {404, 410}:
+            elif self._is_gone(name, answer):
                 log.warning(
                     "%s: the server has forgotten %s before it told how it ended",
                     self._where, one_line(name, 300),
@@ -269,8 +272,18 @@ class Looks:
             else:
                 self._running[name] = None
 
+    def _is_gone(self, name: str, failure: CallFailure) -> bool:
+        """Tell whether there is no such operation, by the service's word or two pages that may be a proxy's."""
+        since_s = self._missing_since.pop(name, clock.now())
+        if failure.says_missing or (failure.missing and clock.now() - since_s >= MISSING_AGAIN_S):
+            return True
+        if failure.missing:
+            self._missing_since[name] = since_s
+        return False
+
     def _note(self, seen: dict[str, Seen]) -> None:
         for each in seen.values():
+            self._missing_since.pop(each.name, None)
             if each.outcome is None:
                 self._running.setdefault(each.name)
             else:
@@ -282,7 +295,7 @@ class Looks:
                 del names[next(iter(names))]
 
     def _ask_for(self, name: str) -> None:
-        if len(self._running) < MAX_RUNNING:
+        if len(self._running) < MAX_RUNNING and _is_askable(name):
             self._running.setdefault(name)
 
     # --- what the log says ---------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.listing import Listing, parent_of
+from airflow_provider_operations.hooks.listing import GIVEN_UP_S, Listing, parent_of
 from airflow_provider_operations.hooks.tokens import NoToken, Token
 from airflow_provider_operations.hooks.transport import Ready, Transport
 from airflow_provider_operations.operation import Operation
@@ -279,7 +279,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
         assert self._transport is not None  # noqa: S101  it made ``ready``
         service = ready.settings.service
-        self.waits = service not in self._transport.without_wait
+        now_s = asyncio.get_running_loop().time()
+        without_wait_until = self._transport.without_wait_until
+        self.waits = now_s >= without_wait_until.get(service, now_s)
         if self.waits:
             request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
@@ -290,8 +292,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             if seen.http_status in {404, 405, 501}:
                 found = await self.poll(name)
                 if isinstance(found, Operation):
-                    self._transport.without_wait.add(service)
-                    log.warning("%s has no wait (%s); polling", service.base_url, seen.problem)
+                    if service not in without_wait_until:
+                        log.warning("%s has no wait (%s); polling", service.base_url, seen.problem)
+                    without_wait_until[service] = now_s + GIVEN_UP_S
                 return found
         return await self.poll(name)
 

@@ -24,6 +24,9 @@ MAX_PAGES = 10
 MISSES_BORNE = 3
 """So many lists without a running operation, and none with one: the server doesn't list them."""
 
+GIVEN_UP_S = 600.0
+"""So long it is left alone then: what was odd may have been a proxy's."""
+
 ReadPage = tuple[list["Operation"], str] | CallFailure
 
 
@@ -42,8 +45,9 @@ class Listing:
 
     def __init__(self, parent: str, ask: Callable[[str, int, str | None], Awaitable[ReadPage]]) -> None:
         self.parent = parent
-        self.given_up = ""
-        """Why the list is of no use; empty while it is."""
+        self._given_up_until_s = float("-inf")
+        self._given_up: set[str] = set()
+        """Why the list was of no use, as far as that was said."""
         self._ask = ask
         self._seen: dict[str, Operation] = {}
         self._asked_s = float("-inf")
@@ -58,7 +62,7 @@ class Listing:
 
         :param max_age_s: a list that was asked for longer ago than this is asked for again.
         """
-        if self.given_up:
+        if self._is_given_up:
             return None
         if asyncio.get_running_loop().time() - self._asked_s > max_age_s:
             if self._under_way is None or self._under_way.done():
@@ -73,7 +77,7 @@ class Listing:
 
     def missed(self) -> None:
         """Note that an operation is running and was not listed."""
-        if self.given_up or self._hit:
+        if self._is_given_up or self._hit:
             return
         self._missed_by.add(self._asked_s)
         if len(self._missed_by) >= MISSES_BORNE:
@@ -98,9 +102,18 @@ class Listing:
         self._give_up(f"more than {MAX_PAGES} pages match the filter")
         return None
 
+    @property
+    def _is_given_up(self) -> bool:
+        return asyncio.get_running_loop().time() < self._given_up_until_s
+
     def _give_up(self, why: str) -> None:
-        self.given_up = why
+        self._given_up_until_s = asyncio.get_running_loop().time() + GIVEN_UP_S
         self._seen.clear()
-        log.warning(
-            "the list of operations under %r is of no use (%s); each is asked for alone", self.parent, why
-        )
+        self._missed_by.clear()
+        if why not in self._given_up:
+            self._given_up.add(why)
+            log.warning(
+                "the list of operations under %r is of no use (%s); each is asked for alone, and the list tried again "
+                "in %d min",
+                self.parent, why, GIVEN_UP_S // 60,
+            )  # fmt: skip

@@ -68,8 +68,8 @@ class Transport:
         """The token that Airflow's masker knows of."""
         self.listings: dict[tuple[Any, ...], Listing] = {}
         """By how the service is spelled, and parent."""
-        self.without_wait: set[Service] = set()
-        """Services that have no ``wait``."""
+        self.without_wait_until: dict[Service, float] = {}
+        """Until when (by the loop's clock) services are taken to have no ``wait``."""
         self._users = 0
         self._session: aiohttp.ClientSession | None = None
         self._fields: ConnectionFields | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_operations import clock
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.hooks import OperationsAsyncHook, transport
+from airflow_provider_operations.hooks import OperationsAsyncHook, asynchronous, listing, transport
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.wire import CallFailure
@@ -288,6 +288,33 @@ async def test_no_use(
     await close(many)
 
 
+async def test_tried_again(
+    connect: Callable[..., None],
+    running: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was odd once may have been a proxy's: list and wait are tried again later, and that isn't said again."""
+    for module in (listing, asynchronous):
+        monkeypatch.setattr(module, "GIVEN_UP_S", 0.0)
+    for poll_with in ("list", "wait"):
+        connect(running.url, poll_with=poll_with)
+        running.clear_journal()
+        running.script_fault(kind=poll_with, status=404, body="<h1>Not Found</h1>", times=2)
+        if poll_with == "wait":
+            start(running.url, name=NAMES[0] + "-short", duration=0.1)
+        name = NAMES[0] + ("-short" if poll_with == "wait" else "")
+        (hook,) = hooks(1)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(3):
+                assert isinstance(await hook.look(name, 0.0), Operation)
+        assert [entry["kind"] for entry in running.journal() if entry["kind"] != "start"] == [
+            poll_with, "get", poll_with, "get", poll_with,
+        ]  # fmt: skip
+        await close([hook])
+    assert len(ours(caplog)) == 2
+
+
 async def test_a_list_that_fails(connect: Callable[..., None], running: Emulator) -> None:
     """A failure that may pass is everybody's, as it would be of a get; the next look lists again."""
     connect(running.url, poll_with="list")
@@ -359,7 +386,7 @@ async def test_wait_for_what_is_unknown(connect: Callable[..., None], running: E
     assert isinstance(seen, CallFailure)
     assert seen.http_status == 404
     assert hook._transport is not None
-    assert not hook._transport.without_wait
+    assert not hook._transport.without_wait_until
     await hook.close()
 
 

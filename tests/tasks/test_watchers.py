@@ -457,6 +457,37 @@ async def test_forgotten(
     ]
 
 
+async def test_a_page_is_no_word_of_the_service(
+    emulator: Emulator, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy's 404 in a rollout makes nobody forget an operation: its end is told; two such pages do, 30 s apart."""
+    caplog.set_level(logging.INFO)
+    first, second = (
+        start(emulator.url, name=f"{PARENT}/operations/{each}", duration=40) for each in ("first", "second")
+    )
+    triggerer.run(OperationsEventTrigger(PARENT), "asset")
+    await gate.settle()
+    unlisted = {"kind": "list", "body": {"operations": []}}
+    page = {"kind": "get", "status": 404, "body": "<h1>Not Found</h1>"}
+    emulator.script_fault(**unlisted, times=1)
+    emulator.script_fault(**page, times=2)
+    await gate.tick()
+    assert ours(caplog, logging.WARNING) == []
+    for _ in range(3):
+        await gate.tick()
+    await triggerer.sync()
+    assert sorted(triggerer.told()) == [first, second]
+    third = start(emulator.url, name=f"{PARENT}/operations/third", duration=4000)
+    await gate.tick()
+    emulator.script_fault(**unlisted)
+    emulator.script_fault(**page)
+    for _ in range(4):
+        await gate.tick()
+    await triggerer.sync()
+    (said,) = ours(caplog, logging.WARNING)
+    assert f"the server has forgotten {third}" in said
+
+
 async def test_the_last_is_held_back(
     emulator: Emulator, gate: Gate, triggerer: Triggerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
