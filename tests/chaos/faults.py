@@ -252,8 +252,9 @@ def _cancels() -> Iterator[Round]:
     }
     for mode in ("deferred", "running"):
         for name, (script, server) in answers.items():
-            # A trigger goes on asking, and is heard when the next batch begins and the server's faults end.
-            least = 0 if mode == "deferred" and name == "500 HTML" else 1
+            # A trigger goes on asking where that may help, and is heard when the next batch begins and the server's
+            # faults end.
+            least = 0 if mode == "deferred" and name in {"400", "409", "500 HTML"} else 1
             expect = Expect(("failed",), left=(least, 1), touched=True, asked=True)
             yield Round(
                 (f"cancel: {name}",),
