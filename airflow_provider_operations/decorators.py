@@ -13,15 +13,15 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_operations._airflow.compat import OPERATORS_LACK_XCOM_PUSH
 from airflow_provider_operations.operators import RunOperationOperator
-from airflow_provider_operations.version_compat import OPERATORS_LACK_XCOM_PUSH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
-    from airflow_provider_operations.starting import StartCall
+    from airflow_provider_operations._lifecycle.start_call import StartCall
 
 __all__ = ["operation_task"]
 

@@ -29,15 +29,15 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
 )
 
-from airflow_provider_operations.hiding import without_secrets
+from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, cancelled
+from airflow_provider_operations._protocol.rendering import clip, one_line, render_status
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome, cancelled
-from airflow_provider_operations.rendering import clip, one_line, render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_operations.wire import CallFailure
+    from airflow_provider_operations._protocol.response import CallFailure
 
 __all__ = [
     "WORTH_A_RETRY",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_operations.xcoms import LINK_KEY
+from airflow_provider_operations._airflow.xcom import LINK_KEY
 
 if TYPE_CHECKING:
     from typing import Any

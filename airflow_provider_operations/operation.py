@@ -15,7 +15,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_operations.metadata import Progress, Times, as_number, progress_in, times_in
+from airflow_provider_operations._json.metadata import Progress, Times, as_number, progress_in, times_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._airflow.compat import TASKS_HAVE_RETRY_POLICIES
+from airflow_provider_operations._protocol.rendering import printable
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationCancelled,
@@ -14,8 +16,6 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.operation import Code
-from airflow_provider_operations.rendering import printable
-from airflow_provider_operations.version_compat import TASKS_HAVE_RETRY_POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Collection

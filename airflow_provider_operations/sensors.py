@@ -17,25 +17,26 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
 )
 
-from airflow_provider_operations import clock, ending
-from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
-from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.outcome import STOOD_STILL_S, Kind, Outcome
-from airflow_provider_operations.polling import Outage
-from airflow_provider_operations.record import is_moment
-from airflow_provider_operations.version_compat import (
+from airflow_provider_operations._airflow.compat import (
     TRIGGERS_PUSH_XCOMS,
     AirflowRescheduleException,
     first_reschedule_date,
 )
-from airflow_provider_operations.waiting import (
+from airflow_provider_operations._airflow.xcom import OPERATION_NAME_KEY
+from airflow_provider_operations._lifecycle.record import is_moment
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
+from airflow_provider_operations._protocol.polling import Outage
+from airflow_provider_operations._protocol.response import name_text
+from airflow_provider_operations._tasks.base import (
     SERVICE_FIELDS,
     WaitsForOperation,
     as_deferrable,
     policy_argument,
 )
-from airflow_provider_operations.wire import name_text
-from airflow_provider_operations.xcoms import OPERATION_NAME_KEY
+from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
+from airflow_provider_operations.links import OperationLink
+from airflow_provider_operations.triggers import _end_from_trigger as ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
 
-    from airflow_provider_operations.outcome import Watch
+    from airflow_provider_operations._protocol.outcome import Watch
 
 __all__ = ["OperationSensor"]
 

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
+from airflow_provider_operations._protocol.response import InvalidName
 from airflow_provider_operations.cli.output import FOR_PEOPLE, Output
 from airflow_provider_operations.exceptions import (
     OperationFailed,
@@ -23,12 +26,9 @@ from airflow_provider_operations.exceptions import (
     error_of,
     error_of_call,
 )
-from airflow_provider_operations.fields import InvalidConnection
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.hooks.calls import watch_of
+from airflow_provider_operations.hooks._base import watch_of
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import Kind, Outcome, ending
-from airflow_provider_operations.wire import InvalidName
 
 if TYPE_CHECKING:
     from argparse import Namespace

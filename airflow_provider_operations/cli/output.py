@@ -17,15 +17,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from airflow_provider_operations.hiding import without_secrets
+from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._protocol.outcome import ending
+from airflow_provider_operations._protocol.rendering import clip, finite, printable, render_status
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import ending
-from airflow_provider_operations.rendering import clip, finite, printable, render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from airflow_provider_operations.outcome import Watch
+    from airflow_provider_operations._protocol.outcome import Watch
 
 __all__ = ["FOR_PEOPLE", "Output"]
 

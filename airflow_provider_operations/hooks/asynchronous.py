@@ -15,11 +15,13 @@ import tenacity
 import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
-from airflow_provider_operations import clock
-from airflow_provider_operations.hiding import SentSecrets
-from airflow_provider_operations.hooks.apart import QUICKLY_READ_BYTES, read_apart
-from airflow_provider_operations.hooks.body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
-from airflow_provider_operations.hooks.calls import (
+from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
+from airflow_provider_operations._airflow.redaction import SentSecrets
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Outcome, Watch
+from airflow_provider_operations._protocol.response import Answer, CallFailure, Request
+from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
+from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
     as_timedelta,
@@ -31,22 +33,20 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.listing import GIVEN_UP_S, Listing, parent_of
-from airflow_provider_operations.hooks.tokens import NoToken, Token
-from airflow_provider_operations.hooks.transport import Ready, Transport
+from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
+from airflow_provider_operations.hooks._client import Ready, Transport
+from airflow_provider_operations.hooks._list_cache import GIVEN_UP_S, Listing, parent_of
+from airflow_provider_operations.hooks._tokens import NoToken, Token
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import Outcome, Watch
-from airflow_provider_operations.version_compat import ask_airflow, mask_secret
-from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
-    from airflow_provider_operations.connection import Settings
-    from airflow_provider_operations.hooks.metrics import Figures
-    from airflow_provider_operations.retries import Retries
-    from airflow_provider_operations.wire import Service
+    from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations._protocol.response import Service
+    from airflow_provider_operations._protocol.retries import Retries
+    from airflow_provider_operations.hooks._metrics import Figures
 
 LONGEST_WAIT_S = 60.0
 """How long a server is asked to hold an answer back."""

@@ -15,13 +15,15 @@ from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import parse_url
 
-from airflow_provider_operations import clock, connection_form
-from airflow_provider_operations.connection import Settings, read_settings
-from airflow_provider_operations.fields import ConnectionFields
-from airflow_provider_operations.hiding import SentSecrets
-from airflow_provider_operations.hooks.body import TooLargeError
-from airflow_provider_operations.hooks.bounded import BoundedAdapter
-from airflow_provider_operations.hooks.calls import (
+from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM, mask_secret
+from airflow_provider_operations._airflow.redaction import SentSecrets
+from airflow_provider_operations._connection import form as connection_form
+from airflow_provider_operations._connection.fields import ConnectionFields
+from airflow_provider_operations._connection.settings import Settings, read_settings
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Outcome, Watch
+from airflow_provider_operations._protocol.response import Answer, CallFailure, Request
+from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
     as_timedelta,
@@ -37,18 +39,17 @@ from airflow_provider_operations.hooks.calls import (
     wanted,
     watch_of,
 )
-from airflow_provider_operations.hooks.tokens import NoToken, Token, token_source_of
+from airflow_provider_operations.hooks._body import TooLargeError
+from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
+from airflow_provider_operations.hooks._tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import Outcome, Watch
-from airflow_provider_operations.version_compat import HOOKS_TELL_THE_FORM, mask_secret
-from airflow_provider_operations.wire import Answer, CallFailure, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import timedelta
     from types import TracebackType
 
-    from airflow_provider_operations.retries import Retries
+    from airflow_provider_operations._protocol.retries import Retries
 
 T = TypeVar("T")
 

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_operations import clock
-from airflow_provider_operations.exceptions import error_of_call
-from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.outcome import Kind, Outcome, ending
-from airflow_provider_operations.waiting import (
+from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
+from airflow_provider_operations._protocol.response import name_text
+from airflow_provider_operations._tasks.base import (
     SERVICE_FIELDS,
     WaitsForOperation,
     as_deferrable,
     as_seconds,
     policy_argument,
 )
-from airflow_provider_operations.wire import name_text
-from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+from airflow_provider_operations.exceptions import error_of_call
+from airflow_provider_operations.links import OperationLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

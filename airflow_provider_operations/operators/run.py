@@ -15,23 +15,21 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
-from airflow_provider_operations import clock
-from airflow_provider_operations.exceptions import (
-    WORTH_A_RETRY,
-    OperationsCallError,
-    OperationsError,
-    OperationTimeout,
-    error_of_call,
+from airflow_provider_operations._airflow.compat import TaskDeferralError, clears_drop_task_state
+from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+from airflow_provider_operations._lifecycle.record import Record, Records, State
+from airflow_provider_operations._lifecycle.start_call import StartCall
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, cancelled, ending
+from airflow_provider_operations._protocol.request_values import (
+    body_value,
+    header_values,
+    query_values,
+    refuse_early,
 )
-from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome, cancelled, ending
-from airflow_provider_operations.record import Record, Records, State
-from airflow_provider_operations.request_values import body_value, header_values, query_values, refuse_early
-from airflow_provider_operations.retries import Retries
-from airflow_provider_operations.starting import StartCall
-from airflow_provider_operations.version_compat import TaskDeferralError, clears_drop_task_state
-from airflow_provider_operations.waiting import (
+from airflow_provider_operations._protocol.response import CallFailure, name_text, start_method
+from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._tasks.base import (
     CANCEL_OUTAGE_S,
     SERVICE_FIELDS,
     SETTLE_LIMIT_S,
@@ -41,8 +39,15 @@ from airflow_provider_operations.waiting import (
     cancel,
     policy_argument,
 )
-from airflow_provider_operations.wire import CallFailure, name_text, start_method
-from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+from airflow_provider_operations.exceptions import (
+    WORTH_A_RETRY,
+    OperationsCallError,
+    OperationsError,
+    OperationTimeout,
+    error_of_call,
+)
+from airflow_provider_operations.links import OperationLink
+from airflow_provider_operations.operation import Code, Operation, Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -24,15 +24,15 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 
-from airflow_provider_operations.console import page
-from airflow_provider_operations.hiding import without_secrets
-from airflow_provider_operations.rendering import printable
+from airflow_provider_operations._airflow.compat import team_names
+from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._connection.console_url import page
+from airflow_provider_operations._protocol.rendering import printable
 from airflow_provider_operations.ui import audit
-from airflow_provider_operations.ui.asking import Answered, Asking
-from airflow_provider_operations.ui.shown import shown_operation, shown_text
+from airflow_provider_operations.ui.live import Answered, Asking
 from airflow_provider_operations.ui.table import SORTS, STATES, Asked, Show, counts, dags, rows
 from airflow_provider_operations.ui.tasks import Seen, TaskKey, look
-from airflow_provider_operations.version_compat import team_names
+from airflow_provider_operations.ui.views import shown_operation, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

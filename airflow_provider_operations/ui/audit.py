@@ -12,9 +12,13 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 
-from airflow_provider_operations.cancelled_by import AUDIT_EVENT, CANCELLED_BY_KEY, cancelled_through_the_tab
+from airflow_provider_operations._lifecycle.cancelled_by import (
+    AUDIT_EVENT,
+    CANCELLED_BY_KEY,
+    cancelled_through_the_tab,
+)
+from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations.operation import MAX_NAME_BYTES
-from airflow_provider_operations.rendering import one_line
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from airflow_provider_operations.version_compat import UI_HAS_VIEWS
+from airflow_provider_operations._airflow.compat import UI_HAS_VIEWS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -11,12 +11,12 @@ from airflow.models.taskreschedule import TaskReschedule
 from airflow.models.xcom import XComModel
 from sqlalchemy import JSON, and_, func, or_, select, type_coerce
 
-from airflow_provider_operations.hiding import without_secrets
-from airflow_provider_operations.outcome import ended_as
-from airflow_provider_operations.rendering import printable
-from airflow_provider_operations.ui.shown import shown_text, web_link
+from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._airflow.xcom import LINK_KEY, OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._protocol.outcome import ended_as
+from airflow_provider_operations._protocol.rendering import printable
 from airflow_provider_operations.ui.tasks import _OVER, _operation, _text
-from airflow_provider_operations.xcoms import LINK_KEY, OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations.ui.views import shown_text, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Collection

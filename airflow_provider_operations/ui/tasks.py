@@ -15,12 +15,12 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
+from airflow_provider_operations._airflow.compat import stored_task_state
+from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
+from airflow_provider_operations._tasks.base import SERVICE_FIELDS
 from airflow_provider_operations.operation import MalformedOperation, Operation
-from airflow_provider_operations.record import RECORD_KEY, Record
-from airflow_provider_operations.ui.asking import Target
-from airflow_provider_operations.version_compat import stored_task_state
-from airflow_provider_operations.waiting import SERVICE_FIELDS
-from airflow_provider_operations.xcoms import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations.ui.live import Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.bench.loopback import LOOPBACK, Answering, body_of, listening
 from tests.bench.ours import first_event

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import clock
 from airflow_provider_operations.__main__ import main
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.emulator import Emulator
 from tests.emulator.raw import Clock
 

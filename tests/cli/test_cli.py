@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are another package
 
-from airflow_provider_operations import clock
 from airflow_provider_operations.__main__ import main
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.cli.output import Output
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.provider_info import get_provider_info

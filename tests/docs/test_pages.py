@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations.connection import ConnectionFields, Settings, read_settings
+from airflow_provider_operations._connection.settings import ConnectionFields, Settings, read_settings
 from airflow_provider_operations.emulator import __main__ as emulator_main
 
 from .markdown import DOCS, PAGES, ROOT, anchors, blocks, headings, links, paragraphs, slug

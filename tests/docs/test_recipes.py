@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations.connection import ConnectionFields, read_settings
+from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.google_documents import OPERATION_FIELDS, document
@@ -22,7 +22,7 @@ from .markdown import DOCS, Section, codes, sections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_operations.connection import Settings
+    from airflow_provider_operations._connection.settings import Settings
     from tests.hooks.google_documents import Document, Method
 
 SCOPE = "https://www.googleapis.com/auth/"

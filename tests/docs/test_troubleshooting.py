@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import airflow_provider_operations
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.retries import Retries
 from tests.hooks.raw import RawServer, answer, sends
 
 from .markdown import DOCS, codes, sections

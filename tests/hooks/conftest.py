@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
-from airflow_provider_operations.retries import Retries
 from tests.emulator.raw import Clock
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
+from airflow_provider_operations._protocol.response import InvalidName
 from airflow_provider_operations.exceptions import (
     OperationsCallError,
     OperationsCallErrorFinal,
     OperationTimeout,
 )
 from airflow_provider_operations.operation import Code
-from airflow_provider_operations.wire import InvalidName
 from tests.emulator.raw import Clock, start
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations.connection import InvalidConnection
+from airflow_provider_operations._connection.settings import InvalidConnection
+from airflow_provider_operations._protocol.request_values import InvalidRequestValue
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.hooks.body import MAX_BODY_BYTES
+from airflow_provider_operations.hooks._body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code
-from airflow_provider_operations.request_values import InvalidRequestValue
-from airflow_provider_operations.retries import Retries
 from tests.emulator.raw import start
 
 from .raw import RawServer, answer, sends

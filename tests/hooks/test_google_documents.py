@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_provider_operations.connection import ConnectionFields, read_settings
+from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
+from airflow_provider_operations._protocol.response import InvalidName, Request, Service
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.wire import InvalidName, Request, Service
 
 from .google_documents import (
     VERBS,

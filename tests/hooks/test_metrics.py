@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat import sdk
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.hooks.metrics import Figures
+from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.emulator.raw import start

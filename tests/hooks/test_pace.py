@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from airflow_provider_operations.hooks.pace import Pace
+from airflow_provider_operations.hooks._rate_limit import Pace
 
 from .virtual import run
 

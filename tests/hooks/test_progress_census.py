@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from airflow_provider_operations.metadata import COUNTS, DEEDS, MESSAGES, PAIRS, PERCENTS, STATES
+from airflow_provider_operations._json.metadata import COUNTS, DEEDS, MESSAGES, PAIRS, PERCENTS, STATES
 from airflow_provider_operations.operation import Operation
 
 from .google_documents import OPERATION_FIELDS, documents

@@ -21,13 +21,13 @@ from urllib.parse import parse_qsl, unquote
 
 import pytest
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.response import CallFailure, is_named
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-from airflow_provider_operations.hooks.body import MAX_BODY_BYTES
+from airflow_provider_operations.hooks._body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.wire import CallFailure, is_named
 from tests.tasks.conftest import MovedClock
 
 from .raw import Seen, answer

@@ -11,12 +11,13 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from airflow_provider_operations._airflow.xcom import operation_xcom
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError, error_of
-from airflow_provider_operations.hooks import OperationsHook, tokens
-from airflow_provider_operations.outcome import Kind, Outcome
-from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.xcoms import operation_xcom
 
 from .raw import RawServer, answer
 from .token_server import TokenServer

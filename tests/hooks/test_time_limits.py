@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError
-from airflow_provider_operations.hooks import OperationsHook, tokens
-from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
 
 from .raw import RawServer, answer

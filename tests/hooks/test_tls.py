@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-from airflow_provider_operations.fields import InvalidConnection
 
 from .raw import answer
 

@@ -17,10 +17,11 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-from airflow_provider_operations.fields import InvalidConnection
-from airflow_provider_operations.hooks import OperationsAsyncHook, tokens
+from airflow_provider_operations.hooks import OperationsAsyncHook
+from airflow_provider_operations.hooks import _tokens as tokens
 
 from .token_server import CLIENT, TokenServer
 

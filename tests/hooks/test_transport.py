@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.hooks import OperationsAsyncHook, asynchronous, listing, transport
+from airflow_provider_operations.hooks import OperationsAsyncHook, asynchronous
+from airflow_provider_operations.hooks import _client as transport
+from airflow_provider_operations.hooks import _list_cache as listing
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.wire import CallFailure
 from tests.emulator.raw import start
 
 from .raw import RawServer, answer
@@ -397,7 +399,7 @@ async def test_a_turn_that_comes_too_late(
     connect: Callable[..., None], running: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trigger whose turn would come long after its deadline ends at its deadline all the same."""
-    monkeypatch.setattr("airflow_provider_operations.triggers.LAST_LOOK_S", 0.1)
+    monkeypatch.setattr("airflow_provider_operations.triggers.operation.LAST_LOOK_S", 0.1)
     connect(running.url, max_requests_per_second=0.01)
     (hook,) = hooks(1)
     await hook.poll(NAMES[0])  # takes the turn

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from airflow_provider_operations import clock
 from airflow_provider_operations.__main__ import main
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Outcome
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import Outcome
-from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.versions import AIRFLOW
 
@@ -65,8 +65,8 @@ async def _by_trigger(name: str, base_url: str | None, poll_with: str | None = N
 
 
 def _by_tab(name: str, base_url: str | None) -> Told:
-    from airflow_provider_operations.ui.asking import Target, ask_service
-    from airflow_provider_operations.ui.shown import shown_text
+    from airflow_provider_operations.ui.live import Target, ask_service
+    from airflow_provider_operations.ui.views import shown_text
 
     answered = ask_service(Target(name, "ops", base_url=base_url))
     # As JSON: the browser shows it in an element of its own, where a line break forges nothing.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.rendering import one_line, printable
+from airflow_provider_operations._protocol.response import CallFailure, InvalidName, Request, Service
 from airflow_provider_operations.exceptions import OperationsCallError, error_of_call
 from airflow_provider_operations.operation import Code, Status
-from airflow_provider_operations.outcome import Kind, Outcome
-from airflow_provider_operations.rendering import one_line, printable
-from airflow_provider_operations.wire import CallFailure, InvalidName, Request, Service
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends
 

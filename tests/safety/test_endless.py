@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.cli import commands
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.hooks import calls as hook_calls
-from airflow_provider_operations.retries import Retries
+from airflow_provider_operations.hooks import _base as hook_calls
 from tests.cli.conftest import run
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends

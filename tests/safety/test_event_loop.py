@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import abridging, clock
-from airflow_provider_operations.abridging import MAX_OPERATIONS
-from airflow_provider_operations.finished import MAX_EVENT_CHARS as MAX_ASSET_EVENT_CHARS
+from airflow_provider_operations._json import abridging
+from airflow_provider_operations._json.abridging import MAX_OPERATIONS
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
-from airflow_provider_operations.hooks.apart import QUICKLY_READ_BYTES
-from airflow_provider_operations.looking import Looks
+from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES
 from airflow_provider_operations.operation import Code, Operation
-from airflow_provider_operations.outcome import Kind, Outcome
-from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations.triggers._list_stream import Looks
+from airflow_provider_operations.triggers._watermark import MAX_EVENT_CHARS as MAX_ASSET_EVENT_CHARS
 from tests.hooks.raw import RawServer, answer, sends
 from tests.tasks.conftest import moved
 

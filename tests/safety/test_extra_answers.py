@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations.hooks import OperationsAsyncHook
-from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.hooks.conftest import hook_of
 

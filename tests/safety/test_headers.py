@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._protocol.response import InvalidRequest
 from airflow_provider_operations.operators import RunOperationOperator
-from airflow_provider_operations.wire import InvalidRequest
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends
 

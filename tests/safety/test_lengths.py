@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import finished, xcoms
+from airflow_provider_operations._airflow import xcom as xcoms
+from airflow_provider_operations._protocol.outcome import MAX_EVENT_CHARS, Kind, Outcome
+from airflow_provider_operations._protocol.rendering import clip_json
+from airflow_provider_operations._protocol.response import CallFailure, InvalidName, Service
 from airflow_provider_operations.exceptions import OperationsCallErrorFinal, error_of_call
-from airflow_provider_operations.finished import Look, Memory, Seen
 from airflow_provider_operations.operation import (
     MAX_NAME_BYTES,
     Code,
@@ -17,9 +19,8 @@ from airflow_provider_operations.operation import (
     Operation,
     Status,
 )
-from airflow_provider_operations.outcome import MAX_EVENT_CHARS, Kind, Outcome
-from airflow_provider_operations.rendering import clip_json
-from airflow_provider_operations.wire import CallFailure, InvalidName, Service
+from airflow_provider_operations.triggers import _watermark as finished
+from airflow_provider_operations.triggers._watermark import Look, Memory, Seen
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends
 

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_operations.connection import ConnectionFields, InvalidConnection, read_settings
-from airflow_provider_operations.wire import InvalidName, Service
+from airflow_provider_operations._connection.settings import (
+    ConnectionFields,
+    InvalidConnection,
+    read_settings,
+)
+from airflow_provider_operations._protocol.response import InvalidName, Service
 from tests.hooks.raw import RawServer, answer, sends
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import MAX_EVENT_CHARS, Outcome
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsError, error_of_call
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.outcome import MAX_EVENT_CHARS, Outcome
-from airflow_provider_operations.retries import Retries
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.wire import CallFailure
 from tests.hooks.slow import within
 from tests.tasks.conftest import moved, taken_by_airflow
 from tests.versions import AIRFLOW
@@ -217,7 +217,7 @@ def test_the_tab(attacker: Attacker, attack: Attack, *, cancel: bool, memory: bo
     """The tab gets an operation or a problem to show, as JSON for browsers, without credentials."""
     with warnings.catch_warnings():  # of what Airflow's API server imports of its own
         warnings.simplefilter("ignore")
-        from airflow_provider_operations.ui import asking
+        from airflow_provider_operations.ui import live as asking
         from airflow_provider_operations.ui.app import _shown
         from airflow_provider_operations.ui.tasks import Seen, TaskKey
 

@@ -14,10 +14,14 @@ import yarl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_operations import connection
-from airflow_provider_operations.connection import ConnectionFields, InvalidConnection, read_settings
-from airflow_provider_operations.hooks.calls import check_origin
-from airflow_provider_operations.wire import InvalidName
+from airflow_provider_operations._connection import settings as connection
+from airflow_provider_operations._connection.settings import (
+    ConnectionFields,
+    InvalidConnection,
+    read_settings,
+)
+from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations.hooks._base import check_origin
 from tests.hooks.raw import RawServer, answer, sends
 
 from .attacks import FUZZ

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._airflow.compat import AirflowRescheduleException
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.rendering import each_text
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
-from airflow_provider_operations.rendering import each_text
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.version_compat import AirflowRescheduleException
 from tests.versions import AIRFLOW, deserialize, rescheduled, serialize
 
 if TYPE_CHECKING:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, Records, State
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.request_values import InvalidRequestValue
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
     OperationFailed,
@@ -19,9 +22,6 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
-from airflow_provider_operations.outcome import Kind, Outcome
-from airflow_provider_operations.record import RECORD_KEY, Records, State
-from airflow_provider_operations.request_values import InvalidRequestValue
 
 from .conftest import Driver, MovedClock, StateStore, TaskInstance, Verdict
 from .test_operators import WAYS, kinds

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_operations._airflow.compat import TaskDeferralError
+from airflow_provider_operations._lifecycle.record import RECORD_KEY
+from airflow_provider_operations._protocol.response import InvalidName
 from airflow_provider_operations.exceptions import OperationEventError, OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
-from airflow_provider_operations.record import RECORD_KEY
 from airflow_provider_operations.sensors import OperationSensor
-from airflow_provider_operations.version_compat import TaskDeferralError
-from airflow_provider_operations.wire import InvalidName
 from tests.versions import AIRFLOW, TRIGGER_TIMEOUT
 
 from .conftest import StateStore, TaskInstance, context_of

@@ -21,10 +21,11 @@ from airflow.sdk.execution_time.comms import GetXCom, MaskSecret, SetXCom, XComR
 from airflow.sdk.listener import get_listener_manager
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_operations import ending, sensors
+from airflow_provider_operations import sensors
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.triggers import _end_from_trigger as ending
 
 from .conftest import Driver, MovedClock, TaskInstance
 

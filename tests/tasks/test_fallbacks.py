@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations import clock, trigger_kill, triggers, version_compat, waiting, watchers
+from airflow_provider_operations._airflow import compat as version_compat
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._tasks import base as waiting
 from airflow_provider_operations.exceptions import OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.provider_info import get_provider_info
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
-from airflow_provider_operations.task_state import Fate
 from airflow_provider_operations.triggers import OperationsEventTrigger
+from airflow_provider_operations.triggers import _kill as trigger_kill
+from airflow_provider_operations.triggers import event as watchers
+from airflow_provider_operations.triggers import operation as triggers
+from airflow_provider_operations.triggers._ownership import Fate
 from tests.emulator.raw import start as raw_start
 from tests.versions import TRIGGER_TIMEOUT
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, TaskDeferred, XCom
 
-from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations._protocol.response import InvalidName
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from airflow_provider_operations.wire import InvalidName
 from tests.emulator.raw import start
 
 if TYPE_CHECKING:

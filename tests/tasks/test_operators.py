@@ -22,7 +22,9 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.sdk import task as task_decorator
 
-from airflow_provider_operations import outcome, waiting
+from airflow_provider_operations._protocol import outcome
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._tasks import base as waiting
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
@@ -38,7 +40,6 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
-from airflow_provider_operations.outcome import Kind, Outcome
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.versions import AIRFLOW, TRIGGER_TIMEOUT, allow_execute_in_this_thread

@@ -16,7 +16,8 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy, RetryAction, RetryDecision
 
-from airflow_provider_operations import waiting
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._tasks import base as waiting
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationCancelled,
@@ -32,7 +33,6 @@ from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
-from airflow_provider_operations.wire import CallFailure
 
 from .conftest import Driver, MovedClock, StateStore, TaskInstance
 from .test_operators import WAYS, kinds, run

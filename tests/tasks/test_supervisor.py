@@ -15,9 +15,9 @@ import pytest
 from airflow.jobs import triggerer_job_runner
 from airflow.sdk.execution_time import task_runner
 
-from airflow_provider_operations.hooks import tokens
+from airflow_provider_operations._airflow.compat import mask_secret
+from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.version_compat import mask_secret
 from tests.hooks.token_server import CLIENT, TokenServer
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations import clock, trigger_kill, triggers
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Code
-from airflow_provider_operations.task_state import OWNERS, Fate, fate_of
 from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.triggers import _kill as trigger_kill
+from airflow_provider_operations.triggers import operation as triggers
+from airflow_provider_operations.triggers._ownership import OWNERS, Fate, fate_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -448,7 +450,7 @@ async def test_the_triggerer_ends(
     doomed: bool,
 ) -> None:
     """A triggerer that ends asks once more for a cancel that is due, for none that isn't, and isn't held up."""
-    monkeypatch.setattr("airflow_provider_operations.triggers.KILL_LIMIT_S", 0.5)
+    monkeypatch.setattr("airflow_provider_operations.triggers.operation.KILL_LIMIT_S", 0.5)
     trigger = trigger_for()
     airflow.state = "failed" if doomed else "up_for_retry"
     emulator.script_fault(status=503)
@@ -470,7 +472,7 @@ async def test_one_work_for_each_operation(
     emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trigger that comes back and is killed again asks no second time beside the first."""
-    monkeypatch.setattr("airflow_provider_operations.triggers.KILL_LIMIT_S", 0.2)
+    monkeypatch.setattr("airflow_provider_operations.triggers.operation.KILL_LIMIT_S", 0.2)
     airflow.state = "up_for_retry"
     trigger = trigger_for()
     await trigger.on_kill()
@@ -501,7 +503,7 @@ async def test_cancelled_again_and_again(emulator: Emulator, airflow: Airflow) -
 
 async def test_slow_airflow(emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """The work goes on when ``on_kill`` has to end: many triggers may ask at once."""
-    monkeypatch.setattr("airflow_provider_operations.triggers.KILL_LIMIT_S", 0.1)
+    monkeypatch.setattr("airflow_provider_operations.triggers.operation.KILL_LIMIT_S", 0.1)
     airflow.slow_s = 1.0
     await trigger_for().on_kill()
     assert cancels(emulator) == 0

@@ -17,9 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from airflow_provider_operations import clock, looking, watchers
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.triggers import OperationsEventTrigger
+from airflow_provider_operations.triggers import _list_stream as looking
+from airflow_provider_operations.triggers import event as watchers
 from tests.emulator.raw import call, start
 from tests.hooks.raw import RawServer, answer
 from tests.hooks.slow import dripping

@@ -40,7 +40,7 @@ from types import SimpleNamespace
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XCom
 from airflow.utils.session import create_session
-from airflow_provider_operations.task_state import read_fate
+from airflow_provider_operations.triggers._ownership import read_fate
 
 with create_session() as session:
     ti = session.query(TaskInstance).filter_by(dag_id="tried", task_id="deferred").first()

@@ -21,8 +21,8 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from airflow_provider_operations._lifecycle.record import RECORD_KEY
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.record import RECORD_KEY
 from tests.versions import AIRFLOW
 
 with warnings.catch_warnings():  # of what Airflow's API server imports of its own

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations.cancelled_by import by_whom
-from airflow_provider_operations.ui.asking import Asking, Target
+from airflow_provider_operations._lifecycle.cancelled_by import by_whom
+from airflow_provider_operations.ui.live import Asking, Target
 from tests.hooks.raw import RawServer
 from tests.hooks.slow import dripping
 from tests.versions import AIRFLOW
@@ -407,7 +407,7 @@ async def test_a_service_that_hangs_is_given_up(
     people: People, database: Database, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the connection's timeout, a page gets its answer in time, and the name all the same."""
-    monkeypatch.setattr("airflow_provider_operations.ui.asking.REQUEST_S", 0.3)
+    monkeypatch.setattr("airflow_provider_operations.ui.live.REQUEST_S", 0.3)
     name = start(emulator, duration=60)
     database.add_task(name=name)
     emulator.script_fault(kind="get", delay=5)
@@ -485,7 +485,7 @@ async def test_a_cancellation_doesnt_queue_behind_those_who_look(
 
 async def test_nobody_waits_in_vain_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """What has had no turn for as long as anybody waits isn't asked any more, so that no queue outlives its tabs."""
-    monkeypatch.setattr("airflow_provider_operations.ui.asking.PATIENCE_S", 0.5)
+    monkeypatch.setattr("airflow_provider_operations.ui.live.PATIENCE_S", 0.5)
     asking = Asking()
     with hanging(monkeypatch) as server:
         looks = [asking.ask(Target(f"operations/{index}", "hanging")) for index in range(10)]

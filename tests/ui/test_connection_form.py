@@ -9,7 +9,7 @@ import pytest
 from airflow.api_fastapi.core_api.datamodels.connections import ConnectionResponse
 from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
-from airflow_provider_operations.connection import ConnectionFields, read_settings
+from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
 
 
 @pytest.fixture(scope="module")

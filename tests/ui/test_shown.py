@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.ui.shown import shown_operation, shown_status, web_link
+from airflow_provider_operations.ui.views import shown_operation, shown_status, web_link
 
 T = "type.googleapis.com/google.rpc."
 

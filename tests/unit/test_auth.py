@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_operations.auth import ClientCredentials, GoogleCredentials
-from airflow_provider_operations.connection import Settings, read_settings
-from airflow_provider_operations.fields import ConnectionFields, InvalidConnection
+from airflow_provider_operations._connection.credentials import ClientCredentials, GoogleCredentials
+from airflow_provider_operations._connection.fields import ConnectionFields, InvalidConnection
+from airflow_provider_operations._connection.settings import Settings, read_settings
 
 GOOGLE = "spanner.googleapis.com"
 KEY = {"type": "service_account", "private_key": "SECRET"}

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_operations.auth import Auth
-from airflow_provider_operations.connection import (
+from airflow_provider_operations._connection.credentials import Auth
+from airflow_provider_operations._connection.settings import (
     ConnectionFields,
     InvalidConnection,
     Settings,
     read_settings,
 )
-from airflow_provider_operations.wire import Service
+from airflow_provider_operations._protocol.response import Service
 
 
 def settings(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations.console import checked_template, page
-from airflow_provider_operations.fields import InvalidConnection
+from airflow_provider_operations._connection.console_url import checked_template, page
+from airflow_provider_operations._connection.fields import InvalidConnection
 
 NAME = "projects/p/locations/l/operations/o"
 

@@ -14,6 +14,8 @@ from airflow.providers.common.compat.sdk import (
 from google.rpc import error_details_pb2
 
 from airflow_provider_operations import exceptions
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
     OperationCancelled,
@@ -30,8 +32,6 @@ from airflow_provider_operations.exceptions import (
     error_of_call,
 )
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import Kind, Outcome
-from airflow_provider_operations.wire import CallFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

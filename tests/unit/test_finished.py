@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_operations import clock
-from airflow_provider_operations.finished import MAX_KNOWN, Look, Memory, Seen, UnreadableMemory
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.triggers._watermark import MAX_KNOWN, Look, Memory, Seen, UnreadableMemory
 
 NOW = 1_800_000_000.0
 

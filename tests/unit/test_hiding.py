@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_operations.hiding import without_secrets
-from airflow_provider_operations.version_compat import mask_secret
+from airflow_provider_operations._airflow.compat import mask_secret
+from airflow_provider_operations._airflow.redaction import without_secrets
 
 SECRET = "a-t0ken-of-this-test"
 

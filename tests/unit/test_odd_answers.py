@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations._protocol.outcome import DOUBT_S, MISSING_AGAIN_S, Kind, Outcome, Watch
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import DOUBT_S, MISSING_AGAIN_S, Kind, Outcome, Watch
 
 from .test_outcome import DONE, NAME, RUNNING, START, failed, watch
 
 if TYPE_CHECKING:
-    from airflow_provider_operations.wire import CallFailure
+    from airflow_provider_operations._protocol.response import CallFailure
 
 
 def odd(http_status: int | None, **changes: Any) -> CallFailure:

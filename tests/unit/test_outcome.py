@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations.exceptions import error_of
-from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.outcome import (
+from airflow_provider_operations._protocol.outcome import (
     GRACE_AFTER_START_S,
     MAX_EVENT_CHARS,
     Kind,
@@ -22,9 +20,11 @@ from airflow_provider_operations.outcome import (
     ending,
     since_then,
 )
-from airflow_provider_operations.polling import Outage, Schedule
-from airflow_provider_operations.rendering import finite
-from airflow_provider_operations.wire import CallFailure
+from airflow_provider_operations._protocol.polling import Outage, Schedule
+from airflow_provider_operations._protocol.rendering import finite
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations.exceptions import error_of
+from airflow_provider_operations.operation import Code, Operation, Status
 
 from .values import JSON
 

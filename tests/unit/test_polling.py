@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations.polling import MAX_HINT, Outage, Schedule
+from airflow_provider_operations._protocol.polling import MAX_HINT, Outage, Schedule
 
 STEADY = Schedule(maximum_s=30.0, random=lambda: 0.0)
 SHORTEST = Schedule(maximum_s=30.0, random=lambda: 1.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations.record import MAX_EPOCH_S, Record, State
+from airflow_provider_operations._lifecycle.record import MAX_EPOCH_S, Record, State
 
 RECORD = Record(State.STARTED, 3, 1, "id", "digest", 1.8e9, 1.8e9 + 60, "operations/x", True, False)
 

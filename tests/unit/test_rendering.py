@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from airflow_provider_operations._protocol.rendering import MAX_TEXT_CHARS, clip, printable, render_status
 from airflow_provider_operations.operation import Code, Status
-from airflow_provider_operations.rendering import MAX_TEXT_CHARS, clip, printable, render_status
 
 from .values import JSON
 

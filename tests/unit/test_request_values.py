@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from airflow_provider_operations.request_values import (
+from airflow_provider_operations._protocol.request_values import (
     InvalidRequestValue,
     body_value,
     header_values,

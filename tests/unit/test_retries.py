@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import tenacity
 
-from airflow_provider_operations import clock
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.response import CallFailure, Request
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Code, Status
-from airflow_provider_operations.retries import Retries
-from airflow_provider_operations.wire import CallFailure, Request
 
 LOG = logging.getLogger(__name__)
 GET = Request("GET", "/v1/operations/x")

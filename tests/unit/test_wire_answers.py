@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_operations._airflow.xcom import storable
+from airflow_provider_operations._protocol.response import (
+    Answer,
+    CallFailure,
+    Request,
+    Service,
+    read_json,
+    read_operation,
+)
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.wire import Answer, CallFailure, Request, Service, read_json, read_operation
-from airflow_provider_operations.xcoms import storable
 
 from .values import JSON
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_operations._airflow.xcom import MAX_OPERATION_CHARS, operation_xcom, storable
+from airflow_provider_operations._protocol.rendering import each_text
 from airflow_provider_operations.operation import Code, Operation, Status
-from airflow_provider_operations.rendering import each_text
-from airflow_provider_operations.xcoms import MAX_OPERATION_CHARS, operation_xcom, storable
 from tests.versions import deserialize, serialize
 
 from .values import JSON

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_operations.version_compat import HAS_ASSET_WATCHERS
+from airflow_provider_operations._airflow.compat import HAS_ASSET_WATCHERS
 
 if HAS_ASSET_WATCHERS:
     from airflow.sdk import DAG, Asset, AssetWatcher, task

@@ -1,0 +1,1 @@
+"""What is asked of Airflow itself, in the ways of each version."""

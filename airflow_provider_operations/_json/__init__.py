@@ -1,0 +1,1 @@
+"""JSON of a server, read by nothing but the standard library."""

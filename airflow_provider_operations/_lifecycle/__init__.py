@@ -1,0 +1,1 @@
+"""What a task remembers of its operation from try to try."""

@@ -1,0 +1,593 @@
+"""
+What is asked, and how answers are read: ``google.longrunning.Operations`` over HTTP, without doing I/O.
+
+A request is a value that any HTTP client can send; an answer is read to an ``Operation`` (or plain JSON), or to
+a ``CallFailure`` that keeps every fact. Nothing here raises for what a server did.
+
+Sources: https://google.aip.dev/151, ``google/longrunning/operations.proto`` (HTTP rules),
+https://google.aip.dev/193 (errors), RFC 9110 (Retry-After), RFC 9457 (problem details).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlencode
+
+from airflow_provider_operations._json.abridging import ABRIDGED, parse
+from airflow_provider_operations._protocol.headers import unfit
+from airflow_provider_operations._protocol.rendering import CONTROL, one_line, printable
+from airflow_provider_operations._protocol.request_values import body_value, header_values, query_values
+from airflow_provider_operations._protocol.urls import has_dot_segment
+from airflow_provider_operations.operation import (
+    MAX_NAME_BYTES,
+    Code,
+    MalformedOperation,
+    Operation,
+    Status,
+    detail_fields,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_provider_operations._json.abridging import Abridged
+
+__all__ = [
+    "Answer",
+    "CallFailure",
+    "InvalidName",
+    "InvalidRequest",
+    "Request",
+    "Service",
+    "is_named",
+    "name_text",
+    "operation_of",
+    "problem_with",
+    "read_json",
+    "read_operation",
+    "start_method",
+    "unreadable",
+]
+
+MAX_EXCERPT_CHARS = 500
+"""How much of an unreadable body is kept."""
+
+_SEARCHED_BYTES = 64 * 1024
+"""So much of a body is searched for secrets to make an excerpt."""
+
+_LONGEST_SECRET_CHARS = 8 * 1024
+
+
+class InvalidName(ValueError):
+    """An operation name, list parent or start path that must not be put into a URL."""
+
+
+class InvalidRequest(ValueError):
+    """A method or a header of a start call that must not be sent."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    One HTTP request, not yet sent.
+
+    :param target: path and query, percent-encoded, relative to the service's base URL; starts with ``/``.
+    :param body: JSON value to send; ``None`` sends no body.
+    :param repeatable: whether sending it twice has the same effect as sending it once.
+    """
+
+    method: str
+    target: str
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    timeout_s: float | None = None
+    """Allowed for the whole exchange; ``None``: as the connection says."""
+    operation: str | None = field(default=None, compare=False)
+    """Whose state is asked for."""
+    alone: bool = field(default=False, compare=False)
+    """Over a connection on which nothing else is asked."""
+
+    def url(self, base_url: str) -> str:
+        """Return the URL without its query, which may hold a key: for messages, not for sending."""
+        return base_url + self.target.partition("?")[0]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    What came back: HTTP status, headers (names in any case) and the whole body.
+
+    :param hide: takes secrets out of text or JSON; applied to all that a failure tells, before it is cut.
+    :param abridged: what is known of a body that is too large to be read here.
+    """
+
+    http_status: int
+    headers: Mapping[str, str]
+    body: bytes
+    hide: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
+    abridged: Abridged | None = None
+
+    def json(self) -> Any:
+        """
+        Return the JSON of the body.
+
+        :raises ValueError: it has none.
+        """
+        if self.abridged is None:
+            return parse(self.body)
+        if self.abridged.problem is not None:
+            raise ValueError(self.abridged.problem)
+        return self.abridged.value
+
+    def header(self, name: str) -> str | None:
+        """Return a header whatever the case of its name."""
+        wanted = name.lower()
+        found = next((value for key, value in self.headers.items() if key.lower() == wanted), None)
+        return found and self.hide(found)
+
+
+@dataclass(frozen=True)
+class CallFailure:
+    """
+    A call that brought no usable answer.
+
+    :param http_status: ``None`` when no answer came (refused, timed out, cut off).
+    :param status: what the server said, or the code that the HTTP status stands for.
+    :param problem: one line: what went wrong.
+    :param excerpt: first characters of a body that says nothing readable.
+    :param retry_after: how long the server asks to wait (Retry-After or RetryInfo).
+    :param may_pass: asking again later may help: no connection, time-out, 408, 429, 5xx but 501, 403 for a quota.
+    :param sent: false when the request certainly never reached the server.
+    :param attempts: how often it was sent before giving up.
+    :param names_code: an error body names a code, as the protocol's do and the pages of gateways don't.
+    """
+
+    method: str
+    url: str
+    http_status: int | None
+    status: Status
+    problem: str
+    excerpt: str = ""
+    retry_after: timedelta | None = None
+    may_pass: bool = False
+    sent: bool = True
+    attempts: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """``www-authenticate``, ``location`` and ``retry-after``."""
+    names_code: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        """Neutralise and cut, here for all that show it, what others have written into one line."""
+        problem = one_line(self.problem)
+        if problem != self.problem:
+            if self.status.message == self.problem:
+                object.__setattr__(self, "status", replace(self.status, message=problem))
+            object.__setattr__(self, "problem", problem)
+        object.__setattr__(self, "url", one_line(self.url, 2000))
+        object.__setattr__(self, "headers", {name: one_line(value) for name, value in self.headers.items()})
+
+    @property
+    def missing(self) -> bool:
+        """Whether the answer is a 404 or 410, whoever gave it."""
+        return self.http_status in {404, 410}
+
+    @property
+    def says_missing(self) -> bool:
+        """Whether the service itself says that there is no such thing, and not a proxy before it."""
+        return self.missing and self.names_code and bool(self.status.message or self.status.details)
+
+    @property
+    def asks_for_less(self) -> bool:
+        """Whether requests should follow each other more slowly: a quota is used up, or nobody is let in (401)."""
+        return self.status.code == Code.RESOURCE_EXHAUSTED or self.http_status == 401
+
+    @property
+    def safe_to_resend(self) -> bool:
+        """Whether the request had no effect for certain, so that even a start may be sent again."""
+        return (
+            not self.sent
+            or self.http_status == 429
+            or (self.http_status == 403 and self.may_pass)
+            or (self.http_status == 503 and self.retry_after is not None)
+        )
+
+    @property
+    def had_no_effect(self) -> bool:
+        """Whether a start that failed so has certainly started nothing."""
+        refused = self.http_status is not None and 400 <= self.http_status < 500 and self.http_status != 408
+        return refused or self.safe_to_resend
+
+    @classmethod
+    def no_answer(
+        cls, request: Request, base_url: str, problem: str, *, sent: bool, may_pass: bool = True
+    ) -> CallFailure:
+        """Describe a request that brought no answer; ``problem`` says why."""
+        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
+        return cls(request.method, request.url(base_url), None, status, problem, sent=sent, may_pass=may_pass)
+
+    @classmethod
+    def not_asked(cls, about: str, error: Exception, *, may_pass: bool = True) -> CallFailure:
+        """Describe a request that could not even be made; ``about`` says which operation it was for."""
+        problem = f"{type(error).__name__}: {error}"
+        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
+        return cls("GET", about, None, status, problem, sent=False, may_pass=may_pass)
+
+    @classmethod
+    def no_end(cls, request: Request, base_url: str, problem: str) -> CallFailure:
+        """Describe a call whose answers go on without end; it won't pass."""
+        status = Status(Code.OUT_OF_RANGE, problem)
+        return cls(request.method, request.url(base_url), 200, status, problem)
+
+
+@dataclass(frozen=True)
+class Service:
+    """
+    How one service spells the standard methods.
+
+    A name, parent or path that brings the prefix along (``v1/projects/p/builds``) is not prefixed twice.
+
+    :param base_url: scheme, host, port and, rarely, a path; no trailing slash.
+    :param path_prefix: between base URL and name: ``v1``, ``v1/admin``, or empty.
+    :param cancel_suffix: ``:cancel``; a few services say ``/cancel``.
+    :param cancel_method: ``POST``; one service says GET.
+    :param error_format: 1 or 2 to ask for that format of error bodies (``$.xgafv``); ``None`` to leave it.
+    :param wait_timeout_in: ``query``; a few services read the timeout of a wait from the ``body``.
+    """
+
+    base_url: str
+    path_prefix: str = "v1"
+    cancel_suffix: str = ":cancel"
+    cancel_method: str = "POST"
+    error_format: int | None = None
+    wait_timeout_in: str = "query"
+
+    def get_operation(self, name: str) -> Request:
+        """``GET {prefix}/{name}``."""
+        return replace(self._request("GET", _checked(name, "operation name")), operation=name)
+
+    def cancel_operation(self, name: str) -> Request:
+        """``POST {prefix}/{name}:cancel``, without a body as Google's own clients send it."""
+        return self._request(self.cancel_method, _checked(name, "operation name") + self.cancel_suffix)
+
+    def delete_operation(self, name: str) -> Request:
+        """``DELETE {prefix}/{name}``."""
+        return self._request("DELETE", _checked(name, "operation name"))
+
+    def wait_operation(self, name: str, timeout: timedelta) -> Request:
+        """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is over, or at the timeout."""
+        seconds = timeout.total_seconds()
+        path = _checked(name, "operation name") + ":wait"
+        duration = f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
+        if self.wait_timeout_in == "body":
+            request = replace(self._request("POST", path), body={"timeout": duration})
+        else:
+            request = self._request("POST", path, {"timeout": duration})
+        return replace(request, timeout_s=seconds + 15, operation=name)
+
+    def list_operations(
+        self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None
+    ) -> Request:
+        """``GET {prefix}/{parent}/operations?filter=&pageSize=&pageToken=``; an empty parent lists all."""
+        path = f"{_checked(parent, 'list parent')}/operations" if parent else "operations"
+        query = {"filter": filter_, "pageSize": page_size, "pageToken": page_token}
+        return self._request("GET", path, {key: value for key, value in query.items() if value is not None})
+
+    def start_operation(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> Request:
+        """
+        Any call that answers with an operation.
+
+        :param path: below the prefix; with a leading ``/`` below the base URL instead.
+        :param repeatable: only true when it carries a request id by which the server recognises it.
+        :raises InvalidName: the path is none.
+        :raises InvalidRequest: method or headers would change more than this request.
+        :raises InvalidRequestValue: body, query or headers have something in them that can't be sent.
+        """
+        method = start_method(method)
+        for name in headers or {}:
+            why = "says which host is meant: give a base_url" if str(name).lower() == "host" else unfit(name)
+            if why:
+                raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
+        path = name_text(path, "start path")
+        rooted = path.startswith("/")
+        checked = _checked(path[1:] if rooted else path, "start path")
+        request = self._request(method, checked, query, rooted=rooted)
+        # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
+        return replace(
+            request,
+            body=body_value(body, "json"),
+            headers=header_values(headers),
+            repeatable=repeatable,
+            alone=True,
+        )
+
+    def _request(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, *, rooted: bool = False
+    ) -> Request:
+        sent = dict(query or {})
+        if self.error_format is not None:
+            sent["$.xgafv"] = self.error_format
+        # People copy names from URLs, with the prefix in front.
+        rooted = rooted or not self.path_prefix or path.startswith(f"{self.path_prefix}/")
+        target = f"/{path}" if rooted else f"/{self.path_prefix}/{path}"
+        encoded = urlencode(query_values(sent), doseq=True)
+        return Request(method, f"{target}?{encoded}" if encoded else target)
+
+
+_REFUSED = re.compile(rf"[{CONTROL}\\?#]")
+
+
+def name_text(name: object, what: str) -> str:
+    """
+    Return what a template made of a name as text: Airflow's native rendering turns ``7`` into a number.
+
+    :param what: ``operation name``, ``list parent`` or ``start path``.
+    :raises InvalidName: there is nothing, or something that isn't a name.
+    """
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    if name is None or (isinstance(name, str) and name in {"", "None"}):
+        raise InvalidName(
+            f"the {what} is {name!r}: a template found nothing; does the upstream task push it?"
+        )
+    if not isinstance(name, str):
+        raise InvalidName(f"the {what} is {type(name).__name__} {repr(name)[:200]}; it must be text such as "
+                          f"{_EXAMPLES[what]!r}")  # fmt: skip
+    return name
+
+
+_EXAMPLES = {
+    "operation name": "projects/my-project/operations/abc",
+    "list parent": "projects/my-project",
+    "start path": "projects/my-project/things",
+}
+
+
+_START_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+
+
+def start_method(method: object) -> str:
+    """
+    Return the HTTP method of a start in capitals.
+
+    :raises InvalidRequest: it is none by which anything is started.
+    """
+    if not isinstance(method, str) or method.upper() not in _START_METHODS:
+        raise InvalidRequest(
+            f"the start's method is one of {', '.join(_START_METHODS)}, not {str(method)[:50]!r}"
+        )
+    return method.upper()
+
+
+def _checked(name: object, what: str) -> str:
+    """
+    Return the name percent-encoded, slashes as they are, so that it stays one path below the prefix.
+
+    :raises InvalidName: it is empty, absolute, climbs, or brings a query or control characters.
+    """
+    name = name_text(name, what)
+    shown = repr(name if len(name) <= 200 else name[:200] + "…")
+    if name != name.strip():
+        raise InvalidName(f"the {what} {shown} begins or ends with white space")
+    if bad := _REFUSED.search(name):
+        raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'query', and control "
+                          "characters and backslashes are in no resource name")  # fmt: skip
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidName(f"the {what} {shown} is longer than {MAX_NAME_BYTES} bytes")
+    if "://" in name or name.startswith("/"):
+        raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
+                          "the connection has host and prefix")  # fmt: skip
+    if has_dot_segment(name):
+        raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
+    return quote(name, safe="/:@!$&'()*+,;=~-._")
+
+
+# --- answers ---------------------------------------------------------------------------------------------------
+
+
+def is_named(operation: Operation, name: str) -> bool:
+    """Tell whether an operation has this name, percent-encoded or not, with or without the padding of base64."""
+    return operation.name == name or _bare(operation.name) == _bare(name)
+
+
+def _bare(name: str) -> str:
+    return unquote(name).rstrip("=")
+
+
+def read_operation(request: Request, base_url: str, answer: Answer, now: datetime) -> Operation | CallFailure:
+    """Read an answer that must be an operation."""
+    value = read_json(request, base_url, answer, now)
+    if isinstance(value, CallFailure):
+        return value
+    try:
+        return operation_of(value, answer)
+    except MalformedOperation:
+        problem = problem_with(Operation.from_json, answer.hide(value))
+        return unreadable(request, base_url, answer, f"the answer is no operation: {problem}")
+
+
+def operation_of(value: Any, answer: Answer) -> Operation:
+    """
+    Read an operation of an answer; of an abridgement it says whether it is whole.
+
+    :raises MalformedOperation: see ``Operation.from_json``.
+    """
+    operation = Operation.from_json(value)
+    if answer.abridged is None or ABRIDGED not in operation.other:
+        return operation
+    other = {key: value for key, value in operation.other.items() if key != ABRIDGED}
+    return replace(operation, other=other, abridged=True)
+
+
+def problem_with(read: Callable[[Any], object], value: Any) -> str:
+    """Return what a reader says is wrong with a value, from which secrets have been taken."""
+    try:
+        read(value)
+    except ValueError as error:
+        return str(error)
+    return "it can't be read"
+
+
+def read_json(request: Request, base_url: str, answer: Answer, now: datetime) -> Any:
+    """
+    Read the JSON of a successful answer, whatever its content type says; an empty body is ``{}``.
+
+    :param now: aware; to turn a Retry-After date into a duration.
+    :return: any JSON value, or a ``CallFailure``.
+    """
+    if not 200 <= answer.http_status < 300:
+        return _refused(request, base_url, answer, now)
+    if not answer.body.strip():
+        return {}
+    try:
+        return answer.json()
+    except ValueError as error:
+        content_type = answer.header("content-type") or "no content type"
+        return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
+
+
+def unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
+    """Describe a successful answer that says nothing one can go on with."""
+    return CallFailure(
+        request.method,
+        request.url(base_url),
+        answer.http_status,
+        Status(Code.UNKNOWN, problem),
+        problem,
+        excerpt=_excerpt(answer),
+        names_code=False,
+    )
+
+
+def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
+    http_status = answer.http_status
+    try:
+        fields = _status_fields(answer.hide(answer.json()))
+    except ValueError:
+        fields = None
+    status = None if fields is None else _status_of(fields, http_status)
+    kept = {name: value for name in _KEPT_HEADERS if (value := answer.header(name))}
+    if "location" in kept:  # without its query, which may repeat a key of ours
+        kept["location"] = re.split("[?#]", kept["location"])[0]
+    problem = f"HTTP {http_status}"
+    if 300 <= http_status < 400:
+        problem += f", a redirect to {one_line(kept.get('location', 'nowhere'), 300)}, which is not followed"
+    delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
+    return CallFailure(
+        request.method,
+        request.url(base_url),
+        http_status,
+        status or Status(Code.of_http(http_status)),
+        problem,
+        excerpt="" if status else _excerpt(answer),
+        retry_after=max((delay for delay in delays if delay is not None), default=None),
+        may_pass=http_status in {408, 429}
+        or (http_status >= 500 and http_status != 501)
+        or (http_status == 403 and status is not None and status.code == Code.RESOURCE_EXHAUSTED),
+        headers=kept,
+        names_code=fields is not None and _names_code(fields),
+    )
+
+
+_KEPT_HEADERS = ("www-authenticate", "retry-after", "location")
+
+
+def _status_of(fields: dict[str, Any], http_status: int) -> Status:
+    status = Status.from_json(fields)
+    # Older Google APIs say "forbidden" where newer ones say 429.
+    quota = http_status == 403 and not _QUOTA_REASONS.isdisjoint(_reasons(status))
+    sent_code = fields.get("code")
+    if Code.standard(sent_code) and not quota:
+        return status
+    # The envelope's code is the HTTP status, and others leave it out: a name says more, if there is one.
+    named = Code.RESOURCE_EXHAUSTED if quota else Code.named_in(fields)
+    other = {key: value for key, value in status.other.items() if key != "codeAsSent"}
+    if Code.standard(fields.get("status")) and not quota:
+        del other["status"]
+    if sent_code and str(sent_code) != str(http_status):
+        other["codeAsSent"] = sent_code
+    return replace(status, code=named or Code.of_http(http_status), other=other)
+
+
+_QUOTA_REASONS = frozenset(
+    {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
+)
+"""Why a 403 passes: in ``errors`` of Google's error format 1, or in an ErrorInfo."""
+
+
+def _reasons(status: Status) -> Iterator[str]:
+    errors = status.other.get("errors")
+    for item in [*status.details, *(errors if isinstance(errors, list) else [])]:
+        fields = {**item, **detail_fields(item)} if isinstance(item, dict) else {}
+        if isinstance(reason := fields.get("reason"), str):
+            yield reason
+
+
+def _names_code(fields: dict[str, Any]) -> bool:
+    return fields.get("code") is not None or Code.named_in(fields) is not None
+
+
+def _status_fields(body: Any) -> dict[str, Any] | None:
+    """Bring an error body of any known shape into that of a Status; ``None`` when it holds none."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error")
+    if isinstance(error, dict):  # Google's envelope, both formats
+        return {**{key: value for key, value in body.items() if key != "error"}, **error}
+    if isinstance(error, str):  # OAuth (RFC 6749); many others send a message beside it
+        said = [error, *(_text(body.get(key)) for key in ("error_description", "message"))]
+        rest = {key: value for key, value in body.items() if key not in {"error", "error_description"}}
+        return {**rest, "message": ": ".join(dict.fromkeys(filter(None, said)))}
+    if "message" in body or "code" in body:  # gRPC-gateway
+        return body
+    title, detail = body.get("title"), body.get("detail")
+    rest = {key: value for key, value in body.items() if key not in {"title", "detail"}}
+    if title is not None:  # problem+json (RFC 9457)
+        return {**rest, "message": ": ".join(str(part) for part in (title, detail) if part)}
+    if isinstance(detail, str):  # FastAPI
+        return {**rest, "message": detail}
+    if detail is not None:  # FastAPI's list of validation errors
+        return {**rest, "message": "the request was refused", "details": detail}
+    return None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value) if value else ""
+
+
+def _excerpt(answer: Answer) -> str:
+    text: str = answer.hide(answer.body[:_SEARCHED_BYTES].decode("utf-8", "replace"))
+    if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
+        text = text[:-_LONGEST_SECRET_CHARS]
+    text = text.strip()
+    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(answer.body) > MAX_EXCERPT_CHARS else "")
+
+
+def _retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read seconds or an HTTP date (RFC 9110, 10.2.3); a date in the past is zero."""
+    if value is None:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
+        return timedelta(seconds=float(value))
+    try:
+        then = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=timezone.utc)
+    return max(then - now, timedelta())

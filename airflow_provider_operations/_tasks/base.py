@@ -1,0 +1,612 @@
+"""
+What every task that waits for an operation does alike: arguments, trigger, kill, end.
+
+Above the hook a failure is an exception; this is the one place where a worker turns an outcome into the task's
+result or error.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache, partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    conf,
+)
+
+from airflow_provider_operations._airflow.compat import (
+    EXECUTION_TIMEOUT_SPANS_STAYS,
+    LINKS_ARE_MADE_LAST,
+    TASKS_HAVE_RETRY_POLICIES,
+    is_trigger_timeout,
+    spent_of_execution_timeout_s,
+    task_state,
+)
+from airflow_provider_operations._airflow.xcom import (
+    LINK_KEY,
+    OPERATION_KEY,
+    OPERATION_NAME_KEY,
+    operation_xcom,
+    storable,
+)
+from airflow_provider_operations._connection.console_url import page
+from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY, by_whom
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
+from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule
+from airflow_provider_operations._protocol.response import CallFailure, name_text
+from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations.exceptions import (
+    OperationCancelled,
+    OperationEventError,
+    OperationsError,
+    OperationTimeout,
+    error_of,
+    without_final,
+)
+from airflow_provider_operations.operation import Operation
+from airflow_provider_operations.triggers import OperationTrigger
+from airflow_provider_operations.triggers._ownership import is_over, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_operations.hooks import OperationsHook
+
+__all__ = [
+    "CANCEL_OUTAGE_S",
+    "SERVICE_FIELDS",
+    "SETTLE_LIMIT_S",
+    "WaitsForOperation",
+    "as_deferrable",
+    "as_seconds",
+    "cancel",
+    "policy_argument",
+]
+
+SERVICE_FIELDS = (
+    "operations_conn_id",
+    "base_url",
+    "path_prefix",
+    "cancel_suffix",
+    "cancel_method",
+    "error_format",
+)
+"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
+
+MIN_POKE_INTERVAL_S = 1.0
+BACKSTOP_S = 90.0
+"""Airflow's own trigger timeout comes this much after the trigger's deadline, in case the trigger is dead."""
+
+KILL_BUDGET_S = 4.0
+"""Airflow sends SIGKILL 5 s after SIGTERM."""
+
+CANCEL_OUTAGE_S = 60.0
+"""How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
+
+CANCEL_DOUBT_S = 20.0
+"""How long a cancel call is repeated whose answer is no service's: a proxy's page, say."""
+
+SETTLE_LIMIT_S = 15.0
+"""How long a cancelled operation's end is then waited for."""
+
+RESUME_S = 60.0
+"""How long it may take until a resumed task runs in a worker."""
+
+STAY_MARGIN_S = 1.0
+"""What of an ``execution_timeout`` is left for failing the task with what became of the operation."""
+
+
+_LINK_ARGUMENT = "link_to_console"
+"""What a deferred task hands to the stay that resumes it, beside the arguments of ``execute_complete``."""
+
+
+class WaitsForOperation:
+    """Mixed into operators and sensors; they set the attributes named here."""
+
+    operation_name: str
+    """Of those that wait for an operation which something else has started."""
+    operations_conn_id: str
+    base_url: str | None
+    path_prefix: str | None
+    cancel_suffix: str | None
+    cancel_method: str | None
+    error_format: int | None
+    deferrable: bool
+    poke_interval: float
+    timeout: float
+    outage_tolerance: float
+    cancel_on_kill: bool
+    cancel_on_timeout: bool
+    poll_with: str | None
+    execution_timeout: timedelta | None
+    retry_policy: Any = None
+    """Airflow 3.3 or later."""
+    log: Any
+
+    timeout_class: type[OperationTimeout] = OperationTimeout
+
+    _hook: OperationsHook | None = None
+    _operation: Future[Operation] | None = None
+    """The operation to cancel when the worker is killed; not yet known while its start is under way."""
+    _killed: bool = False
+    _cancelled: bool = False
+    """Whether the kill knew an operation to cancel."""
+    _looked_after_later: str = ""
+    """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
+    link_to_console: str | None = None
+    """The link to the console as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
+    _stay_ends_s: float = math.inf
+    """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
+    _spent_s: float = 0.0
+    """How much of ``execution_timeout`` had passed when this stay began."""
+
+    # --- before waiting ------------------------------------------------------------------------------------
+
+    def _keep_waiting_arguments(
+        self,
+        *,
+        outage_tolerance: timedelta | float,
+        cancel_on_kill: bool,
+        cancel_on_timeout: bool,
+        service: dict[str, Any],
+        poll_with: str | None = None,
+    ) -> None:
+        if poll_with not in {None, *POLL_WITH}:
+            raise ValueError(f"'poll_with' is one of {', '.join(POLL_WITH)}, not {poll_with!r}")
+        self.poll_with = poll_with
+        self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        for field in SERVICE_FIELDS:
+            setattr(self, field, service[field])
+
+    @contextmanager
+    def _policy_is_asked(self) -> Iterator[None]:
+        """Raise nothing final where there is a retry policy: Airflow asks it only about other errors."""
+        try:
+            yield
+        except OperationsError as error:
+            if self.retry_policy is None or not isinstance(error, AirflowFailException):
+                raise
+            raise without_final(error).with_traceback(error.__traceback__) from error.__cause__
+
+    def _will_fail(self, error: Exception) -> bool:
+        """Tell whether an error is the task's last word, whatever retries are left; a foreign policy isn't asked."""
+        if self.retry_policy is None:
+            return isinstance(error, AirflowFailException)
+        fails = getattr(self.retry_policy, "fails", None)
+        return bool(fails(error)) if callable(fails) else False
+
+    def _service(self) -> dict[str, Any]:
+        return {field: getattr(self, field) for field in SERVICE_FIELDS}
+
+    @property
+    def hook(self) -> OperationsHook:
+        """The hook; kept, and its connection looked up, so that a kill needs nothing of Airflow."""
+        if self._hook is None:
+            from airflow_provider_operations.hooks import OperationsHook
+
+            hook = OperationsHook(**self._service())
+            hook.settings  # noqa: B018  looked up now: in a signal handler it could deadlock
+            self._hook = hook
+        return self._hook
+
+    def _deadline_s(self, started_epoch_s: float) -> float:
+        limits = [self.timeout]
+        if self.execution_timeout is not None:
+            limit_s = self.execution_timeout.total_seconds()
+            if EXECUTION_TIMEOUT_SPANS_STAYS and self.deferrable:
+                # A worker has to be there in time: it fails before it has come to our code.
+                limit_s -= min(RESUME_S, limit_s / 5) + self._spent_s
+            limits.append(limit_s)
+        return started_epoch_s + min(limits)
+
+    def _watch_for(
+        self, name: str, started_epoch_s: float, created_epoch_s: float | None, outage: Outage | None = None
+    ) -> Watch:
+        return Watch(
+            name,
+            Schedule(maximum_s=max(self.poke_interval, MIN_POKE_INTERVAL_S)),
+            outage or Outage(self.outage_tolerance),
+            started_epoch_s=started_epoch_s,
+            created_epoch_s=created_epoch_s,
+            deadline_epoch_s=self._deadline_s(started_epoch_s),
+            due_epoch_s=clock.now(),
+        )
+
+    def _log_news(self, watch: Watch) -> None:
+        for line in watch.take_news():
+            self.log.info("%s", line)
+
+    def _defer_for(self, watch: Watch) -> None:
+        """Hand the watch over to a trigger; doesn't return."""
+        assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout
+        trigger = OperationTrigger(
+            watch.name,
+            **self._service(),
+            poke_interval=max(self.poke_interval, MIN_POKE_INTERVAL_S),
+            started_epoch_s=watch.started_epoch_s,
+            deadline_epoch_s=watch.deadline_epoch_s,
+            outage_tolerance_s=watch.outage.tolerance_s,
+            cancel_on_kill=self.cancel_on_kill,
+            poll_with=self.poll_with,
+            end_from_trigger=self._trigger_ends(),
+            owner=self._owner if self.cancel_on_kill else "record",  # the default isn't stored
+        )
+        trigger.before_deferring = partial(self._before_deferring, watch.name)
+        left = max(watch.deadline_epoch_s - clock.now(), 0.0)
+        self.defer(  # type: ignore[attr-defined]  # BaseOperator's
+            trigger=trigger,
+            method_name="execute_complete",
+            kwargs={
+                "operation_name": watch.name,
+                "started_epoch_s": watch.started_epoch_s,
+                _LINK_ARGUMENT: self.link_to_console,
+            },
+            timeout=timedelta(seconds=left + BACKSTOP_S),
+        )
+
+    def _trigger_ends(self) -> bool | str:
+        """Return the trigger's ``end_from_trigger``."""
+        return False
+
+    @property
+    def _owner(self) -> str:
+        """Whose the operation is, for the trigger."""
+        return "sensor"
+
+    def _before_deferring(self, name: str) -> None:
+        """
+        Keep a worker that was told to end, and has cancelled the operation, from waiting for it.
+
+        :raises OperationsError: to be retried.
+        """
+        asks_later = LINKS_ARE_MADE_LAST and self._has_last_moment
+        if asks_later:
+            self._looked_after_later = name  # before the question: a signal may come at any line
+        if self._killed and self.cancel_on_kill:
+            self._looked_after_later = ""
+            raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
+
+    @property
+    def _has_last_moment(self) -> bool:
+        """Whether Airflow will call ``see_after_its_end``; a subclass may have links of its own instead."""
+        links: Any = getattr(self, "operator_extra_links", ())
+        return any(getattr(link, "xcom_key", None) == LINK_KEY for link in links)
+
+    def _leave(self, name: str) -> None:
+        """
+        Leave the operation to a later stay of this task: from now on a kill of this process is none of it.
+
+        Airflow ends a process whose callbacks take long, too, and evicts it at any moment.
+        """
+        if LINKS_ARE_MADE_LAST and self._has_last_moment:
+            self._looked_after_later = name
+        else:
+            self._operation = None
+
+    def see_after_its_end(self, task_instance: Any) -> None:
+        """
+        Cancel the operation that was left to a trigger or a later try, if there will be none.
+
+        Airflow's last call in a worker's process (``OperationLink``): by then it has taken the task's deferral or
+        retry, or has refused it, as somebody acted on the task meanwhile. That isn't reported, so the state is asked
+        for once. Whether a report got through is no question here: Airflow repeats it.
+        """
+        name = self._looked_after_later
+        if not name or not self.cancel_on_kill:
+            return
+        try:
+            state = task_state(place_of(task_instance))
+        except Exception as error:  # noqa: BLE001  of Airflow's API
+            self.log.warning(
+                "%s: not cancelled: Airflow didn't tell what became of the task (%s)", name, error
+            )
+            return
+        if is_over(state) or (self._owner == "task" and state not in {"deferred", "running"}):
+            shown = "gone" if state is None else state
+            self.log.warning("%s: the task is %s; %s", name, shown, self._cancel_late(name))
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def _outcome_of(self, event: Any, operation_name: str, started_epoch_s: float) -> Outcome:
+        """Read the trigger's event; what was too large for it is asked for again."""
+        try:
+            outcome = Outcome.from_event(event)
+        except UnreadableEvent as error:
+            raise OperationEventError(
+                f"operation {operation_name}: the trigger's event can't be read: {error}"
+            ) from error
+        if outcome.kind is not Kind.DONE:
+            with suppress(AirflowNotFoundException, ValueError):  # the outcome tells of a bad connection
+                self._hold(outcome.name)
+        if outcome.kind is Kind.DONE and outcome.operation is None:
+            self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
+            # dag.test and "airflow tasks test" resume a task with the event and nothing else.
+            watch = self._watch_for(outcome.name, started_epoch_s or clock.now(), created_epoch_s=None)
+            watch.deadline_epoch_s, watch.found = None, True  # the trigger has seen its end, in time
+            outcome = replace(self.hook.watch(watch), waited_s=outcome.waited_s)
+        return outcome
+
+    def _deliver(self, context: Context, outcome: Outcome) -> Any:
+        """
+        Return the response of a successful operation; raise for anything else.
+
+        :raises OperationFailed: also as OperationCancelled, and their Final twins.
+        :raises OperationTimeout: after cancelling, where asked to.
+        :raises OperationsCallError: the server was out of reach for too long, or refused.
+        """
+        if outcome.operation is not None:
+            self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
+        note = None
+        if outcome.kind is Kind.TIMED_OUT:
+            note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
+        error = error_of(outcome, final=self._is_final, timeout_class=self.timeout_class, note=note)
+        if isinstance(error, OperationCancelled) and not self._killed:
+            error.note = by_whom(outcome.name, self._pulled(context, CANCELLED_BY_KEY))
+        if error is not None:
+            raise error
+        assert outcome.operation is not None  # noqa: S101  success has one
+        self.log.info("%s: succeeded after %s", outcome.name, outcome.elapsed)
+        return storable(outcome.operation.response)
+
+    def _is_final(self, failed: Operation | CallFailure) -> bool:
+        """Tell whether a failed operation or call is final; after our own kill nothing is."""
+        if self._killed:
+            return False
+        return not failed.may_pass if isinstance(failed, CallFailure) else True
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; where the trigger or this stay missed the deadline, end the wait as the trigger would have."""
+        self._begin_stay(context)
+        given = dict(next_kwargs or {})
+        self.link_to_console = given.pop(_LINK_ARGUMENT, None)
+        try:
+            # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
+            # that it doesn't skip on in poke mode.
+            return BaseOperator.resume_execution(self, next_method, given, context)  # type: ignore[arg-type]  # mixed into one
+        except AirflowTaskTimeout:
+            name = str(given.get("operation_name") or "")
+            if not name:
+                raise
+            self._stay_ends_s = math.inf
+            waited_s = max(clock.now() - float(given.get("started_epoch_s") or clock.now()), 0.0)
+            return self._deliver(context, Outcome(Kind.TIMED_OUT, name, waited_s=waited_s))
+        except Exception as error:
+            if not is_trigger_timeout(error):
+                raise
+            return self._deliver(context, self._trigger_timed_out(context))
+
+    def pre_execute(self, context: Any) -> None:
+        """Hold the operation of a deferred task before 2.11 lets ``execution_timeout`` fail it, and calls ``on_kill``."""
+        super().pre_execute(context)  # type: ignore[misc]  # BaseOperator's
+        ti = context["ti"]
+        if EXECUTION_TIMEOUT_SPANS_STAYS and self.cancel_on_kill and getattr(ti, "next_method", None):
+            name = (ti.next_kwargs or {}).get("operation_name") or self._own_name(context)
+            if name:
+                self._hold(str(name))
+
+    def _begin_stay(self, context: Context) -> None:
+        """Note when Airflow's ``execution_timeout`` will end this stay in a worker."""
+        if self.execution_timeout is not None:
+            self._spent_s = spent_of_execution_timeout_s(context)
+            self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - self._spent_s
+
+    def _push_link(self, context: Context, name: str) -> None:
+        """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
+        self.link_to_console = page(self.hook.settings.console_url, name) or ""
+        if self.link_to_console:
+            self._push_aside(context, LINK_KEY, self.link_to_console)
+
+    def _push(self, context: Context, key: str, value: Any) -> None:
+        context["ti"].xcom_push(key=key, value=value)
+
+    def _push_aside(self, context: Context, key: str, value: Any) -> None:
+        """Push what isn't worth the task's verdict: where that fails, the log says so, and the task goes on."""
+        try:
+            self._push(context, key, value)
+        except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend
+            self.log.warning("the XCom %r could not be pushed: %s", key, type(error).__name__)
+
+    def _pulled(self, context: Context, key: str) -> Any:
+        """
+        Return what is in an XCom of this task that need not be there; of a mapped one, of all its instances.
+
+        Airflow logs an error for each that is missing, except where it is asked for all of them.
+        """
+        ti = context["ti"]
+        try:
+            return ti.xcom_pull(task_ids=ti.task_id, key=key)
+        except Exception:  # noqa: BLE001  of Airflow or of any XCom backend; the verdict doesn't hang on it
+            return None
+
+    def _own_name(self, context: Context) -> str:
+        """
+        Return the operation that this task deferred for; empty where that is lost.
+
+        Its argument says which, not the XCom, which others may edit: that tells only whether the argument was
+        rendered to something else then.
+
+        :raises InvalidName: the argument is none.
+        """
+        name, said = name_text(self.operation_name, "operation name"), self._said_name(context)
+        return name if said in {"", name} else ""
+
+    def _said_name(self, context: Context) -> str:
+        """Return the operation that the task's XCom names."""
+        ti = context["ti"]
+        name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
+        return str(name or "")
+
+    def _trigger_timed_out(self, context: Context) -> Outcome:
+        """Take over from a trigger that missed its own deadline (Airflow's timeout stands behind it)."""
+        name = self._own_name(context)
+        if not name:
+            raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
+        seen = self.hook.poll(name)
+        last_seen = seen if isinstance(seen, Operation) else None
+        kind = Kind.DONE if last_seen is not None and last_seen.done else Kind.TIMED_OUT
+        return Outcome(kind, name, last_seen, waited_s=self._deadline_s(0.0))
+
+    def _hold(self, name: str) -> None:
+        """
+        Remember an operation that isn't over, for a kill.
+
+        :raises OperationsError: the kill has come already; the operation is cancelled now.
+        """
+        self.hook  # noqa: B018  looked up now: in a signal handler it could deadlock
+        operation: Future[Operation] = Future()
+        operation.set_result(Operation(name))
+        self._operation = operation
+        if self._killed and self.cancel_on_kill and not self._cancelled:
+            raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
+
+    # --- cancelling ----------------------------------------------------------------------------------------
+
+    def _cancel_late(self, name: str) -> str:
+        """Cancel an operation that nobody will wait for; say what became of it."""
+        left_s = max(self._stay_ends_s - time.monotonic() - STAY_MARGIN_S, 0.1)
+        try:
+            # Its own session: a time-out may have interrupted the hook's at any point.
+            with self.hook.detached(timeout_s=left_s / 2) as hook:
+                if isinstance(seen := hook.poll(name), Operation) and seen.done:
+                    return since_then(seen)
+                return cancel(
+                    hook, name, min(CANCEL_OUTAGE_S, left_s / 4), min(SETTLE_LIMIT_S, left_s / 4)
+                ).note
+        except (AirflowNotFoundException, ValueError) as error:
+            return f"it could not be cancelled and may still run: {error}"
+
+    def on_kill(self) -> None:
+        """
+        Cancel the operation: Airflow stops this worker in five seconds.
+
+        Runs in a signal handler, so it asks nothing of Airflow and uses a thread and a session of its own: the
+        signal may have interrupted the others anywhere.
+        """
+        self._killed = True
+        if self._looked_after_later:  # ``see_after_its_end`` asks whether it is
+            return
+        if not self.cancel_on_kill or self._hook is None or self._operation is None:
+            return
+        self._cancelled = True
+        thread = Thread(
+            target=self._cancel_killed,
+            args=(self._hook.detached(), self._operation),
+            name="cancel",
+            daemon=True,
+        )
+        thread.start()
+        thread.join(KILL_BUDGET_S)
+
+    def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation]) -> None:
+        deadline = clock.now() + KILL_BUDGET_S
+        try:
+            name = starting.result(timeout=KILL_BUDGET_S).name
+        except FutureTimeoutError:
+            self.log.error("killed while the start was unanswered: an operation may be running")  # noqa: TRY400
+            return
+        except Exception:  # noqa: BLE001  nothing was started; the main thread says why
+            return
+        left_s = deadline - clock.now()
+        with hook:
+            note = cancel(hook, name, left_s / 2, left_s / 2).note
+        self.log.info("%s: the task was killed; %s", name, note)
+
+
+class CancelEnd(NamedTuple):
+    """
+    What became of an operation that was to be cancelled.
+
+    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or pass.
+    """
+
+    over: bool
+    note: str
+    failure: CallFailure | None = None
+    refused: bool = False
+
+
+_REFUSED = frozenset({400, 404, 405, 409, 412, 501})
+
+
+def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
+    """
+    Cancel, wait until it is over, and say what became of it.
+
+    :param outage_s: how long the cancel call is repeated while the server doesn't answer.
+    :param settle_s: how long the end is waited for, once the server has been asked.
+    """
+    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
+    deadline = clock.now() + settle_s
+    pause_s = 0.5
+    while True:
+        seen = hook.poll(name)
+        if isinstance(seen, Operation) and seen.done:
+            return CancelEnd(over=True, note=since_then(seen))
+        if failure is not None:
+            # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
+            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
+                return CancelEnd(over=True, note="the server doesn't know it")
+            problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
+            refused = failure.http_status in _REFUSED and isinstance(seen, Operation)
+            return CancelEnd(False, f"it may still run: {problem}", failure, refused)
+        if clock.now() + pause_s > deadline:
+            return CancelEnd(over=False, note="asked to cancel, it is not over yet")
+        clock.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 5.0)
+
+
+def policy_argument(retry_policy: Any) -> dict[str, Any]:
+    """Return the argument for ``BaseOperator``, which before Airflow 3.3 takes none: then warn instead."""
+    if retry_policy is None:
+        return {}
+    if TASKS_HAVE_RETRY_POLICIES:
+        return {"retry_policy": retry_policy}
+    _warn_of_policy()
+    return {}
+
+
+@cache
+def _warn_of_policy() -> None:
+    warnings.warn(
+        "'retry_policy' needs Airflow 3.3 or later and has no effect: tasks are retried as without it",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def as_deferrable(asked: bool | None) -> bool:
+    """Return whether a task defers: as asked, else as Airflow's configuration says for all."""
+    if asked is None:
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return asked
+
+
+def as_seconds(argument: str, value: timedelta | float) -> float:
+    """
+    Take seconds, or a timedelta.
+
+    :raises ValueError: neither, or negative.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{argument!r} is seconds, not negative, or a timedelta; not {value!r}")
+    return float(value)

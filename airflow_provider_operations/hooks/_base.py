@@ -1,0 +1,465 @@
+"""What the sync and the async hook share: arguments, requests made, answers read, failures told apart."""
+
+from __future__ import annotations
+
+import base64
+import json as jsonlib
+import logging
+import os
+import re
+import ssl
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from airflow_provider_operations import __version__
+from airflow_provider_operations._airflow.redaction import SentSecrets
+from airflow_provider_operations._connection.credentials import ClientCredentials, GoogleCredentials
+from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._json.abridging import MAX_OPERATIONS
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
+from airflow_provider_operations._protocol.polling import Outage, Schedule
+from airflow_provider_operations._protocol.rendering import one_line
+from airflow_provider_operations._protocol.response import (
+    Answer,
+    CallFailure,
+    InvalidName,
+    InvalidRequest,
+    Request,
+    is_named,
+    operation_of,
+    problem_with,
+    read_json,
+    read_operation,
+    unreadable,
+)
+from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._protocol.urls import Origin, origin_of
+from airflow_provider_operations.exceptions import error_of, error_of_call
+from airflow_provider_operations.hooks._body import ACCEPT_ENCODING
+from airflow_provider_operations.operation import MalformedOperation, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations.hooks._tokens import NoToken
+
+MAX_OTHER_NAMES = 1000
+"""So many names are remembered of a hook that asks for operations which the service calls otherwise."""
+
+MAX_PAGES = 10_000
+"""So many pages of one list are read."""
+
+MAX_TOKEN_CHARS = 16 * 1024
+"""Longest token of a page that is sent back, in a URL."""
+
+CONNECT_TIMEOUT_S = 10.0
+
+_USER_AGENT = f"airflow-provider-operations/{__version__}"
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class OperationsCalls:
+    """What both hooks share: their arguments, and how requests are made and answers read."""
+
+    operations_conn_id: str
+    retries: Retries
+    _overrides: dict[str, Any]
+    _sent: SentSecrets
+    """What requests are sent with."""
+
+    def _keep_arguments(
+        self,
+        operations_conn_id: str,
+        base_url: str | None,
+        path_prefix: str | None,
+        cancel_suffix: str | None,
+        cancel_method: str | None,
+        error_format: int | None,
+        retries: Retries | None,
+    ) -> None:
+        self._answers_as: dict[str, str] = {}
+        """By which other name the service answers for an operation, where that is certain."""
+        self.operations_conn_id = operations_conn_id
+        self.retries = retries or Retries()
+        self._sent = SentSecrets()
+        self._overrides = {
+            "base_url": base_url,
+            "path_prefix": path_prefix,
+            "cancel_suffix": cancel_suffix,
+            "cancel_method": cancel_method,
+            "error_format": error_format,
+        }
+
+    @staticmethod
+    def _headers(settings: Settings, request: Request, token: Mapping[str, str]) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "User-Agent": _USER_AGENT,
+            **settings.auth.headers,
+            **token,
+        }
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return {**headers, **request.headers}
+
+    @staticmethod
+    def _start_request(
+        settings: Settings,
+        path: str,
+        *,
+        method: str,
+        json: Any,
+        query: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        repeatable: bool,
+    ) -> Request:
+        """
+        Make the request of a start.
+
+        :raises InvalidRequest: among others, it would replace the connection's credentials: what is started is
+            asked for and cancelled with these, and whose they are is the connection's to say.
+        """
+        own = {name.lower() for name in settings.auth.headers if _is_credential(name)}
+        if settings.auth.tokens is not None:
+            own.add("authorization")
+        for name in headers or {}:
+            if str(name).lower() in own:
+                raise InvalidRequest(
+                    f"header {str(name)[:100]!r} of the start would replace the connection's credentials; use "
+                    "another connection"
+                )
+        return settings.service.start_operation(
+            path, method=method, body=json, query=query, headers=headers, repeatable=repeatable
+        )
+
+    @staticmethod
+    def _payload(request: Request) -> bytes | None:
+        return None if request.body is None else jsonlib.dumps(request.body).encode()
+
+    def _again(self, request: Request, result: object) -> Request | None:
+        """
+        Return the request to send again, alone, as its answer is of an operation that wasn't asked for.
+
+        It may be one answer too many on a connection that others use, too. Or the service knows the operation by
+        another name, e.g. with the number of a project for its id.
+        """
+        name = request.operation
+        if name is None or not isinstance(result, Operation) or is_named(result, name) or request.alone:
+            return None
+        known = self._answers_as.get(name)
+        return None if known and known == result.name else replace(request, alone=True)
+
+    def _note_other_name(self, request: Request, first: object, result: object) -> None:
+        """Note by which name an operation is answered for over a connection of its own: that is certain."""
+        name = request.operation
+        assert name is not None  # noqa: S101  ``_again`` has compared it
+        if not isinstance(result, Operation) or not isinstance(first, Operation):
+            return
+        if first.name != result.name:
+            log.warning(
+                "%s: the server answered with %s, which was not asked for; over a connection of its own it answers "
+                "with %s",
+                name, one_line(first.name, 300) or "no name", one_line(result.name, 300) or "no name",
+            )  # fmt: skip
+        if len(self._answers_as) >= MAX_OTHER_NAMES:
+            self._answers_as.clear()
+        if not is_named(result, name):
+            self._answers_as[name] = result.name
+
+    @staticmethod
+    def _read(request: Request, settings: Settings, answer: Answer | CallFailure) -> Any:
+        if isinstance(answer, CallFailure):
+            return answer
+        return read_json(request, settings.service.base_url, answer, _now())
+
+    def _read_operation(
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> Operation | CallFailure:
+        if isinstance(answer, CallFailure):
+            return answer
+        seen = read_operation(request, settings.service.base_url, answer, _now())
+        if isinstance(seen, Operation) and self._repeats_secrets(answer):
+            return self._sent.hidden_in_operation(seen)
+        return seen
+
+    def _read_started(
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> Operation | CallFailure:
+        started = self._read_operation(request, settings, answer)
+        if isinstance(started, Operation) and not started.name and not started.done:
+            problem = "the answer is an operation without a name that isn't done; it can't be asked for"
+            return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+        if isinstance(started, Operation) and started.name:
+            try:
+                settings.service.get_operation(started.name)
+            except InvalidName:
+                why = problem_with(settings.service.get_operation, self._sent.hidden_in(started.name))
+                problem = f"the answer's operation can't be asked for: {why}"
+                return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+        return started
+
+    def _read_page(
+        self, request: Request, settings: Settings, answer: Answer | CallFailure
+    ) -> tuple[list[Operation], str] | CallFailure:
+        page = self._read(request, settings, answer)
+        if isinstance(page, CallFailure):
+            return page
+        assert isinstance(answer, Answer)  # noqa: S101  else it was the failure
+        try:
+            operations, token = _page_of(page, answer)
+        except MalformedOperation:
+            why = problem_with(lambda page: _page_of(page, answer), answer.hide(page))
+            problem = f"the answer is no list of operations: {why}"
+            return unreadable(request, settings.service.base_url, answer, problem)
+        if self._repeats_secrets(answer):
+            operations = [self._sent.hidden_in_operation(operation) for operation in operations]
+        return operations, token
+
+    def _repeats_secrets(self, answer: Answer) -> bool:
+        """Tell whether an answer may hold what was sent; of an abridgement that isn't searched for first."""
+        return answer.abridged is not None or self._sent.may_be_in(answer.body)
+
+    @staticmethod
+    def _goes_on(request: Request, settings: Settings, token: str, turned: set[bytes]) -> bool:
+        """
+        Tell whether a page token leads to another page, and not in a circle; notes it as turned to.
+
+        :raises OperationsCallErrorFinal: there is no end of pages.
+        """
+        digest = blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = digest in turned
+        turned.add(digest)
+        if token and not known and len(turned) >= MAX_PAGES:
+            problem = f"the list has more than {MAX_PAGES} pages; give a filter, or a larger page size"
+            raise error_of_call(CallFailure.no_end(request, settings.service.base_url, problem))
+        return bool(token) and not known
+
+    @staticmethod
+    def _verdict_on_connection(settings: Settings, seen: object) -> tuple[bool, str]:
+        where = settings.service.base_url
+        if not isinstance(seen, CallFailure):
+            return True, f"{where} lists operations"
+        if seen.http_status in {400, 404, 405, 501}:
+            return True, f"{where} answers, but lists no operations ({seen.problem}: {seen.status.code_name})"
+        return False, str(error_of_call(seen))
+
+    @staticmethod
+    def _no_token(request: Request, settings: Settings, error: NoToken) -> CallFailure:
+        """Describe a request that wasn't sent, as there is no token for it."""
+        url = settings.service.base_url
+        return CallFailure.no_answer(request, url, f"no token: {error}", sent=False, may_pass=error.may_pass)
+
+    def _unexpected(self, request: Request, settings: Settings, error: BaseException) -> CallFailure:
+        """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
+        return CallFailure.no_answer(
+            request,
+            settings.service.base_url,
+            cause_of(error, self._sent.hidden_in),
+            sent=False,
+            may_pass=False,
+        )
+
+
+def check_origin(base_url: str, scheme: str | None, host: str | None, port: int | None) -> None:
+    """
+    Compare where an HTTP client will send a request, by its own reading of the URL, with what was checked.
+
+    :param host: an IPv6 address with or without brackets.
+    :param port: ``None``: the scheme's.
+    :raises InvalidConnection: it's somewhere else.
+    """
+    sends_to = Origin.of(scheme or "", (host or "").strip("[]"), port)
+    if sends_to != origin_of(base_url):
+        raise InvalidConnection(
+            f"the request would go to {sends_to.scheme}://{sends_to.host}:{sends_to.port} instead of {base_url}"
+        )
+
+
+def _page_of(page: Any, answer: Answer) -> tuple[list[Operation], str]:
+    try:
+        items = page.get("operations") or []
+        if len(items) > MAX_OPERATIONS:
+            raise MalformedOperation(f"it has more than {MAX_OPERATIONS} operations on one page")
+        operations = [operation_of(item, answer) for item in items]
+        token = page.get("nextPageToken") or ""
+    except (AttributeError, TypeError) as error:
+        raise MalformedOperation(str(error)) from error
+    if not isinstance(token, str):
+        raise MalformedOperation("its nextPageToken is not text")
+    if len(token) > MAX_TOKEN_CHARS:
+        raise MalformedOperation(
+            f"its nextPageToken has {len(token)} characters, which is more than {MAX_TOKEN_CHARS}"
+        )
+    return operations, token
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def cause_of(error: BaseException, hide: Callable[[str], str]) -> str:
+    """
+    Name the innermost cause: what wraps it repeats URLs, and queries may hold keys.
+
+    :param hide: takes secrets out of its text before that is cut.
+    """
+    seen = {id(error)}
+    while True:
+        inner = getattr(error, "reason", None)
+        if not isinstance(inner, Exception):
+            inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if inner is None:
+            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
+        # A time-out of asyncio is caused by a cancellation, which says less.
+        if not isinstance(inner, Exception) or id(inner) in seen:
+            # One line of text, whatever bytes of the server's are in it.
+            text = one_line(hide(str(error)), 300)
+            return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        seen.add(id(inner))
+        error = inner
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | bool:
+    """
+    Return how to check the server's certificate and what to show of our own; reads files.
+
+    :return: true for the usual, false for unchecked, or a context.
+    :raises InvalidConnection: a file can't be read, or isn't what it should be.
+    """
+    verify, cert = settings.verify, settings.cert
+    if verify is True:  # as requests does
+        verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    if isinstance(verify, bool) and cert is None:
+        return verify
+    try:
+        if isinstance(verify, bool):
+            context = ssl.create_default_context()
+            if not verify:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+        elif os.path.isdir(verify):
+            context = ssl.create_default_context(capath=verify)
+        else:
+            context = ssl.create_default_context(cafile=verify)
+    except OSError as error:
+        raise InvalidConnection(
+            f"'verify' names a CA bundle that can't be read, {verify!r}: {error}"
+        ) from error
+    if cert is not None:
+        try:
+            # A key with a password would be asked for at the terminal.
+            context.load_cert_chain(*cert, password=lambda: "")
+        except OSError as error:
+            raise InvalidConnection(
+                f"'cert' names a client certificate that can't be read, {' and '.join(cert)}: {error}"
+            ) from error
+    return context
+
+
+def counted(result: T | CallFailure, statistics: Mapping[str, Any]) -> T | CallFailure:
+    """Return the result of tenacity's work; a failure says how often it was sent, whatever ended it."""
+    if isinstance(result, CallFailure):
+        return replace(result, attempts=statistics["attempt_number"])
+    return result
+
+
+def refused_token(answer: Answer | CallFailure) -> bool:
+    """Tell whether the service didn't take the token: it has done nothing, so even a start may be sent again."""
+    return isinstance(answer, Answer) and answer.http_status == 401
+
+
+def wanted(result: T | CallFailure, name: str | None = None) -> T:
+    """Return the result of a call, or raise what its failure calls for."""
+    if isinstance(result, CallFailure):
+        raise error_of_call(result, name)
+    return result
+
+
+def watch_of(
+    name: str,
+    poke_interval: timedelta | float,
+    timeout: timedelta | float | None,
+    outage_tolerance: timedelta | float,
+) -> Watch:
+    """Return a watch that begins now."""
+    now = clock.now()
+    return Watch(
+        name,
+        Schedule(maximum_s=as_timedelta(poke_interval).total_seconds()),
+        Outage(as_timedelta(outage_tolerance).total_seconds()),
+        started_epoch_s=now,
+        due_epoch_s=now,
+        deadline_epoch_s=None if timeout is None else now + as_timedelta(timeout).total_seconds(),
+    )
+
+
+def finished(outcome: Outcome) -> Operation:
+    """Return the operation of an outcome, or raise what a wait without an end calls for."""
+    if outcome.kind is Kind.DONE and outcome.operation:
+        return outcome.operation
+    error = error_of(outcome, final=lambda _: False)
+    assert error is not None  # noqa: S101  only DONE is success
+    raise error
+
+
+def as_timedelta(value: timedelta | float) -> timedelta:
+    """Take seconds where a number was given, as Airflow does."""
+    return value if isinstance(value, timedelta) else timedelta(seconds=value)
+
+
+def secrets_of(settings: Settings) -> SentSecrets:
+    """Return what is sent and must not be shown: credentials in headers, client secrets, passwords of proxies."""
+    secrets = list(secret_headers(settings.auth.headers))
+    tokens = settings.auth.tokens
+    if isinstance(tokens, ClientCredentials):
+        secrets += [tokens.client_secret, f"{tokens.client_id}:{tokens.client_secret}"]
+    elif tokens is not None and tokens.key:
+        key = jsonlib.loads(tokens.key)
+        secrets += [value for name in _KEY_SECRETS if isinstance(value := key.get(name), str) and value]
+    secrets += [password for url in settings.proxies.values() if (password := urlsplit(url).password)]
+    return SentSecrets(secrets)
+
+
+def _is_credential(header: str) -> bool:
+    """Tell by its name whether a header's value is to be kept secret."""
+    return _SECRET_NAME.search(header) is not None
+
+
+def to_mask(settings: Settings, secrets: SentSecrets) -> list[Any]:
+    """Return what Airflow's masker is to know: what is sent, and private keys, which aren't."""
+    tokens = settings.auth.tokens
+    key = (
+        jsonlib.loads(tokens.key).get("private_key")
+        if isinstance(tokens, GoogleCredentials) and tokens.key
+        else None
+    )
+    return [*secrets.forms, key] if key and isinstance(key, str) else secrets.forms
+
+
+def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the credentials in headers, those of Basic decoded, too."""
+    for name, value in headers.items():
+        if name.lower() == "authorization":
+            scheme, _, credentials = value.partition(" ")
+            yield credentials or value
+            if scheme.lower() == "basic":
+                with suppress(ValueError):
+                    pair = base64.b64decode(credentials).decode()
+                    yield pair
+                    yield pair.partition(":")[2]
+        elif _is_credential(name):
+            yield value
+
+
+_KEY_SECRETS = ("client_secret", "refresh_token")
+_SECRET_NAME = re.compile("auth|key|token|secret|password|cookie|credential", re.IGNORECASE)

@@ -1,0 +1,186 @@
+"""What all asynchronous hooks of one connection share on an event loop: the session, the connection, the pace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from airflow.providers.common.compat.connection import get_async_connection
+from requests.utils import get_environ_proxies, select_proxy
+
+from airflow_provider_operations._airflow.compat import ask_airflow, get_async_extra_dejson, mask_secret
+from airflow_provider_operations._connection.fields import ConnectionFields
+from airflow_provider_operations._connection.settings import Settings, read_settings
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations.hooks._base import secrets_of, tls_of, to_mask
+from airflow_provider_operations.hooks._metrics import Figures
+from airflow_provider_operations.hooks._rate_limit import Pace
+from airflow_provider_operations.hooks._reuse import SilentConnector
+from airflow_provider_operations.hooks._tokens import TokenSource, token_source_of
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from airflow_provider_operations._airflow.redaction import SentSecrets
+    from airflow_provider_operations._protocol.response import Service
+    from airflow_provider_operations.hooks._list_cache import Listing
+
+__all__ = ["Ready", "Transport"]
+
+log = logging.getLogger(__name__)
+
+CONNECTION_KEPT_S = 300.0
+"""A connection is looked up again after so long."""
+
+LOOK_AGAIN_S = 30.0
+"""... and after so long, where that failed; meanwhile what was known is used."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A connection read and checked, for one way of spelling its service; and what that takes off the loop."""
+
+    settings: Settings
+    tls: ssl.SSLContext | bool
+    proxy: str | None
+    tokens: TokenSource | None
+    secrets: SentSecrets
+
+
+class Transport:
+    """
+    One session and one pace for all that use a connection on one event loop.
+
+    ``of`` counts the users; the last one to ``leave`` closes the session.
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.pace = Pace()
+        self.figures = Figures(conn_id)
+        self.slots = asyncio.Semaphore(1)  # the connection says how many
+        self.masked: str | None = None
+        """The token that Airflow's masker knows of."""
+        self.listings: dict[tuple[Any, ...], Listing] = {}
+        """By how the service is spelled, and parent."""
+        self.without_wait_until: dict[Service, float] = {}
+        """Until when (by the loop's clock) services are taken to have no ``wait``."""
+        self._users = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._fields: ConnectionFields | None = None
+        self._look_up_at_s = float("-inf")
+        self._looking_up = asyncio.Lock()
+        self._ready: dict[tuple[Any, ...], Ready] = {}
+        self._connections: int | None = None
+
+    @classmethod
+    def of(cls, conn_id: str) -> Transport:
+        """Return the connection's transport on the running loop, and count one user more."""
+        transports = _transports.setdefault(asyncio.get_running_loop(), {})
+        transport = transports.get(conn_id)
+        if transport is None:
+            transport = transports[conn_id] = cls(conn_id)
+        transport._users += 1
+        return transport
+
+    async def leave(self) -> None:
+        """Count one user less."""
+        self._users -= 1
+        if self._users > 0:
+            return
+        transports = _transports.get(asyncio.get_running_loop(), {})
+        if transports.get(self.conn_id) is self:
+            del transports[self.conn_id]
+        self.figures.send()
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session; connections are bounded by ``slots``, as waiting for one is no part of a request's time."""
+        if self._session is None:
+            self._session = self.new_session()
+        return self._session
+
+    @staticmethod
+    def new_session() -> aiohttp.ClientSession:
+        """Return a session with connections of its own, for the caller to close."""
+        # No cookies kept, no ~/.netrc read: what is sent is what the connection says.
+        session = aiohttp.ClientSession(
+            connector=SilentConnector(limit=0, keepalive_timeout=60.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Content-Type",),
+            auto_decompress=False,  # ``Body`` does, within bounds
+        )
+        # aiohttp would silently send PUT, DELETE and GET again after a lost answer; what is repeated is
+        # decided in ``Retries``. It has no public setting for this; its own test client does the same.
+        session._retry_connection = False
+        return session
+
+    async def ready(self, overrides: Mapping[str, Any], hook: Any) -> Ready:
+        """
+        Return what the connection says, where the task says ``overrides``.
+
+        :param hook: class that looks the connection up.
+        :raises InvalidConnection: see ``read_settings``.
+        """
+        key = tuple(overrides.values())
+        if (known := self._ready.get(key)) is not None and clock.now() < self._look_up_at_s:
+            return known
+        async with self._looking_up:
+            if self._fields is None or clock.now() >= self._look_up_at_s:
+                await self._look_up(hook)
+            if (known := self._ready.get(key)) is None:
+                assert self._fields is not None  # noqa: S101  looked up, or it has raised
+                try:
+                    known = self._ready[key] = await self._read(self._fields, overrides)
+                except Exception:
+                    # Somebody is about to correct it.
+                    self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
+                    raise
+            return known
+
+    async def _look_up(self, hook: Any) -> None:
+        try:
+            connection = await get_async_connection(self.conn_id, hook=hook)
+            extra = await get_async_extra_dejson(connection)
+            fields = ConnectionFields.of(connection, extra, hook.conn_type)
+        except Exception as error:
+            if self._fields is None:
+                raise
+            log.warning(
+                "connection %r can't be looked up (%s); going on with what it said before",
+                self.conn_id,
+                type(error).__name__,
+            )
+            self._look_up_at_s = clock.now() + LOOK_AGAIN_S
+            return
+        if fields != self._fields:
+            self._fields = fields
+            self._ready.clear()
+        self._look_up_at_s = clock.now() + CONNECTION_KEPT_S
+
+    async def _read(self, fields: ConnectionFields, overrides: Mapping[str, Any]) -> Ready:
+        settings = read_settings(fields, overrides)
+        secrets = secrets_of(settings)
+        # It tells the supervisor by a synchronous call, which would block the loop.
+        await ask_airflow(mask_secret, to_mask(settings, secrets))
+        tls = await asyncio.to_thread(tls_of, settings)
+        base_url = settings.service.base_url
+        # The connection's proxy, else the environment's, by the same rules as requests.
+        proxy: str | None = select_proxy(base_url, {**get_environ_proxies(base_url), **settings.proxies})
+        if settings.max_connections != self._connections:
+            self._connections = settings.max_connections
+            self.slots = asyncio.Semaphore(settings.max_connections)
+        if settings.max_requests_per_second != self.pace.most_per_s:
+            self.pace = Pace(settings.max_requests_per_second)
+        return Ready(settings, tls, proxy, token_source_of(settings), secrets)
+
+
+_transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Transport]] = WeakKeyDictionary()

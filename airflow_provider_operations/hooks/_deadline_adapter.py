@@ -1,0 +1,293 @@
+"""
+An adapter for requests that bounds a whole exchange: how long it takes, and how much is read.
+
+requests counts its timeout anew for every read, so a server that sends a byte now and then would hold a worker
+for ever. Here, whatever is read from a connection or written to it (a proxy's answer to CONNECT, TLS, head, body,
+trailers) is given only the time that is left of the whole, and counted. No thread and no lock is needed for that,
+so it also works in a forked process and while a signal handler waits for another thread.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import requests
+from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.util.connection import allowed_gai_family
+
+from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
+from airflow_provider_operations.hooks._informational import FinalResponse
+from airflow_provider_operations.hooks._reuse import has_spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BoundedAdapter", "ends_within"]
+
+MAX_WIRE_BYTES = 16 * 1024 * 1024
+"""Most that is read of one answer, with head, chunk sizes and trailers; of the body itself, ``Body`` takes less."""
+
+_WRITTEN_AT_ONCE = 16 * 1024
+"""Bytes; a TLS record, as ``sendall`` of a TLS socket counts its timeout anew for each."""
+
+
+class _Limits:
+    """What is left of one exchange."""
+
+    def __init__(self, total_s: float | None) -> None:
+        latest = getattr(_of_thread, "deadline", None)
+        deadlines = [] if total_s is None else [time.monotonic() + total_s]
+        self._deadline = min([*deadlines, *([] if latest is None else [latest])], default=None)
+        self._left_bytes = MAX_WIRE_BYTES
+
+    def left_s(self) -> float:
+        """Return the time that is left; infinite without a limit."""
+        return math.inf if self._deadline is None else self._deadline - time.monotonic()
+
+    def apply_to(self, sock: Any) -> None:
+        """
+        Give the next read or write all the time that is left, and no more.
+
+        :raises TimeoutError: none is left.
+        """
+        if self._deadline is None:
+            return
+        if (left_s := self.left_s()) <= 0:
+            raise late()
+        sock.settimeout(left_s)
+
+    def count(self, read: int) -> None:
+        """Note that so many bytes have been read."""
+        self._left_bytes -= read
+        if self._deadline is not None and self._left_bytes < 0:
+            raise TooLargeError(f"the answer is longer than {MAX_WIRE_BYTES} bytes, with what isn't its body")
+
+    def end(self) -> None:
+        """Let whoever has the answer read on as they like."""
+        self._deadline = None
+
+
+_of_thread = threading.local()
+"""``limits`` of the exchange that a thread is in, and ``deadline`` of all of its exchanges."""
+
+
+def _limits() -> _Limits:
+    return getattr(_of_thread, "limits", None) or _Limits(None)
+
+
+@contextmanager
+def ends_within(seconds: float) -> Iterator[None]:
+    """Bound all exchanges of this thread together, whatever each is given."""
+    before = getattr(_of_thread, "deadline", None)
+    _of_thread.deadline = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _of_thread.deadline = before
+
+
+class _Reader(io.RawIOBase):
+    """Reads from a socket within limits."""
+
+    def __init__(self, sock: socket.socket, limits: _Limits) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._limits = limits
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._limits.apply_to(self._sock)
+        try:
+            read: int | None = self._raw.readinto(buffer)
+        except TimeoutError:
+            raise late() from None
+        self._limits.count(read or 0)
+        return read
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(FinalResponse):
+    """An answer, also a proxy's to CONNECT, that is read within limits."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Reader(sock, _limits()))
+
+
+class _TlsToProxy:
+    """A TLS socket within which another TLS stream is read, by any number of reads for one of that stream."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, *args: Any) -> Any:
+        _limits().apply_to(self._sock)
+        return self._sock.recv(*args)
+
+    def sendall(self, *args: Any) -> Any:
+        _limits().apply_to(self._sock)
+        return self._sock.sendall(*args)
+
+
+class _Bounded:
+    """What a connection of urllib3 does more."""
+
+    sock: Any
+    port: Any
+    timeout: Any
+    _dns_host: Any
+
+    def _new_conn(self) -> Any:
+        """Connect; urllib3 would give each of a host's addresses the whole time."""
+        name, timeout_s = self._dns_host, self.timeout
+        failed: NewConnectionError | ConnectTimeoutError | None = None
+        try:
+            found = socket.getaddrinfo(name.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # urllib3 says it better
+            return super()._new_conn()  # type: ignore[misc]  # by inheritance
+        left_s = _limits().left_s()
+        ends = time.monotonic() + (left_s if timeout_s is None else min(timeout_s, left_s))
+        try:
+            for *_, (address, *_) in found:
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._dns_host, self.timeout = address, None if left_s == math.inf else left_s
+                try:
+                    sock = super()._new_conn()  # type: ignore[misc]  # by inheritance
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failed = error
+                else:
+                    _limits().apply_to(sock)
+                    return sock
+        finally:
+            self._dns_host, self.timeout = name, timeout_s
+        raise failed or ConnectTimeoutError(self, f"no connection to {name} in time")
+
+    def send(self, data: Any) -> None:
+        """Send no more at once than what one time limit is counted for."""
+        if self.sock is None or not isinstance(data, bytes):
+            super().send(data)  # type: ignore[misc]  # by inheritance
+            return
+        for start in range(0, len(data), _WRITTEN_AT_ONCE):
+            _limits().apply_to(self.sock)
+            super().send(data[start : start + _WRITTEN_AT_ONCE])  # type: ignore[misc]  # by inheritance
+
+    def _connect_tls_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        return _TlsToProxy(super()._connect_tls_proxy(*args, **kwargs))  # type: ignore[misc]  # by inheritance
+
+
+class _Connection(_Bounded, HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(_Bounded, HTTPSConnection):
+    response_class = _Response
+
+
+class _SilentPool:
+    """What a pool of urllib3 does more: use a connection again only if nothing has come on it."""
+
+    def _get_conn(self, *args: Any, **kwargs: Any) -> Any:
+        connection = super()._get_conn(*args, **kwargs)  # type: ignore[misc]  # urllib3's, by inheritance
+        if connection.sock is not None and has_spoken(connection.sock):
+            connection.close()
+        return connection
+
+
+class _Pool(_SilentPool, HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(_SilentPool, HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS = {"http": _Pool, "https": _SecurePool}
+
+
+class BoundedAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]  # requests-toolbelt has no annotations
+    """
+    An adapter with TCP keep-alive, as Airflow's HTTP hook has it, whose exchanges are bounded.
+
+    ``timeout`` (the one for reading, where there are two) is that of the whole exchange. With ``stream=True`` the
+    bounds end with the head.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(idle=120, count=20, interval=30)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections that are bounded."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Do so behind a proxy, too."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """
+        Send a request and read the answer.
+
+        :raises TooLargeError: the answer is larger than what is read.
+        """
+        limits = _Limits(timeout[1] if isinstance(timeout, tuple) else timeout)
+        before, _of_thread.limits = _limits(), limits
+        try:
+            response: requests.Response = super().send(request, True, timeout, *args, **kwargs)
+            if stream:
+                limits.end()
+            else:
+                _read(response)
+        finally:
+            _of_thread.limits = before
+        return response
+
+
+def _read(response: requests.Response) -> None:
+    """Read the whole body, so that requests needn't, which does so without bounds."""
+    try:
+        body = Body(response.headers.get("content-encoding"))
+        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+            body.add(chunk)
+        response._content = body.whole()
+        response._content_consumed = True  # type: ignore[attr-defined]  # as its own iter_content says it
+    except ReadTimeoutError as error:
+        raise requests.exceptions.ReadTimeout(error) from error
+    except BadEncoding as error:
+        raise requests.exceptions.ContentDecodingError(str(error)) from error
+    except HTTPError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    finally:
+        response.close()

@@ -1,0 +1,119 @@
+"""Operations under one parent, watched by listing them: one request for many instead of one for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from airflow_provider_operations._protocol.response import CallFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow_provider_operations.operation import Operation
+
+__all__ = ["Listing", "parent_of"]
+
+log = logging.getLogger(__name__)
+
+PAGE_SIZE = 500
+MAX_PAGES = 10
+"""More pages of operations that are not over: it's cheaper to ask for those that are watched."""
+
+MISSES_BORNE = 3
+"""So many lists without a running operation, and none with one: the server doesn't list them."""
+
+GIVEN_UP_S = 600.0
+"""So long it is left alone then: what was odd may have been a proxy's."""
+
+ReadPage = tuple[list["Operation"], str] | CallFailure
+
+
+def parent_of(name: str) -> str | None:
+    """Return the parent under which an operation is listed; ``None``: its name has no such form."""
+    parent, operations, _ = f"/{name}".rpartition("/operations/")
+    return parent.removeprefix("/") if operations else None
+
+
+class Listing:
+    """
+    What a parent's list last said, asked for anew when somebody needs to know it younger.
+
+    :param ask: brings one page: its operations and the token of the next, or what went wrong.
+    """
+
+    def __init__(self, parent: str, ask: Callable[[str, int, str | None], Awaitable[ReadPage]]) -> None:
+        self.parent = parent
+        self._given_up_until_s = float("-inf")
+        self._given_up: set[str] = set()
+        """Why the list was of no use, as far as that was said."""
+        self._ask = ask
+        self._seen: dict[str, Operation] = {}
+        self._asked_s = float("-inf")
+        self._under_way: asyncio.Task[CallFailure | None] | None = None
+        self._hit = False
+        self._missed_by: set[float] = set()
+        """Which lists did not hold an operation that was running; by when they were asked for."""
+
+    async def look(self, name: str, max_age_s: float) -> Operation | CallFailure | None:
+        """
+        Return the operation as listed; ``None`` where it isn't, and must be asked for alone.
+
+        :param max_age_s: a list that was asked for longer ago than this is asked for again.
+        """
+        if self._is_given_up:
+            return None
+        if asyncio.get_running_loop().time() - self._asked_s > max_age_s:
+            if self._under_way is None or self._under_way.done():
+                self._under_way = asyncio.create_task(self._list())
+            # In a task of its own: it goes on for the others when one who waits for it is cancelled.
+            failure = await asyncio.shield(self._under_way)
+            if failure is not None:
+                return failure
+        found = self._seen.get(name)
+        self._hit = self._hit or found is not None
+        return found
+
+    def missed(self) -> None:
+        """Note that an operation is running and was not listed."""
+        if self._is_given_up or self._hit:
+            return
+        self._missed_by.add(self._asked_s)
+        if len(self._missed_by) >= MISSES_BORNE:
+            self._give_up("it doesn't hold operations that are running")
+
+    async def _list(self) -> CallFailure | None:
+        asked_s = asyncio.get_running_loop().time()
+        seen: dict[str, Operation] = {}
+        token: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await self._ask(self.parent, PAGE_SIZE, token)
+            if isinstance(page, CallFailure):
+                if page.may_pass:
+                    return page
+                self._give_up(f"{page.problem}, {page.status.code_name}")
+                return None
+            operations, token = page
+            seen.update((operation.name, operation) for operation in operations)
+            if not token:
+                self._seen, self._asked_s = seen, asked_s
+                return None
+        self._give_up(f"more than {MAX_PAGES} pages match the filter")
+        return None
+
+    @property
+    def _is_given_up(self) -> bool:
+        return asyncio.get_running_loop().time() < self._given_up_until_s
+
+    def _give_up(self, why: str) -> None:
+        self._given_up_until_s = asyncio.get_running_loop().time() + GIVEN_UP_S
+        self._seen.clear()
+        self._missed_by.clear()
+        if why not in self._given_up:
+            self._given_up.add(why)
+            log.warning(
+                "the list of operations under %r is of no use (%s); each is asked for alone, and the list tried again "
+                "in %d min",
+                self.parent, why, GIVEN_UP_S // 60,
+            )  # fmt: skip

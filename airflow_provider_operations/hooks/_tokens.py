@@ -1,0 +1,398 @@
+"""
+Tokens: fetched in a thread of their own, once for everybody who needs the same, and kept in memory only.
+
+google-auth and authlib are optional (extras ``google`` and ``oauth2``) and imported when a token is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+
+from airflow_provider_operations._airflow.compat import ask_airflow
+from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._connection.credentials import (
+    ClientCredentials,
+    GoogleCredentials,
+    with_checked_addresses,
+)
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.rendering import one_line
+from airflow_provider_operations.hooks._body import TooLargeError
+from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter, ends_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from airflow_provider_operations._connection.settings import Settings
+
+__all__ = ["NoToken", "Token", "TokenSource", "token_source_of"]
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT_S = 30.0
+"""For all requests to token servers that one token takes."""
+
+WAIT_S = 40.0
+"""Longest wait for a token; some take questions to Airflow, too, for a connection."""
+
+LEAST_LIFE_S = 10.0
+"""A token is used for so long, whatever is said of its life; a service that doesn't take it says so."""
+
+MARGIN_S = 225.0
+"""A token is renewed this long before it ends, as google-auth does, or in the last quarter of a shorter life."""
+
+FAILURE_KEPT_S = 5.0
+"""After a failure the token server isn't asked again for so long, however many operations are watched."""
+
+
+class NoToken(Exception):
+    """No token could be had; the text says why, without credentials. ``may_pass``: trying again may help."""
+
+    def __init__(self, problem: str, *, may_pass: bool) -> None:
+        super().__init__(problem)
+        self.may_pass = may_pass
+
+
+@dataclass(frozen=True)
+class Token:
+    """
+    A token, and when it is to be renewed and when it ends, by ``clock.now()``.
+
+    :param headers: what a request is sent with.
+    """
+
+    secret: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    renew_at_s: float = float("inf")
+    ends_at_s: float = float("inf")
+
+    @classmethod
+    def lasting(cls, seconds: float | None, secret: str, headers: Mapping[str, str] | None = None) -> Token:
+        """Return a token that lasts so long from now on; ``None``: nobody said."""
+        headers = headers or {"Authorization": f"Bearer {secret}"}
+        if seconds is None:
+            return cls(secret, headers)
+        now = clock.now()
+        seconds = max(seconds, LEAST_LIFE_S)
+        return cls(secret, headers, now + seconds - min(MARGIN_S, seconds / 4), now + seconds)
+
+
+class TokenSource:
+    """
+    The token of one set of credentials.
+
+    :param fetch: gets a new one, in a thread of its own; raises ``NoToken``.
+    :param asks_airflow: it needs a connection.
+    """
+
+    def __init__(self, fetch: Callable[[], Token], *, asks_airflow: bool = False) -> None:
+        self._fetch = fetch
+        self._asks_airflow = asks_airflow
+        self._token: Token | None = None
+        self._renewal: Future[Token] | None = None
+        self._failed_at_s = float("-inf")
+        self._lock = threading.Lock()
+
+    def get(self, rejected: Token | None = None) -> Token:
+        """
+        Return a token that isn't about to end.
+
+        :param rejected: a token that the service has refused: not that one again.
+        :raises NoToken: there is none.
+        """
+        known = self._known(rejected, self._in_a_thread)
+        if isinstance(known, Token):
+            return known
+        try:
+            return known.result(WAIT_S)
+        except FutureTimeoutError:
+            raise _no_token_in_time() from None
+
+    async def aget(self, rejected: Token | None = None) -> Token:
+        """Do the same without blocking the event loop; being cancelled doesn't stop it for others."""
+        start = self._in_a_thread_that_may_ask if self._asks_airflow else self._in_a_thread
+        known = self._known(rejected, start)
+        if isinstance(known, Token):
+            return known
+        try:
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(known)), WAIT_S)
+        except asyncio.TimeoutError:
+            raise _no_token_in_time() from None
+
+    def _in_a_thread(self, renewal: Future[Token], rejected: Token | None) -> None:
+        threading.Thread(target=self._renew, args=(renewal, rejected), name="token", daemon=True).start()
+
+    def _in_a_thread_that_may_ask(self, renewal: Future[Token], rejected: Token | None) -> None:
+        self._task = asyncio.get_running_loop().create_task(ask_airflow(self._renew, renewal, rejected))
+
+    def _known(
+        self, rejected: Token | None, start: Callable[[Future[Token], Token | None], None]
+    ) -> Token | Future[Token]:
+        """Return the token, or what will bring it, started if need be."""
+        # Not under the lock: a kill must get a token even while the code that it interrupted holds it.
+        if (token := self._usable(rejected)) is not None:
+            return token
+        with self._lock:
+            if (token := self._usable(rejected)) is not None:
+                return token
+            now = clock.now()
+            recently = self._renewal is not None and now - self._failed_at_s < FAILURE_KEPT_S
+            if self._renewal is None or (self._renewal.done() and not recently):
+                self._renewal = Future()
+                start(self._renewal, rejected)
+            return self._renewal
+
+    def _usable(self, rejected: Token | None) -> Token | None:
+        token = self._token
+        fresh = token is not None and token is not rejected and clock.now() < token.renew_at_s
+        return token if fresh else None
+
+    def _renew(self, renewal: Future[Token], rejected: Token | None) -> None:
+        try:
+            token = self._fetch()
+        except Exception as error:  # noqa: BLE001  libraries of others; whoever waits must hear of it
+            with self._lock:
+                self._failed_at_s = clock.now()
+                old = self._token
+            if old is not None and old is not rejected and clock.now() < old.ends_at_s:
+                log.warning("the token could not be renewed and is used until it ends: %s", error)
+                renewal.set_result(old)
+            elif isinstance(error, NoToken):
+                renewal.set_exception(error)
+            else:
+                renewal.set_exception(NoToken(_said(error), may_pass=True))
+            return
+        with self._lock:
+            self._token = token
+            self._failed_at_s = float("-inf")
+        renewal.set_result(token)
+
+
+def _no_token_in_time() -> NoToken:
+    return NoToken(f"there was none for {WAIT_S:g} s", may_pass=True)
+
+
+def token_source_of(settings: Settings) -> TokenSource | None:
+    """Return the source of a connection's tokens, which all its hooks share; ``None``: it has fixed headers."""
+    wanted = settings.auth.tokens
+    if wanted is None:
+        return None
+    return _source(wanted, settings.verify, tuple(sorted(settings.proxies.items())))
+
+
+@lru_cache(maxsize=128)
+def _source(
+    wanted: GoogleCredentials | ClientCredentials, verify: bool | str, proxies: tuple[tuple[str, str], ...]
+) -> TokenSource:
+    if isinstance(wanted, ClientCredentials):
+        return TokenSource(partial(_fetch_with_client_credentials, wanted, verify, dict(proxies)))
+    return TokenSource(_Google(wanted, dict(proxies)).fetch, asks_airflow=wanted.gcp_conn_id is not None)
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect, which would carry a signed assertion to another host."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send once."""
+        return super().send(request, **{**kwargs, "allow_redirects": False})
+
+
+_AnySession = TypeVar("_AnySession", bound=requests.Session)
+
+
+def _bounded(session: _AnySession) -> _AnySession:
+    """Give a session the same limits as requests to services have."""
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BoundedAdapter())
+    return session
+
+
+# --- Google ------------------------------------------------------------------------------------------------
+
+
+class _Google:
+    """Google's credentials, made once: some of them keep tokens of their own."""
+
+    def __init__(self, wanted: GoogleCredentials, proxies: dict[str, str]) -> None:
+        self._wanted = wanted
+        self._proxies = proxies
+        self._credentials: Any = None
+
+    def fetch(self) -> Token:
+        try:
+            from google.auth import exceptions
+            from google.auth.transport.requests import Request
+        except ImportError as error:
+            raise NoToken(_not_installed("google", error), may_pass=False) from None
+        with _bounded(_Session()) as session, ends_within(FETCH_TIMEOUT_S):
+            session.proxies.update(self._proxies)
+            request = partial(Request(session), timeout=FETCH_TIMEOUT_S)
+            try:
+                if self._credentials is None:
+                    self._credentials = _google_credentials(self._wanted, request)
+                self._credentials.refresh(request)
+            except (exceptions.TransportError, TooLargeError) as error:
+                raise NoToken(f"Google's token server: {_said(error)}", may_pass=True) from None
+            except exceptions.GoogleAuthError as error:
+                raise NoToken(f"Google's credentials: {_said(error)}", may_pass=_may_pass(error)) from None
+            except (OSError, ValueError) as error:  # a key that is none, or a file that can't be read
+                problem = f"Google's credentials can't be read: {_said(error)}"
+                raise NoToken(problem, may_pass=False) from None
+            except (TypeError, KeyError) as error:  # google-auth takes any answer for JSON of the right shape
+                problem = f"Google's token server: the answer is no token ({_said(error)})"
+                raise NoToken(problem, may_pass=False) from None
+        headers: dict[str, str] = {}
+        self._credentials.apply(headers)
+        ends = self._credentials.expiry
+        left_s = (ends - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds() if ends else None
+        return Token.lasting(left_s, self._credentials.token, headers)
+
+
+def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
+    """Make the credentials; asks the network only where they come from the machine that this runs on."""
+    import google.auth
+    from google.auth import impersonated_credentials
+
+    scopes = list(wanted.scopes)
+    if wanted.gcp_conn_id:
+        credentials = _of_google_provider(wanted.gcp_conn_id)
+    elif wanted.key or wanted.key_path:
+        key = json.loads(wanted.key or _read_key(wanted.key_path or ""))
+        credentials = _of_key(key, scopes, wanted.allowed_hosts)
+    else:
+        credentials, _ = google.auth.default(scopes=scopes, request=request)
+    if wanted.impersonation_chain:
+        *delegates, target = wanted.impersonation_chain
+        credentials = impersonated_credentials.Credentials(
+            credentials, target, scopes, delegates, lifetime=3600
+        )
+    if wanted.quota_project:
+        credentials = credentials.with_quota_project(wanted.quota_project)
+    return credentials
+
+
+def _of_key(key: Any, scopes: list[str], allowed_hosts: tuple[str, ...]) -> Any:
+    """Make credentials of the JSON that Google's console gives out, by its type."""
+    from google.auth import aws, identity_pool, impersonated_credentials
+    from google.oauth2 import credentials, service_account
+
+    kind = key.get("type") if isinstance(key, dict) else None
+    if kind == "service_account":
+        return service_account.Credentials.from_service_account_info(key, scopes=scopes)
+    if kind == "authorized_user":
+        return credentials.Credentials.from_authorized_user_info(key, scopes=scopes)
+    if kind == "impersonated_service_account":
+        return impersonated_credentials.Credentials.from_impersonated_service_account_info(key, scopes=scopes)
+    if kind == "external_account":
+        key = with_checked_addresses(key, allowed_hosts)
+        source = key.get("credential_source") or {}
+        if "executable" in source:
+            raise ValueError("a credential_source that runs a program is not supported")
+        is_aws = str(source.get("environment_id", "")).startswith("aws")
+        of: Any = aws.Credentials if is_aws else identity_pool.Credentials
+        return of.from_info(key, scopes=scopes)
+    raise ValueError(f"unknown type of credentials: {kind!r}")
+
+
+def _of_google_provider(conn_id: str) -> Any:
+    try:
+        from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+    except ImportError as error:
+        problem = f"'gcp_conn_id' needs the package apache-airflow-providers-google ({error})"
+        raise NoToken(problem, may_pass=False) from None
+    return GoogleBaseHook(gcp_conn_id=conn_id).get_credentials()
+
+
+def _read_key(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _may_pass(error: Any) -> bool:
+    """Tell whether credentials may be granted later: by google-auth's word, or the error that IAM answered."""
+    if getattr(error, "retryable", False):
+        return True
+    for said in error.args[1:]:
+        try:
+            body = json.loads(said) if isinstance(said, str) else said
+            return int(body["error"]["code"]) in {408, 429, 500, 502, 503, 504}
+        except (ValueError, TypeError, KeyError):
+            continue
+    return False
+
+
+# --- OAuth 2 -----------------------------------------------------------------------------------------------
+
+
+def _fetch_with_client_credentials(
+    wanted: ClientCredentials, verify: bool | str, proxies: dict[str, str]
+) -> Token:
+    try:
+        from authlib.integrations.base_client import OAuthError
+        from authlib.integrations.requests_client import OAuth2Session
+    except ImportError as error:
+        raise NoToken(_not_installed("oauth2", error), may_pass=False) from None
+    asked = {"audience": wanted.audience} if wanted.audience else {}
+    try:
+        made = OAuth2Session(
+            wanted.client_id,
+            wanted.client_secret,
+            scope=wanted.scope,
+            token_endpoint_auth_method=wanted.client_auth,
+        )
+        with _bounded(made) as session, ends_within(FETCH_TIMEOUT_S):
+            answer = session.fetch_token(
+                wanted.token_url,
+                grant_type="client_credentials",
+                timeout=FETCH_TIMEOUT_S,
+                verify=verify,
+                proxies=proxies,
+                allow_redirects=False,
+                **asked,
+            )
+    except OAuthError as error:
+        raise NoToken(
+            f"{wanted.token_url}: {_said(error, wanted.client_secret)}",
+            may_pass=error.error in {"temporarily_unavailable", "server_error"},
+        ) from None
+    except requests.exceptions.HTTPError as error:
+        problem = f"{wanted.token_url}: {_said(error, wanted.client_secret)}"
+        raise NoToken(problem, may_pass=True) from None
+    except ValueError as error:  # not JSON; requests' JSONDecodeError is a RequestException too
+        problem = f"{wanted.token_url}: the answer is no token: {_said(error, wanted.client_secret)}"
+        raise NoToken(problem, may_pass=False) from None
+    except (requests.exceptions.RequestException, TooLargeError) as error:
+        problem = f"{wanted.token_url}: {_said(error, wanted.client_secret)}"
+        raise NoToken(problem, may_pass=True) from None
+    secret = answer.get("access_token")
+    if (
+        not isinstance(secret, str)
+        or not secret
+        or str(answer.get("token_type", "bearer")).lower() != "bearer"
+    ):
+        raise NoToken(f"{wanted.token_url}: the answer holds no bearer token", may_pass=False)
+    lasts_s = answer.get("expires_in")
+    return Token.lasting(float(lasts_s) if lasts_s is not None else None, secret)
+
+
+def _not_installed(extra: str, error: ImportError) -> str:
+    return f"auth {extra!r} needs pip install 'airflow-provider-operations[{extra}]' ({error})"
+
+
+def _said(error: BaseException, *secrets: str) -> str:
+    """Return one printable line of an error's text, in which no secret stands."""
+    said = str(error.args[0]) if error.args else str(error)
+    for secret in secrets:
+        said = said.replace(secret, "***")
+    return one_line(without_secrets(f"{type(error).__name__}: {said}"), 500)

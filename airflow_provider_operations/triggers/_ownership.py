@@ -1,0 +1,124 @@
+"""
+What became of a task that waits in a trigger, asked of Airflow from inside the trigger.
+
+Airflow calls a trigger's ``on_kill`` on a healthy task too: when another triggerer has taken the trigger over
+(https://github.com/apache/airflow/issues/73454), at once or long after. Only the task's state and its XCom together
+tell, and whose the operation is decides what they mean.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from typing import Any
+
+from airflow_provider_operations._airflow.compat import TRIGGERS_PUSH_XCOMS, ask_airflow, task_state
+from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+
+__all__ = ["OWNERS", "Fate", "fate_of", "is_over", "keep_end", "place_of", "read_fate"]
+
+OWNERS = ("record", "task", "sensor")
+"""
+Whose an operation is: a task's that keeps a record of it, so that its retries take it over and a clear ends it; a
+task's that keeps none, so that no later try knows it; nobody's here, and a sensor waits for it.
+"""
+
+_OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
+_RUNNING_AGAIN = "running"
+
+_asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
+"""The calls block and are answered one by one anyway; the loop's own threads are left to others."""
+
+
+class Fate(Enum):
+    """What became of a task, as seen by a trigger that Airflow has told to end."""
+
+    UNTOUCHED = "untouched"
+    """It waits for this operation still, in another triggerer."""
+    TIMED_OUT = "timed_out"
+    """Its time was up, and its worker dealt with the operation."""
+    OVER = "over"
+    """Nobody waits for this operation any more."""
+    REMOVED = "removed"
+    """Its DAG file doesn't have it: over, if it stays so; one bad parse sets and unsets it."""
+    UNDECIDED = "undecided"
+    """It is between two stays: it may wait for this operation again, or end it."""
+
+
+def place_of(task_instance: Any) -> dict[str, Any]:
+    """Return what names a task instance over all its tries."""
+    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def is_over(state: str | None) -> bool:
+    """Tell whether a task in this state runs no more; ``None``: there is no such task any more."""
+    return state is None or state in _OVER
+
+
+def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_out: bool) -> Fate:
+    """
+    Say what became of a task.
+
+    :param state: the task's; ``None`` if it is gone.
+    :param own: the operation that its XCom names.
+    :param name: the operation that the trigger waits for.
+    :param owner: one of ``OWNERS``.
+    :param timed_out: the trigger's deadline has passed, so that ``failed`` is nobody's mark, and a later try's other
+        operation no sign that this one is to end.
+    """
+    if state == "deferred" and own == name:
+        return Fate.UNTOUCHED
+    if state == "deferred" and own is None:  # it said which before it deferred, so somebody has deleted that
+        return Fate.UNDECIDED
+    if owner == "task":
+        return Fate.OVER
+    if timed_out and (state == "failed" or own not in {None, name}):
+        return Fate.TIMED_OUT
+    if is_over(state):
+        return Fate.OVER
+    if state == "removed":
+        return Fate.REMOVED
+    # A later try that has another operation has dealt with this one, if it knew it.
+    if state in {"deferred", _RUNNING_AGAIN} and own is not None:
+        return Fate.UNDECIDED if own == name else Fate.OVER
+    return Fate.UNDECIDED
+
+
+async def read_fate(task_instance: Any, name: str, owner: str, *, timed_out: bool) -> Fate:
+    """
+    Ask Airflow what became of a task; ``fate_of`` has the parameters.
+
+    :raises Exception: what kept Airflow from answering; then it is unknown.
+    """
+    state, own = await ask_airflow(_ask, place_of(task_instance), executor=_asking)
+    return fate_of(state, own, name, owner, timed_out=timed_out)
+
+
+async def keep_end(task_instance: Any, name: str, operation: Any) -> None:
+    """
+    Push the XCom ``operation`` of a task that is over and whose own this operation is.
+
+    Airflow deletes a task's XComs when a later try of it begins; what came after that would pass for the try's.
+
+    :param operation: as ``operation_xcom`` returns it.
+    :raises Exception: what kept Airflow from taking it.
+    """
+    if TRIGGERS_PUSH_XCOMS:
+        await ask_airflow(_keep_end, place_of(task_instance), name, operation, executor=_asking)
+
+
+def _keep_end(place: dict[str, Any], name: str, operation: Any) -> None:
+    from airflow.providers.common.compat.sdk import XCom
+
+    if task_state(place) in _OVER and XCom.get_one(key=OPERATION_NAME_KEY, **place) == name:
+        XCom.set(key=OPERATION_KEY, value=operation, **place)
+
+
+def _ask(place: dict[str, Any]) -> tuple[str | None, str | None]:
+    from airflow.providers.common.compat.sdk import XCom
+
+    state = task_state(place)
+    if state not in {"deferred", _RUNNING_AGAIN}:
+        return state, None
+    own = XCom.get_one(key=OPERATION_NAME_KEY, **place)
+    return state, own if isinstance(own, str) else None

@@ -1,0 +1,252 @@
+"""The trigger that waits for an operation without a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_operations._airflow.compat import TRIGGERS_HAVE_ON_KILL
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
+from airflow_provider_operations._protocol.polling import Outage, Schedule
+from airflow_provider_operations._protocol.response import CallFailure, InvalidName
+from airflow_provider_operations.triggers._arguments import stored_arguments
+from airflow_provider_operations.triggers._end_from_trigger import success_event
+from airflow_provider_operations.triggers._kill import Kill
+from airflow_provider_operations.triggers._ownership import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from airflow_provider_operations.hooks import OperationsAsyncHook
+    from airflow_provider_operations.operation import Operation
+
+__all__ = ["OperationTrigger"]
+
+KILL_LIMIT_S = 20.0
+"""How long ``on_kill`` waits for its work, which goes on without it; Airflow's own limit is 30 s."""
+
+NEAR_S = 60.0
+"""So close to the deadline a look is bounded by it, and goes before others where requests wait for their turns."""
+
+LAST_LOOK_S = 5.0
+"""What a look at the deadline may take."""
+
+_kills: dict[Any, tuple[Kill, asyncio.Task[None]]] = {}
+"""Work of killed triggers, one for each operation of a task; the event loop itself holds tasks only weakly."""
+
+
+class OperationTrigger(BaseTrigger):
+    """
+    Poll an operation until it is over, the deadline has passed or the server is out of reach for too long.
+
+    Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``) or, with
+    ``end_from_trigger``, Airflow's ``TaskSuccessEvent``, and never raises for what the server did. Its arguments and
+    its path are stored in users' databases: they stay.
+
+    :param operation_name: the operation.
+    :param operations_conn_id: connection of type ``operations``.
+    :param base_url: this and the next four: instead of what the connection says.
+    :param poke_interval: longest pause between polls, in seconds; they begin at half a second.
+    :param started_epoch_s: when the wait began: the schedule's origin, and for 30 s from then on a 404 isn't
+        taken for an answer. ``None``: now.
+    :param deadline_epoch_s: absolute, so that a restart of the triggerer doesn't extend it.
+    :param outage_tolerance_s: how long the server may not answer.
+    :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
+    :param poll_with: ``get``, ``list`` (all under one parent by one request) or ``wait`` (the server answers
+        when it is over); ``None``: as the connection says.
+    :param end_from_trigger: end the task's success here, without a worker; ``"without_result"``: for a task with
+        ``do_xcom_push=False``.
+    :param owner: whose the operation is, which decides what a kill does: ``record``, a task's whose later tries know
+        it; ``task``, a task's whose later tries don't; ``sensor``, somebody else's.
+    """
+
+    def __init__(
+        self,
+        operation_name: str,
+        *,
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        poke_interval: float = 30.0,
+        started_epoch_s: float | None = None,
+        deadline_epoch_s: float | None = None,
+        outage_tolerance_s: float = 600.0,
+        cancel_on_kill: bool = False,
+        poll_with: str | None = None,
+        end_from_trigger: bool | str = False,
+        owner: str = "record",
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
+        self.operation_name = operation_name
+        self.operations_conn_id = operations_conn_id
+        self.base_url = base_url
+        self.path_prefix = path_prefix
+        self.cancel_suffix = cancel_suffix
+        self.cancel_method = cancel_method
+        self.error_format = error_format
+        self.poke_interval = poke_interval
+        self.started_epoch_s = started_epoch_s
+        self.deadline_epoch_s = deadline_epoch_s
+        self.outage_tolerance_s = outage_tolerance_s
+        self.cancel_on_kill = cancel_on_kill
+        self.poll_with = poll_with
+        self.end_from_trigger = end_from_trigger
+        self.owner = owner
+        self._kill: tuple[asyncio.Task[None], float] | None = None
+        """The work that a kill has begun, and until when (``time.monotonic``) it is waited for."""
+        self.before_deferring: Callable[[], None] | None = None
+        """Called when Airflow stores the trigger: a worker's last moment to refuse to defer, by raising."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return path and arguments."""
+        if self.before_deferring is not None:
+            self.before_deferring()
+        arguments = {"operation_name": self.operation_name, **stored_arguments(self, OperationTrigger)}
+        return "airflow_provider_operations.triggers.OperationTrigger", arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield the one event."""
+        try:
+            outcome = await self._wait()
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL:  # this is all one hears of a kill
+                await self.on_kill()
+            raise
+        event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
+        yield event or TriggerEvent(outcome.to_event())
+
+    async def _wait(self) -> Outcome:
+        now = clock.now()
+        schedule = Schedule(maximum_s=self.poke_interval)
+        watch = Watch(
+            self.operation_name,
+            schedule,
+            Outage(self.outage_tolerance_s),
+            started_epoch_s=self.started_epoch_s if self.started_epoch_s is not None else now,
+            created_epoch_s=self.started_epoch_s,
+            deadline_epoch_s=self.deadline_epoch_s,
+        )
+        # Whoever deferred has just looked. A triggerer that starts with thousands of old ones spreads them out.
+        pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
+        await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
+        hook = await self._hook()
+        async with hook.watching() as figures:
+            crowded = False
+            watch.due_epoch_s = clock.now()
+            while True:
+                asked_s = clock.now()
+                seen = await self._ask(hook, pause_s / 2, first=crowded)
+                verdict = watch.judge(seen, clock.now())
+                for line in watch.take_news():
+                    self.log.info("%s", line)
+                if isinstance(verdict, Outcome):
+                    if verdict.kind is Kind.DONE and verdict.operation is not None:
+                        figures.detected(verdict.operation)
+                    return verdict
+                pause_s = verdict
+                crowded = isinstance(seen, CallFailure) and seen.asks_for_less
+                # A server that was asked to wait has held its answer back; the pause is over by then.
+                held_s = clock.now() - asked_s if hook.waits else 0.0
+                await clock.asleep(max(pause_s - held_s, 0.0))
+
+    def _left_s(self) -> float | None:
+        return None if self.deadline_epoch_s is None else self.deadline_epoch_s - clock.now()
+
+    async def _ask(
+        self, hook: OperationsAsyncHook, max_age_s: float, *, first: bool
+    ) -> Operation | CallFailure:
+        """Look once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
+        left_s = self._left_s()
+        try:
+            if left_s is None or left_s > NEAR_S:
+                return await hook.look(self.operation_name, max_age_s, first=first)
+            # Its turn may come too late in a queue of thousands.
+            return await asyncio.wait_for(
+                hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
+            )
+        except asyncio.TimeoutError:
+            return self._not_asked(TimeoutError("no answer before the deadline"), may_pass=True)
+        except InvalidName as error:
+            return self._not_asked(error, may_pass=False)
+        except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
+            # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
+            return self._not_asked(error, may_pass=True)
+
+    def _not_asked(self, error: Exception, *, may_pass: bool) -> CallFailure:
+        about = f"{self.operation_name} with connection {self.operations_conn_id!r}"
+        return CallFailure.not_asked(about, error, may_pass=may_pass)
+
+    async def _hook(self) -> OperationsAsyncHook:
+        # The first import loads two HTTP clients, which takes too long for the event loop.
+        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
+        hook: OperationsAsyncHook = hooks.OperationsAsyncHook(
+            self.operations_conn_id,
+            base_url=self.base_url,
+            path_prefix=self.path_prefix,
+            cancel_suffix=self.cancel_suffix,
+            cancel_method=self.cancel_method,
+            error_format=self.error_format,
+            poll_with=self.poll_with,
+        )
+        return hook
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the operation if nobody waits for it any more; never raises.
+
+        Airflow repeats the cancellation of this coroutine every second and gives up on it after 30 s, so the
+        work has a task of its own.
+        """
+        if self.cancel_on_kill:
+            self._kill = self._killing(), time.monotonic() + KILL_LIMIT_S
+            await self._wait_for_kill()
+
+    async def cleanup(self) -> None:
+        """
+        Wait for what ``on_kill`` has begun: once this has returned, Airflow closes the task's log.
+
+        On Python 3.11 Airflow's waiting for ``on_kill`` ends with the second repetition of the cancellation. A
+        triggerer that ends cancels without a word, and isn't kept.
+        """
+        await self._wait_for_kill(is_kept=lambda error: bool(error.args))
+
+    async def _wait_for_kill(
+        self, is_kept: Callable[[asyncio.CancelledError], bool] = lambda _: True
+    ) -> None:
+        if self._kill is None:
+            return
+        work, until_s = self._kill
+        while not work.done() and (left := until_s - time.monotonic()) > 0:
+            try:
+                await asyncio.wait({work}, timeout=left)
+            except asyncio.CancelledError as error:
+                if not is_kept(error):
+                    raise
+
+    def _killing(self) -> asyncio.Task[None]:
+        """Return the work on this task's operation, which may be under way from an earlier kill."""
+        ti = self.task_instance
+        key = (self.operation_name, None if ti is None else tuple(place_of(ti).values()))
+        kill, work = _kills.get(key, (None, None))
+        if kill is not None and work is not None and kill.joinable:
+            kill.join(self.owner, self.deadline_epoch_s)
+            return work
+        kill = Kill(self.operation_name, self.owner, ti, self.deadline_epoch_s, self._hook, self.log)
+        work = asyncio.create_task(kill.run())
+        _kills[key] = kill, work
+
+        def forget(done: asyncio.Task[None]) -> None:
+            if _kills.get(key, (None, None))[1] is done:
+                del _kills[key]
+
+        work.add_done_callback(forget)
+        return work
