@@ -27,7 +27,7 @@ from airflow_provider_operations._lifecycle.record import is_moment
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations._protocol.polling import Outage
-from airflow_provider_operations._protocol.response import name_text
+from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._tasks.base import (
     SERVICE_FIELDS,
     WaitsForOperation,

@@ -31,7 +31,7 @@ from airflow_provider_operations._connection.fields import (
     words,
 )
 from airflow_provider_operations._protocol.polling import POLL_WITH
-from airflow_provider_operations._protocol.response import Service
+from airflow_provider_operations._protocol.request import Service
 from airflow_provider_operations._protocol.urls import (
     bracketed,
     has_dot_segment,

@@ -9,10 +9,12 @@ import tenacity
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.polling import MAX_HINT
-from airflow_provider_operations._protocol.response import CallFailure, Request
+from airflow_provider_operations._protocol.response import CallFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from airflow_provider_operations._protocol.request import Request
 
 __all__ = ["Retries"]
 

@@ -47,7 +47,8 @@ from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
 from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule
-from airflow_provider_operations._protocol.response import CallFailure, name_text
+from airflow_provider_operations._protocol.request import name_text
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import (
     OperationCancelled,

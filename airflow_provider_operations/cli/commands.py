@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
-from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.cli.output import FOR_PEOPLE, Output
 from airflow_provider_operations.exceptions import (
     OperationFailed,

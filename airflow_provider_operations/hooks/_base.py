@@ -24,12 +24,10 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
 from airflow_provider_operations._protocol.polling import Outage, Schedule
 from airflow_provider_operations._protocol.rendering import one_line
+from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest, Request
 from airflow_provider_operations._protocol.response import (
     Answer,
     CallFailure,
-    InvalidName,
-    InvalidRequest,
-    Request,
     is_named,
     operation_of,
     problem_with,

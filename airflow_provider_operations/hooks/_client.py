@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_operations._airflow.redaction import SentSecrets
-    from airflow_provider_operations._protocol.response import Service
+    from airflow_provider_operations._protocol.request import Service
     from airflow_provider_operations.hooks._list_cache import Listing
 
 __all__ = ["Ready", "Transport"]

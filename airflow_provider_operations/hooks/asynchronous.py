@@ -19,7 +19,7 @@ from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
 from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
-from airflow_provider_operations._protocol.response import Answer, CallFailure, Request
+from airflow_provider_operations._protocol.response import Answer, CallFailure
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from airflow_provider_operations._connection.settings import Settings
-    from airflow_provider_operations._protocol.response import Service
+    from airflow_provider_operations._protocol.request import Request, Service
     from airflow_provider_operations._protocol.retries import Retries
     from airflow_provider_operations.hooks._metrics import Figures
 

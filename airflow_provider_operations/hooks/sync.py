@@ -22,7 +22,7 @@ from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
-from airflow_provider_operations._protocol.response import Answer, CallFailure, Request
+from airflow_provider_operations._protocol.response import Answer, CallFailure
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
+    from airflow_provider_operations._protocol.request import Request
     from airflow_provider_operations._protocol.retries import Retries
 
 T = TypeVar("T")

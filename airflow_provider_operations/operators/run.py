@@ -21,13 +21,14 @@ from airflow_provider_operations._lifecycle.record import Record, Records, State
 from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, cancelled, ending
+from airflow_provider_operations._protocol.request import name_text, start_method
 from airflow_provider_operations._protocol.request_values import (
     body_value,
     header_values,
     query_values,
     refuse_early,
 )
-from airflow_provider_operations._protocol.response import CallFailure, name_text, start_method
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._tasks.base import (
     CANCEL_OUTAGE_S,

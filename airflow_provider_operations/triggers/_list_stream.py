@@ -19,7 +19,8 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import MISSING_AGAIN_S
 from airflow_provider_operations._protocol.polling import MAX_HINT
 from airflow_provider_operations._protocol.rendering import one_line
-from airflow_provider_operations._protocol.response import CallFailure, InvalidName, Service
+from airflow_provider_operations._protocol.request import InvalidName, Service
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers._watermark import Look, Seen
 

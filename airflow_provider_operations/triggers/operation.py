@@ -14,7 +14,8 @@ from airflow_provider_operations._airflow.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
 from airflow_provider_operations._protocol.polling import Outage, Schedule
-from airflow_provider_operations._protocol.response import CallFailure, InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.triggers._arguments import stored_arguments
 from airflow_provider_operations.triggers._end_from_trigger import success_event
 from airflow_provider_operations.triggers._kill import Kill

@@ -13,7 +13,8 @@ import anyio.to_thread
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
-from airflow_provider_operations._protocol.response import CallFailure, InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.hooks import OperationsHook
 

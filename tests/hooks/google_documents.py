@@ -24,7 +24,7 @@ from googleapiclient.discovery_cache import DISCOVERY_DOC_DIR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from airflow_provider_operations._protocol.response import Request
+    from airflow_provider_operations._protocol.request import Request
 
 VERBS = ("get", "cancel", "delete", "wait", "list")
 

@@ -10,7 +10,7 @@ import pytest
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.exceptions import (
     OperationsCallError,
     OperationsCallErrorFinal,

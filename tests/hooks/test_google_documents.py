@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import pytest
 
 from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
-from airflow_provider_operations._protocol.response import InvalidName, Request, Service
+from airflow_provider_operations._protocol.request import InvalidName, Request, Service
 from airflow_provider_operations.hooks import OperationsHook
 
 from .google_documents import (

@@ -11,7 +11,8 @@ import pytest
 
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._protocol.rendering import one_line, printable
-from airflow_provider_operations._protocol.response import CallFailure, InvalidName, Request, Service
+from airflow_provider_operations._protocol.request import InvalidName, Request, Service
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.exceptions import OperationsCallError, error_of_call
 from airflow_provider_operations.operation import Code, Status
 from tests.hooks.conftest import hook_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations._connection.fields import InvalidConnection
-from airflow_provider_operations._protocol.response import InvalidRequest
+from airflow_provider_operations._protocol.request import InvalidRequest
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends

@@ -10,7 +10,8 @@ import pytest
 from airflow_provider_operations._airflow import xcom as xcoms
 from airflow_provider_operations._protocol.outcome import MAX_EVENT_CHARS, Kind, Outcome
 from airflow_provider_operations._protocol.rendering import clip_json
-from airflow_provider_operations._protocol.response import CallFailure, InvalidName, Service
+from airflow_provider_operations._protocol.request import InvalidName, Service
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.exceptions import OperationsCallErrorFinal, error_of_call
 from airflow_provider_operations.operation import (
     MAX_NAME_BYTES,

@@ -11,7 +11,7 @@ from airflow_provider_operations._connection.settings import (
     InvalidConnection,
     read_settings,
 )
-from airflow_provider_operations._protocol.response import InvalidName, Service
+from airflow_provider_operations._protocol.request import InvalidName, Service
 from tests.hooks.raw import RawServer, answer, sends
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from airflow_provider_operations._connection.settings import (
     InvalidConnection,
     read_settings,
 )
-from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.hooks._base import check_origin
 from tests.hooks.raw import RawServer, answer, sends
 

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_operations._airflow.compat import TaskDeferralError
 from airflow_provider_operations._lifecycle.record import RECORD_KEY
-from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.exceptions import OperationEventError, OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator

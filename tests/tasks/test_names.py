@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._protocol.response import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from tests.emulator.raw import start

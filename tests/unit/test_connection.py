@@ -13,7 +13,7 @@ from airflow_provider_operations._connection.settings import (
     Settings,
     read_settings,
 )
-from airflow_provider_operations._protocol.response import Service
+from airflow_provider_operations._protocol.request import Service
 
 
 def settings(

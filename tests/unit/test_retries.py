@@ -8,7 +8,8 @@ import pytest
 import tenacity
 
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.response import CallFailure, Request
+from airflow_provider_operations._protocol.request import Request
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Code, Status
 

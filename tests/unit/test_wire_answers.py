@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_operations._airflow.xcom import storable
-from airflow_provider_operations._protocol.response import (
-    Answer,
-    CallFailure,
-    Request,
-    Service,
-    read_json,
-    read_operation,
-)
+from airflow_provider_operations._protocol.request import Request, Service
+from airflow_provider_operations._protocol.response import Answer, CallFailure, read_json, read_operation
 from airflow_provider_operations.operation import Code, Operation, Status
 
 from .values import JSON

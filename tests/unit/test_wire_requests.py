@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_operations._protocol.response import Answer, InvalidName, Request, Service
+from airflow_provider_operations._protocol.request import InvalidName, Request, Service
+from airflow_provider_operations._protocol.response import Answer
 
 SERVICE = Service("https://api.example.com")
 
