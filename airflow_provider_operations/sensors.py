@@ -28,6 +28,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations._protocol.polling import Outage
 from airflow_provider_operations._protocol.request import name_text
+from airflow_provider_operations._tasks import end_from_trigger as checks
 from airflow_provider_operations._tasks.base import (
     SERVICE_FIELDS,
     WaitsForOperation,
@@ -36,7 +37,7 @@ from airflow_provider_operations._tasks.base import (
 )
 from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
 from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.triggers import _end_from_trigger as ending
+from airflow_provider_operations.triggers._end_from_trigger import WITHOUT_RESULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -157,7 +158,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         # Under this very name Airflow looks for it, and refuses it where plugins listen.
         self.end_from_trigger = end_from_trigger and self.deferrable and TRIGGERS_PUSH_XCOMS
         if self.end_from_trigger:
-            self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
+            self._refuse_end_from_trigger(checks.losses(self, OperationSensor))
         elif end_from_trigger and self.deferrable:
             warnings.warn(
                 "'end_from_trigger' needs Airflow 3.3 or later: workers end this task",
@@ -169,21 +170,21 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         """Check what only the whole DAG tells; Airflow calls this once it has all of it."""
         super().prepare_template()
         if self.end_from_trigger:
-            self._refuse_end_from_trigger(ending.mapped_over(self))
-            self._refuse_end_from_trigger(ending.losses(self, OperationSensor))
+            self._refuse_end_from_trigger(checks.mapped_over(self))
+            self._refuse_end_from_trigger(checks.losses(self, OperationSensor))
 
     def _refuse_end_from_trigger(self, losses: Iterable[str]) -> None:
         for loss in losses:
             raise ValueError(f"{self.task_id!r} can't have 'end_from_trigger': {loss}")
 
     def _trigger_ends(self) -> bool | str:
-        return self.end_from_trigger and (self.do_xcom_push or ending.WITHOUT_RESULT)
+        return self.end_from_trigger and (self.do_xcom_push or WITHOUT_RESULT)
 
     def execute(self, context: Context) -> Any:
         """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
         self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
         if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
-            self._refuse_end_from_trigger([*ending.losses(self, OperationSensor), *ending.listeners()])
+            self._refuse_end_from_trigger([*checks.losses(self, OperationSensor), *checks.listeners()])
         self._begin_stay(context)
         with self._softened():
             self.operation_name = name_text(self.operation_name, "operation name")

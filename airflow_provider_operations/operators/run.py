@@ -17,8 +17,9 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, BaseOperator
 
 from airflow_provider_operations._airflow.compat import TaskDeferralError, clears_drop_task_state
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
-from airflow_provider_operations._lifecycle.record import Record, Records, State
+from airflow_provider_operations._lifecycle.record import Record, State
 from airflow_provider_operations._lifecycle.start_call import StartCall
+from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, cancelled, ending
 from airflow_provider_operations._protocol.request import name_text, start_method

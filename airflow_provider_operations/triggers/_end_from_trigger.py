@@ -1,5 +1,5 @@
 """
-Success without a second worker start: what a trigger does to end its task by itself, and when that loses something.
+Success without a second worker start: what a trigger does to end its task by itself.
 
 ``TaskSuccessEvent(xcoms=...)`` stores every value as JSON text within JSON, so downstream gets a string where a
 worker delivers an object. The trigger therefore pushes the XComs itself, as a worker would, and ends the task with
@@ -26,12 +26,10 @@ from airflow_provider_operations._airflow.xcom import (
 from airflow_provider_operations._protocol.outcome import MAX_EVENT_CHARS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow_provider_operations._protocol.outcome import Outcome
     from airflow_provider_operations.operation import Operation
 
-__all__ = ["WITHOUT_RESULT", "listeners", "losses", "mapped_over", "success_event"]
+__all__ = ["WITHOUT_RESULT", "success_event"]
 
 WITHOUT_RESULT = "without_result"
 """Value of the trigger's ``end_from_trigger`` for a task with ``do_xcom_push=False``."""
@@ -40,9 +38,6 @@ RESULT_KEY = "return_value"
 
 _pushing = ThreadPoolExecutor(max_workers=8, thread_name_prefix="xcom")
 """The calls block, in an XCom backend too; the loop's own threads are left to others."""
-
-
-# --- in the triggerer ------------------------------------------------------------------------------------------
 
 
 def success_of(outcome: Outcome) -> Operation | None:
@@ -120,41 +115,3 @@ def _push(task_instance: Any, operation_name: str, operation: Operation, *, with
     for key, value in xcoms.items():
         XCom.set(key=key, value=value, **where)
     return True
-
-
-# --- when a DAG is parsed --------------------------------------------------------------------------------------
-
-
-def losses(task: Any, ends_in: type) -> Iterator[str]:
-    """
-    Say what of a task would not happen if a trigger ended it; Airflow drops all of it without a word.
-
-    :param ends_in: the class whose methods do nothing that the trigger doesn't.
-    """
-    if task.outlets:
-        yield "'outlets' would get no asset events"
-    if task.on_success_callback:
-        yield "'on_success_callback' would not be called"
-    if task.multiple_outputs:
-        yield "'multiple_outputs' would not be pushed"
-    if task._post_execute_hook:
-        yield "'post_execute' would not be called"
-    if getattr(task, "returns_dag_result", False):
-        yield "its value would not be the DAG's result"
-    for method in ("execute_complete", "post_execute", "resume_execution"):
-        if getattr(type(task), method) is not getattr(ends_in, method):
-            yield f"{type(task).__name__}.{method} would not be called"
-
-
-def mapped_over(task: Any) -> Iterator[str]:
-    """Say which mapped tasks depend on a task's result; known once the whole DAG is."""
-    for node in task.iter_mapped_dependants():
-        yield f"{node.node_id!r} is mapped over its result, and only a worker tells Airflow the length of it"
-
-
-def listeners() -> Iterator[str]:
-    """Say which plugins listen for successes; asked in a worker, where Airflow would call them."""
-    from airflow.sdk.listener import get_listener_manager
-
-    for listener in get_listener_manager().hook.on_task_instance_success.get_hookimpls():
-        yield f"the listener {listener.plugin_name} would not be told of the success"

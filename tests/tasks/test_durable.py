@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._lifecycle.record import RECORD_KEY, Records, State
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, State
+from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._protocol.request_values import InvalidRequestValue
 from airflow_provider_operations.exceptions import (

@@ -22,6 +22,7 @@ from airflow.sdk.listener import get_listener_manager
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_operations import sensors
+from airflow_provider_operations._tasks import end_from_trigger as checks
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
@@ -156,7 +157,7 @@ def test_what_the_sensor_hands_over(
 ) -> None:
     """The trigger learns of ``do_xcom_push``; where nothing is asked of it, an older triggerer can take it."""
     # Airflow's examples, which aren't loaded outside of tests, have a listener.
-    monkeypatch.setattr(ending, "listeners", lambda: iter(()))
+    monkeypatch.setattr(checks, "listeners", lambda: iter(()))
     name = start(duration=10, response={"answer": 42})
     handed_over: list[dict[str, Any]] = []
     run = driver.trigger

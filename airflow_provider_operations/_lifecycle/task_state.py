@@ -1,0 +1,68 @@
+"""Airflow's task state store, in which a task keeps its record; without one it remembers nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_operations._lifecycle.record import State
+
+__all__ = ["Records"]
+
+
+class Records:
+    """
+    The record of one task instance; without a state store it remembers nothing.
+
+    :param context: the task's context.
+    """
+
+    def __init__(self, context: Any, log: logging.Logger) -> None:
+        self._store: Any = context.get("task_state_store")
+        self._log = log
+        ti = context["ti"]
+        self.max_tries: int = getattr(ti, "max_tries", 0) or 0
+        self.try_number: int = getattr(ti, "try_number", 1) or 1
+        self.current: Record | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a store to keep records in."""
+        return self._store is not None
+
+    @property
+    def last_try(self) -> bool:
+        """Whether Airflow retries no more after this try."""
+        return self.try_number > self.max_tries
+
+    def read(self) -> Record | None:
+        """Return the record that an earlier try has left, if any."""
+        value = None if self._store is None else self._store.get(RECORD_KEY)
+        self.current = None if value is None else Record.from_json(value)
+        return self.current
+
+    def write(self, record: Record) -> None:
+        """Replace the record; raises what the store raises."""
+        self.current = record
+        if self._store is not None:
+            self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
+
+    def close(self, state: State) -> None:
+        """Note that result or failure is handed over; without it the next try finds out by asking the server."""
+        try:
+            record = self.current or self.read()
+            if record is not None:
+                self.write(replace(record, state=state))
+        except Exception:  # noqa: BLE001  whatever the store raises: the result counts more than the note
+            self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
+
+
+def _never_expire() -> Any:
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    return NEVER_EXPIRE
