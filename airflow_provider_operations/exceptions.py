@@ -230,7 +230,7 @@ def error_of_call(
 ) -> OperationsCallError:
     """Return the exception for a failed call: final unless the failure may pass, or as told."""
     if final is None:
-        final = not failure.may_pass
+        final = not failure.transient
     error = (OperationsCallErrorFinal if final else OperationsCallError)(failure, name)
     error.final = final
     return error
@@ -253,7 +253,7 @@ def error_of(
     if outcome.kind is Kind.TIMED_OUT:
         waited = timedelta(seconds=outcome.waited_s)
         return timeout_class(outcome.name, waited, outcome.operation, note)
-    if outcome.kind is Kind.UNREACHABLE and outcome.failure:
+    if outcome.kind is Kind.CALL_FAILED and outcome.failure:
         error = error_of_call(outcome.failure, outcome.name, final=final(outcome.failure))
         error.operation = outcome.operation
         return error

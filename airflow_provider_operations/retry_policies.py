@@ -103,7 +103,7 @@ class OperationRetryPolicy(RetryPolicy):
         if self.retry_on is not None and code in self.retry_on:
             return False
         if isinstance(exception, OperationsCallError):
-            return not exception.failure.may_pass if final is None else final
+            return not exception.failure.transient if final is None else final
         if final is not None and (self.retry_on is None or isinstance(exception, OperationCancelled)):
             return final
         return code not in (WORTH_A_RETRY if self.retry_on is None else self.retry_on)

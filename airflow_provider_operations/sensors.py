@@ -256,7 +256,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         try:
             result = super()._deliver(context, outcome)
         except OperationsError:
-            if outcome.kind is Kind.UNREACHABLE:
+            if outcome.kind is Kind.CALL_FAILED:
                 self._leave(outcome.name)
             else:
                 self._operation = None  # dealt with as was asked: a kill from now on is none of it

@@ -59,7 +59,7 @@ class StartCall:
             "json": body,
             "query": query,
             "headers": self.headers,
-            "repeatable": self.recognised,
+            "idempotent": self.recognised,
         }
 
 

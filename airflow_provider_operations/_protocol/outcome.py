@@ -55,7 +55,7 @@ class Kind(str, Enum):
 
     DONE = "done"
     TIMED_OUT = "timed_out"
-    UNREACHABLE = "unreachable"
+    CALL_FAILED = "unreachable"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Outcome:
 
     :param operation: the final operation (``DONE``) or the last one seen; ``None`` for a ``DONE`` operation too
         large for an event, and where none was seen.
-    :param failure: the call that failed last (``UNREACHABLE``, or ``TIMED_OUT`` during an outage). It says whether
+    :param failure: the call that failed last (``CALL_FAILED``, or ``TIMED_OUT`` during an outage). It says whether
         a retry may help, which depends on more than the answer: see ``Watch.judge``.
     :param waited_s: seconds from the start of the wait.
     """
@@ -180,7 +180,7 @@ class Watch:
         poll can be repeated, whatever the answer was:
 
         - for the outage's tolerance, once a poll has found the operation or the wait has lasted a minute (a watch
-          that begins later doesn't know whether one has). What ends the wait then is worth a retry, so ``may_pass``;
+          that begins later doesn't know whether one has). What ends the wait then is worth a retry, so ``transient``;
         - else, where it looks as if it would stay so, for a minute at most. A mistake of ours shows soon;
         - not at all if the service says that there is no such operation, after the grace.
 
@@ -221,7 +221,7 @@ class Watch:
             return self.schedule.next_delay(now - self.started_epoch_s, None, left)
         failure = self._ended_by(seen, now, time_is_up=time_is_up)
         if failure is not None:
-            return self._end(Kind.UNREACHABLE, now, failure)
+            return self._end(Kind.CALL_FAILED, now, failure)
         if time_is_up:
             return self._end(Kind.TIMED_OUT, now, seen)
         return self.schedule.next_delay(now - self.started_epoch_s, seen.retry_after, left)
@@ -234,7 +234,7 @@ class Watch:
         if self._in_grace(failure, now):
             return None
         bears_s = outage.tolerance_s
-        if not failure.may_pass:
+        if not failure.transient:
             if failure.says_missing or missing_s >= MISSING_AGAIN_S:
                 return failure
             odd_s = outage.odd_for(now)
@@ -244,7 +244,7 @@ class Watch:
                 if odd_s >= bears_s or time_is_up:
                     return failure
         if too_long:
-            return replace(failure, may_pass=True)
+            return replace(failure, transient=True)
         self._note_failure(failure, bears_s)
         return None
 
@@ -305,7 +305,7 @@ class Watch:
     def _note_failure(self, failure: CallFailure, bears_s: float) -> None:
         """Announce an outage, and once what is odd in it."""
         outage = self.outage
-        if failure.may_pass:
+        if failure.transient:
             if not outage.announced:
                 outage.announced = _NO_ANSWER
                 problem = failure.problem
@@ -341,7 +341,7 @@ def _failure_to_json(failure: CallFailure) -> dict[str, Any]:
         "problem": failure.problem,
         "excerpt": failure.excerpt,
         "retry_after_s": None if retry_after is None else retry_after.total_seconds(),
-        "may_pass": failure.may_pass,
+        "may_pass": failure.transient,
         "sent": failure.sent,
         "attempts": failure.attempts,
         "headers": dict(failure.headers),
@@ -357,6 +357,7 @@ def _failure_from_json(body: Any) -> CallFailure:
     if not all(isinstance(value, str) for value in fields["headers"].values()):
         raise TypeError("a header's value is text")
     retry_after_s = fields.pop("retry_after_s")
+    fields["transient"] = fields.pop("may_pass")  # as stored events spell it
     return CallFailure(
         status=Status.from_json(body["status"]),
         retry_after=None if retry_after_s is None else timedelta(seconds=retry_after_s),

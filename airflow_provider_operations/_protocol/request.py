@@ -39,14 +39,14 @@ class Request:
 
     :param target: path and query, percent-encoded, relative to the service's base URL; starts with ``/``.
     :param body: JSON value to send; ``None`` sends no body.
-    :param repeatable: whether sending it twice has the same effect as sending it once.
+    :param idempotent: whether sending it twice has the same effect as sending it once.
     """
 
     method: str
     target: str
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True
+    idempotent: bool = True
     timeout_s: float | None = None
     """Allowed for the whole exchange; ``None``: as the connection says."""
     operation: str | None = field(default=None, compare=False)
@@ -120,13 +120,13 @@ class Service:
         body: Any = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
+        idempotent: bool = False,
     ) -> Request:
         """
         Any call that answers with an operation.
 
         :param path: below the prefix; with a leading ``/`` below the base URL instead.
-        :param repeatable: only true when it carries a request id by which the server recognises it.
+        :param idempotent: only true when it carries a request id by which the server recognises it.
         :raises InvalidName: the path is none.
         :raises InvalidRequest: method or headers would change more than this request.
         :raises InvalidRequestValue: body, query or headers have something in them that can't be sent.
@@ -145,7 +145,7 @@ class Service:
             request,
             body=body_value(body, "json"),
             headers=header_values(headers),
-            repeatable=repeatable,
+            idempotent=idempotent,
             alone=True,
         )
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from airflow_provider_operations._protocol.request import Request
 
 __all__ = [
-    "Answer",
     "CallFailure",
+    "HttpResponse",
     "is_named",
     "operation_of",
     "problem_with",
@@ -54,7 +54,7 @@ _LONGEST_SECRET_CHARS = 8 * 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """
     What came back: HTTP status, headers (names in any case) and the whole body.
 
@@ -97,7 +97,7 @@ class CallFailure:
     :param problem: one line: what went wrong.
     :param excerpt: first characters of a body that says nothing readable.
     :param retry_after: how long the server asks to wait (Retry-After or RetryInfo).
-    :param may_pass: asking again later may help: no connection, time-out, 408, 429, 5xx but 501, 403 for a quota.
+    :param transient: asking again later may help: no connection, time-out, 408, 429, 5xx but 501, 403 for a quota.
     :param sent: false when the request certainly never reached the server.
     :param attempts: how often it was sent before giving up.
     :param names_code: an error body names a code, as the protocol's do and the pages of gateways don't.
@@ -110,7 +110,7 @@ class CallFailure:
     problem: str
     excerpt: str = ""
     retry_after: timedelta | None = None
-    may_pass: bool = False
+    transient: bool = False
     sent: bool = True
     attempts: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class CallFailure:
         return (
             not self.sent
             or self.http_status == 429
-            or (self.http_status == 403 and self.may_pass)
+            or (self.http_status == 403 and self.transient)
             or (self.http_status == 503 and self.retry_after is not None)
         )
 
@@ -160,18 +160,20 @@ class CallFailure:
 
     @classmethod
     def no_answer(
-        cls, request: Request, base_url: str, problem: str, *, sent: bool, may_pass: bool = True
+        cls, request: Request, base_url: str, problem: str, *, sent: bool, transient: bool = True
     ) -> CallFailure:
         """Describe a request that brought no answer; ``problem`` says why."""
-        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
-        return cls(request.method, request.url(base_url), None, status, problem, sent=sent, may_pass=may_pass)
+        status = Status(Code.UNAVAILABLE if transient else Code.FAILED_PRECONDITION, problem)
+        return cls(
+            request.method, request.url(base_url), None, status, problem, sent=sent, transient=transient
+        )
 
     @classmethod
-    def not_asked(cls, about: str, error: Exception, *, may_pass: bool = True) -> CallFailure:
+    def not_asked(cls, about: str, error: Exception, *, transient: bool = True) -> CallFailure:
         """Describe a request that could not even be made; ``about`` says which operation it was for."""
         problem = f"{type(error).__name__}: {error}"
-        status = Status(Code.UNAVAILABLE if may_pass else Code.FAILED_PRECONDITION, problem)
-        return cls("GET", about, None, status, problem, sent=False, may_pass=may_pass)
+        status = Status(Code.UNAVAILABLE if transient else Code.FAILED_PRECONDITION, problem)
+        return cls("GET", about, None, status, problem, sent=False, transient=transient)
 
     @classmethod
     def no_end(cls, request: Request, base_url: str, problem: str) -> CallFailure:
@@ -189,7 +191,9 @@ def _bare(name: str) -> str:
     return unquote(name).rstrip("=")
 
 
-def read_operation(request: Request, base_url: str, answer: Answer, now: datetime) -> Operation | CallFailure:
+def read_operation(
+    request: Request, base_url: str, answer: HttpResponse, now: datetime
+) -> Operation | CallFailure:
     """Read an answer that must be an operation."""
     value = read_json(request, base_url, answer, now)
     if isinstance(value, CallFailure):
@@ -201,7 +205,7 @@ def read_operation(request: Request, base_url: str, answer: Answer, now: datetim
         return unreadable(request, base_url, answer, f"the answer is no operation: {problem}")
 
 
-def operation_of(value: Any, answer: Answer) -> Operation:
+def operation_of(value: Any, answer: HttpResponse) -> Operation:
     """
     Read an operation of an answer; of an abridgement it says whether it is whole.
 
@@ -223,7 +227,7 @@ def problem_with(read: Callable[[Any], object], value: Any) -> str:
     return "it can't be read"
 
 
-def read_json(request: Request, base_url: str, answer: Answer, now: datetime) -> Any:
+def read_json(request: Request, base_url: str, answer: HttpResponse, now: datetime) -> Any:
     """
     Read the JSON of a successful answer, whatever its content type says; an empty body is ``{}``.
 
@@ -241,7 +245,7 @@ def read_json(request: Request, base_url: str, answer: Answer, now: datetime) ->
         return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
 
 
-def unreadable(request: Request, base_url: str, answer: Answer, problem: str) -> CallFailure:
+def unreadable(request: Request, base_url: str, answer: HttpResponse, problem: str) -> CallFailure:
     """Describe a successful answer that says nothing one can go on with."""
     return CallFailure(
         request.method,
@@ -254,7 +258,7 @@ def unreadable(request: Request, base_url: str, answer: Answer, problem: str) ->
     )
 
 
-def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> CallFailure:
+def _refused(request: Request, base_url: str, answer: HttpResponse, now: datetime) -> CallFailure:
     http_status = answer.http_status
     try:
         fields = _status_fields(answer.hide(answer.json()))
@@ -276,7 +280,7 @@ def _refused(request: Request, base_url: str, answer: Answer, now: datetime) -> 
         problem,
         excerpt="" if status else _excerpt(answer),
         retry_after=max((delay for delay in delays if delay is not None), default=None),
-        may_pass=http_status in {408, 429}
+        transient=http_status in {408, 429}
         or (http_status >= 500 and http_status != 501)
         or (http_status == 403 and status is not None and status.code == Code.RESOURCE_EXHAUSTED),
         headers=kept,
@@ -350,7 +354,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
-def _excerpt(answer: Answer) -> str:
+def _excerpt(answer: HttpResponse) -> str:
     text: str = answer.hide(answer.body[:_SEARCHED_BYTES].decode("utf-8", "replace"))
     if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
         text = text[:-_LONGEST_SECRET_CHARS]

@@ -27,7 +27,7 @@ class Retries:
     """
     Repeat a request that failed in a way that may pass.
 
-    A request that isn't repeatable (a start without a request id) is sent again only when it had no effect for
+    A request that isn't idempotent (a start without a request id) is sent again only when it had no effect for
     certain: never sent, 429, or 503 with Retry-After.
 
     :param attempts: at most so many; ``None``: as long as ``for_s`` allows, all of which is used: the last pause is
@@ -70,8 +70,8 @@ class Retries:
         def worth_it(result: object) -> bool:
             return (
                 isinstance(result, CallFailure)
-                and (result.may_pass or (not result.names_code and clock.now() < believed))
-                and (request.repeatable or result.safe_to_resend)
+                and (result.transient or (not result.names_code and clock.now() < believed))
+                and (request.idempotent or result.safe_to_resend)
                 and not self.abandoned()
             )
 

@@ -371,7 +371,7 @@ class WaitsForOperation:
         """Tell whether a failed operation or call is final; after our own kill nothing is."""
         if self._killed:
             return False
-        return not failed.may_pass if isinstance(failed, CallFailure) else True
+        return not failed.transient if isinstance(failed, CallFailure) else True
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger or this stay missed the deadline, end the wait as the trigger would have."""

@@ -26,8 +26,8 @@ from airflow_provider_operations._protocol.polling import Outage, Schedule
 from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest, Request
 from airflow_provider_operations._protocol.response import (
-    Answer,
     CallFailure,
+    HttpResponse,
     is_named,
     operation_of,
     problem_with,
@@ -119,7 +119,7 @@ class OperationsCalls:
         json: Any,
         query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
-        repeatable: bool,
+        idempotent: bool,
     ) -> Request:
         """
         Make the request of a start.
@@ -137,7 +137,7 @@ class OperationsCalls:
                     "another connection"
                 )
         return settings.service.start_operation(
-            path, method=method, body=json, query=query, headers=headers, repeatable=repeatable
+            path, method=method, body=json, query=query, headers=headers, idempotent=idempotent
         )
 
     @staticmethod
@@ -175,13 +175,13 @@ class OperationsCalls:
             self._answers_as[name] = result.name
 
     @staticmethod
-    def _read(request: Request, settings: Settings, answer: Answer | CallFailure) -> Any:
+    def _read(request: Request, settings: Settings, answer: HttpResponse | CallFailure) -> Any:
         if isinstance(answer, CallFailure):
             return answer
         return read_json(request, settings.service.base_url, answer, _now())
 
     def _read_operation(
-        self, request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> Operation | CallFailure:
         if isinstance(answer, CallFailure):
             return answer
@@ -191,28 +191,28 @@ class OperationsCalls:
         return seen
 
     def _read_started(
-        self, request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> Operation | CallFailure:
         started = self._read_operation(request, settings, answer)
         if isinstance(started, Operation) and not started.name and not started.done:
             problem = "the answer is an operation without a name that isn't done; it can't be asked for"
-            return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+            return unreadable(request, settings.service.base_url, cast("HttpResponse", answer), problem)
         if isinstance(started, Operation) and started.name:
             try:
                 settings.service.get_operation(started.name)
             except InvalidName:
                 why = problem_with(settings.service.get_operation, self._sent.hidden_in(started.name))
                 problem = f"the answer's operation can't be asked for: {why}"
-                return unreadable(request, settings.service.base_url, cast("Answer", answer), problem)
+                return unreadable(request, settings.service.base_url, cast("HttpResponse", answer), problem)
         return started
 
     def _read_page(
-        self, request: Request, settings: Settings, answer: Answer | CallFailure
+        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> tuple[list[Operation], str] | CallFailure:
         page = self._read(request, settings, answer)
         if isinstance(page, CallFailure):
             return page
-        assert isinstance(answer, Answer)  # noqa: S101  else it was the failure
+        assert isinstance(answer, HttpResponse)  # noqa: S101  else it was the failure
         try:
             operations, token = _page_of(page, answer)
         except MalformedOperation:
@@ -223,7 +223,7 @@ class OperationsCalls:
             operations = [self._sent.hidden_in_operation(operation) for operation in operations]
         return operations, token
 
-    def _repeats_secrets(self, answer: Answer) -> bool:
+    def _repeats_secrets(self, answer: HttpResponse) -> bool:
         """Tell whether an answer may hold what was sent; of an abridgement that isn't searched for first."""
         return answer.abridged is not None or self._sent.may_be_in(answer.body)
 
@@ -255,7 +255,9 @@ class OperationsCalls:
     def _no_token(request: Request, settings: Settings, error: NoToken) -> CallFailure:
         """Describe a request that wasn't sent, as there is no token for it."""
         url = settings.service.base_url
-        return CallFailure.no_answer(request, url, f"no token: {error}", sent=False, may_pass=error.may_pass)
+        return CallFailure.no_answer(
+            request, url, f"no token: {error}", sent=False, transient=error.transient
+        )
 
     def _unexpected(self, request: Request, settings: Settings, error: BaseException) -> CallFailure:
         """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
@@ -264,7 +266,7 @@ class OperationsCalls:
             settings.service.base_url,
             cause_of(error, self._sent.hidden_in),
             sent=False,
-            may_pass=False,
+            transient=False,
         )
 
 
@@ -283,7 +285,7 @@ def check_origin(base_url: str, scheme: str | None, host: str | None, port: int 
         )
 
 
-def _page_of(page: Any, answer: Answer) -> tuple[list[Operation], str]:
+def _page_of(page: Any, answer: HttpResponse) -> tuple[list[Operation], str]:
     try:
         items = page.get("operations") or []
         if len(items) > MAX_OPERATIONS:
@@ -371,9 +373,9 @@ def counted(result: T | CallFailure, statistics: Mapping[str, Any]) -> T | CallF
     return result
 
 
-def refused_token(answer: Answer | CallFailure) -> bool:
+def refused_token(answer: HttpResponse | CallFailure) -> bool:
     """Tell whether the service didn't take the token: it has done nothing, so even a start may be sent again."""
-    return isinstance(answer, Answer) and answer.http_status == 401
+    return isinstance(answer, HttpResponse) and answer.http_status == 401
 
 
 def wanted(result: T | CallFailure, name: str | None = None) -> T:

@@ -18,7 +18,7 @@ from airflow_provider_operations._connection.settings import Settings, read_sett
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.hooks._base import secrets_of, tls_of, to_mask
 from airflow_provider_operations.hooks._metrics import Figures
-from airflow_provider_operations.hooks._rate_limit import Pace
+from airflow_provider_operations.hooks._rate_limit import AdaptiveRateLimiter
 from airflow_provider_operations.hooks._reuse import SilentConnector
 from airflow_provider_operations.hooks._tokens import TokenSource, token_source_of
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations._airflow.redaction import SentSecrets
     from airflow_provider_operations._protocol.request import Service
-    from airflow_provider_operations.hooks._list_cache import Listing
+    from airflow_provider_operations.hooks._list_cache import ListCache
 
-__all__ = ["Ready", "Transport"]
+__all__ = ["Ready", "SharedClient"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Ready:
     secrets: SentSecrets
 
 
-class Transport:
+class SharedClient:
     """
     One session and one pace for all that use a connection on one event loop.
 
@@ -61,12 +61,12 @@ class Transport:
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
-        self.pace = Pace()
+        self.pace = AdaptiveRateLimiter()
         self.figures = Figures(conn_id)
         self.slots = asyncio.Semaphore(1)  # the connection says how many
         self.masked: str | None = None
         """The token that Airflow's masker knows of."""
-        self.listings: dict[tuple[Any, ...], Listing] = {}
+        self.list_caches: dict[tuple[Any, ...], ListCache] = {}
         """By how the service is spelled, and parent."""
         self.without_wait_until: dict[Service, float] = {}
         """Until when (by the loop's clock) services are taken to have no ``wait``."""
@@ -79,9 +79,9 @@ class Transport:
         self._connections: int | None = None
 
     @classmethod
-    def of(cls, conn_id: str) -> Transport:
+    def of(cls, conn_id: str) -> SharedClient:
         """Return the connection's transport on the running loop, and count one user more."""
-        transports = _transports.setdefault(asyncio.get_running_loop(), {})
+        transports = _clients.setdefault(asyncio.get_running_loop(), {})
         transport = transports.get(conn_id)
         if transport is None:
             transport = transports[conn_id] = cls(conn_id)
@@ -93,7 +93,7 @@ class Transport:
         self._users -= 1
         if self._users > 0:
             return
-        transports = _transports.get(asyncio.get_running_loop(), {})
+        transports = _clients.get(asyncio.get_running_loop(), {})
         if transports.get(self.conn_id) is self:
             del transports[self.conn_id]
         self.figures.send()
@@ -179,8 +179,8 @@ class Transport:
             self._connections = settings.max_connections
             self.slots = asyncio.Semaphore(settings.max_connections)
         if settings.max_requests_per_second != self.pace.most_per_s:
-            self.pace = Pace(settings.max_requests_per_second)
+            self.pace = AdaptiveRateLimiter(settings.max_requests_per_second)
         return Ready(settings, tls, proxy, token_source_of(settings), secrets)
 
 
-_transports: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Transport]] = WeakKeyDictionary()
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] = WeakKeyDictionary()

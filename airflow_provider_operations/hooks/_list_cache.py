@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.operation import Operation
 
-__all__ = ["Listing", "parent_of"]
+__all__ = ["ListCache", "parent_of"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def parent_of(name: str) -> str | None:
     return parent.removeprefix("/") if operations else None
 
 
-class Listing:
+class ListCache:
     """
     What a parent's list last said, asked for anew when somebody needs to know it younger.
 
@@ -90,7 +90,7 @@ class Listing:
         for _ in range(MAX_PAGES):
             page = await self._ask(self.parent, PAGE_SIZE, token)
             if isinstance(page, CallFailure):
-                if page.may_pass:
+                if page.transient:
                     return page
                 self._give_up(f"{page.problem}, {page.status.code_name}")
                 return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-__all__ = ["Pace"]
+__all__ = ["AdaptiveRateLimiter"]
 
 WINDOW_S = 2.0
 """What the server accepts is measured over this time."""
@@ -35,7 +35,7 @@ FEW = 20
 """With fewer requests in the window nothing is limited: each operation's own schedule does what the server asks."""
 
 
-class Pace:
+class AdaptiveRateLimiter:
     """
     Lets requests through in the order in which they came, as many a second as allowed.
 

@@ -57,11 +57,11 @@ FAILURE_KEPT_S = 5.0
 
 
 class NoToken(Exception):
-    """No token could be had; the text says why, without credentials. ``may_pass``: trying again may help."""
+    """No token could be had; the text says why, without credentials. ``transient``: trying again may help."""
 
-    def __init__(self, problem: str, *, may_pass: bool) -> None:
+    def __init__(self, problem: str, *, transient: bool) -> None:
         super().__init__(problem)
-        self.may_pass = may_pass
+        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class TokenSource:
             elif isinstance(error, NoToken):
                 renewal.set_exception(error)
             else:
-                renewal.set_exception(NoToken(_said(error), may_pass=True))
+                renewal.set_exception(NoToken(_said(error), transient=True))
             return
         with self._lock:
             self._token = token
@@ -180,7 +180,7 @@ class TokenSource:
 
 
 def _no_token_in_time() -> NoToken:
-    return NoToken(f"there was none for {WAIT_S:g} s", may_pass=True)
+    return NoToken(f"there was none for {WAIT_S:g} s", transient=True)
 
 
 def token_source_of(settings: Settings) -> TokenSource | None:
@@ -234,7 +234,7 @@ class _Google:
             from google.auth import exceptions
             from google.auth.transport.requests import Request
         except ImportError as error:
-            raise NoToken(_not_installed("google", error), may_pass=False) from None
+            raise NoToken(_not_installed("google", error), transient=False) from None
         with _bounded(_Session()) as session, ends_within(FETCH_TIMEOUT_S):
             session.proxies.update(self._proxies)
             request = partial(Request(session), timeout=FETCH_TIMEOUT_S)
@@ -243,15 +243,17 @@ class _Google:
                     self._credentials = _google_credentials(self._wanted, request)
                 self._credentials.refresh(request)
             except (exceptions.TransportError, TooLargeError) as error:
-                raise NoToken(f"Google's token server: {_said(error)}", may_pass=True) from None
+                raise NoToken(f"Google's token server: {_said(error)}", transient=True) from None
             except exceptions.GoogleAuthError as error:
-                raise NoToken(f"Google's credentials: {_said(error)}", may_pass=_may_pass(error)) from None
+                raise NoToken(
+                    f"Google's credentials: {_said(error)}", transient=_is_transient(error)
+                ) from None
             except (OSError, ValueError) as error:  # a key that is none, or a file that can't be read
                 problem = f"Google's credentials can't be read: {_said(error)}"
-                raise NoToken(problem, may_pass=False) from None
+                raise NoToken(problem, transient=False) from None
             except (TypeError, KeyError) as error:  # google-auth takes any answer for JSON of the right shape
                 problem = f"Google's token server: the answer is no token ({_said(error)})"
-                raise NoToken(problem, may_pass=False) from None
+                raise NoToken(problem, transient=False) from None
         headers: dict[str, str] = {}
         self._credentials.apply(headers)
         ends = self._credentials.expiry
@@ -310,7 +312,7 @@ def _of_google_provider(conn_id: str) -> Any:
         from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
     except ImportError as error:
         problem = f"'gcp_conn_id' needs the package apache-airflow-providers-google ({error})"
-        raise NoToken(problem, may_pass=False) from None
+        raise NoToken(problem, transient=False) from None
     return GoogleBaseHook(gcp_conn_id=conn_id).get_credentials()
 
 
@@ -319,7 +321,7 @@ def _read_key(path: str) -> str:
         return file.read()
 
 
-def _may_pass(error: Any) -> bool:
+def _is_transient(error: Any) -> bool:
     """Tell whether credentials may be granted later: by google-auth's word, or the error that IAM answered."""
     if getattr(error, "retryable", False):
         return True
@@ -342,7 +344,7 @@ def _fetch_with_client_credentials(
         from authlib.integrations.base_client import OAuthError
         from authlib.integrations.requests_client import OAuth2Session
     except ImportError as error:
-        raise NoToken(_not_installed("oauth2", error), may_pass=False) from None
+        raise NoToken(_not_installed("oauth2", error), transient=False) from None
     asked = {"audience": wanted.audience} if wanted.audience else {}
     try:
         made = OAuth2Session(
@@ -364,24 +366,24 @@ def _fetch_with_client_credentials(
     except OAuthError as error:
         raise NoToken(
             f"{wanted.token_url}: {_said(error, wanted.client_secret)}",
-            may_pass=error.error in {"temporarily_unavailable", "server_error"},
+            transient=error.error in {"temporarily_unavailable", "server_error"},
         ) from None
     except requests.exceptions.HTTPError as error:
         problem = f"{wanted.token_url}: {_said(error, wanted.client_secret)}"
-        raise NoToken(problem, may_pass=True) from None
+        raise NoToken(problem, transient=True) from None
     except ValueError as error:  # not JSON; requests' JSONDecodeError is a RequestException too
         problem = f"{wanted.token_url}: the answer is no token: {_said(error, wanted.client_secret)}"
-        raise NoToken(problem, may_pass=False) from None
+        raise NoToken(problem, transient=False) from None
     except (requests.exceptions.RequestException, TooLargeError) as error:
         problem = f"{wanted.token_url}: {_said(error, wanted.client_secret)}"
-        raise NoToken(problem, may_pass=True) from None
+        raise NoToken(problem, transient=True) from None
     secret = answer.get("access_token")
     if (
         not isinstance(secret, str)
         or not secret
         or str(answer.get("token_type", "bearer")).lower() != "bearer"
     ):
-        raise NoToken(f"{wanted.token_url}: the answer holds no bearer token", may_pass=False)
+        raise NoToken(f"{wanted.token_url}: the answer holds no bearer token", transient=False)
     lasts_s = answer.get("expires_in")
     return Token.lasting(float(lasts_s) if lasts_s is not None else None, secret)
 

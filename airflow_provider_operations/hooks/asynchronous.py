@@ -19,7 +19,7 @@ from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
 from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
-from airflow_provider_operations._protocol.response import Answer, CallFailure
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
@@ -34,8 +34,8 @@ from airflow_provider_operations.hooks._base import (
     watch_of,
 )
 from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
-from airflow_provider_operations.hooks._client import Ready, Transport
-from airflow_provider_operations.hooks._list_cache import GIVEN_UP_S, Listing, parent_of
+from airflow_provider_operations.hooks._client import Ready, SharedClient
+from airflow_provider_operations.hooks._list_cache import GIVEN_UP_S, ListCache, parent_of
 from airflow_provider_operations.hooks._tokens import NoToken, Token
 from airflow_provider_operations.operation import Operation
 
@@ -92,7 +92,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self.waits = False
         """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
         self._sent_with: tuple[Ready, Token] | None = None
-        self._transport: Transport | None = None
+        self._client: SharedClient | None = None
         self._polled: tuple[Service, str, Request] | None = None
         """What ``poll`` sent last: a trigger's hook asks for one operation again and again."""
 
@@ -101,9 +101,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return (await self._get_ready()).settings
 
     async def _get_ready(self) -> Ready:
-        if self._transport is None:
-            self._transport = Transport.of(self.operations_conn_id)
-        ready = await self._transport.ready(self._overrides, type(self))
+        if self._client is None:
+            self._client = SharedClient.of(self.operations_conn_id)
+        ready = await self._client.ready(self._overrides, type(self))
         self.base_url = ready.settings.service.base_url
         return ready
 
@@ -114,8 +114,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     async def close(self) -> None:
         """Leave the session, which the last hook that uses it closes; the next call opens it again."""
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
+        if self._client is not None:
+            transport, self._client = self._client, None
             await transport.leave()
 
     async def __aenter__(self) -> OperationsAsyncHook:
@@ -174,7 +174,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         json: Any = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
+        idempotent: bool = False,
         retries: Retries | None = None,
     ) -> Operation:
         """Make a call that answers with an operation."""
@@ -185,7 +185,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             json=json,
             query=query,
             headers=headers,
-            repeatable=repeatable,
+            idempotent=idempotent,
         )
         return wanted(await self._call(request, self._read_started, retries, whole=True))
 
@@ -233,7 +233,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         ready = await self._get_ready()
         if ready.settings.poll_with == "wait":
             return await self._wait_or_poll(name, ready)
-        if ready.settings.poll_with == "list" and (listing := self._listing(name, ready)) is not None:
+        if ready.settings.poll_with == "list" and (listing := self._list_cache(name, ready)) is not None:
             seen = await listing.look(name, max_age_s)
             if seen is not None:
                 return seen
@@ -247,26 +247,26 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def watching(self) -> AsyncIterator[Figures]:
         """Use the hook, and count one operation more that is waited for."""
         async with self:
-            if self._transport is None:
-                self._transport = Transport.of(self.operations_conn_id)
-            figures = self._transport.figures
+            if self._client is None:
+                self._client = SharedClient.of(self.operations_conn_id)
+            figures = self._client.figures
             figures.watched(1)
             try:
                 yield figures
             finally:
                 figures.watched(-1)
 
-    def _listing(self, name: str, ready: Ready) -> Listing | None:
+    def _list_cache(self, name: str, ready: Ready) -> ListCache | None:
         """Return the list that should hold an operation, shared by all on this loop who watch one of it."""
-        assert self._transport is not None  # noqa: S101  it made ``ready``
+        assert self._client is not None  # noqa: S101  it made ``ready``
         if (parent := parent_of(name)) is None:
             return None
         key = (ready.settings.service, parent)
-        listing = self._transport.listings.get(key)
+        listing = self._client.list_caches.get(key)
         if listing is None:
             # It outlives the hook of whoever came first, so it has one of its own.
             other = type(self)(self.operations_conn_id, **self._overrides, retries=self.retries)
-            listing = self._transport.listings[key] = Listing(parent, other._page_in_turn)
+            listing = self._client.list_caches[key] = ListCache(parent, other._page_in_turn)
         return listing
 
     async def _page_in_turn(
@@ -277,17 +277,17 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return await self.list_page(parent, ready.settings.list_filter or None, page_size, token)
 
     async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
-        assert self._transport is not None  # noqa: S101  it made ``ready``
+        assert self._client is not None  # noqa: S101  it made ``ready``
         service = ready.settings.service
         now_s = asyncio.get_running_loop().time()
-        without_wait_until = self._transport.without_wait_until
+        without_wait_until = self._client.without_wait_until
         self.waits = now_s >= without_wait_until.get(service, now_s)
         if self.waits:
             request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
             seen = await self._ask(request, self._read_operation, ready)
-            self._transport.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
-            if isinstance(seen, Operation) or seen.may_pass:
+            self._client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
+            if isinstance(seen, Operation) or seen.transient:
                 return seen
             if seen.http_status in {404, 405, 501}:
                 found = await self.poll(name)
@@ -336,7 +336,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _call(
         self,
         request: Request,
-        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
         retries: Retries | None = None,
         *,
         whole: bool = False,
@@ -352,14 +352,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _in_turn(
         self,
         request: Request,
-        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
         ready: Ready,
         *,
         first: bool = False,
         whole: bool = False,
     ) -> T | CallFailure:
         """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
-        transport = self._transport
+        transport = self._client
         assert transport is not None  # noqa: S101  it made ``ready``
         pace = transport.pace
         throttled_s = 0.0 if pace.rate_per_s is None else await pace.turn(first=first)
@@ -375,7 +375,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _ask(
         self,
         request: Request,
-        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
         ready: Ready,
         *,
         whole: bool = False,
@@ -384,7 +384,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
         async def ask(request: Request) -> T | CallFailure:
             answer = await self._exchange(request, ready)
-            if not isinstance(answer, Answer) or len(answer.body) <= QUICKLY_READ_BYTES:
+            if not isinstance(answer, HttpResponse) or len(answer.body) <= QUICKLY_READ_BYTES:
                 return read(request, ready.settings, answer)
             if whole:
                 return await asyncio.to_thread(read, request, ready.settings, answer)
@@ -402,12 +402,12 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self._note_other_name(again, first, result)
         return result
 
-    async def _exchange(self, request: Request, ready: Ready) -> Answer | CallFailure:
+    async def _exchange(self, request: Request, ready: Ready) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         if ready.tokens is None:
             self._sent = ready.secrets
             return await self._send(request, ready, {})
-        transport = self._transport
+        transport = self._client
         assert transport is not None  # noqa: S101  it made ``ready``
         rejected: Token | None = None
         while True:
@@ -426,15 +426,17 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 return answer
             rejected = token
 
-    async def _send(self, request: Request, ready: Ready, token: Mapping[str, str]) -> Answer | CallFailure:
+    async def _send(
+        self, request: Request, ready: Ready, token: Mapping[str, str]
+    ) -> HttpResponse | CallFailure:
         settings = ready.settings
         base_url = settings.service.base_url
-        transport = self._transport
+        transport = self._client
         assert transport is not None  # noqa: S101  it made ``ready``
 
-        def no_answer(error: BaseException, *, sent: bool, may_pass: bool = True) -> CallFailure:
+        def no_answer(error: BaseException, *, sent: bool, transient: bool = True) -> CallFailure:
             return CallFailure.no_answer(
-                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, may_pass=may_pass
+                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, transient=transient
             )
 
         session = transport.new_session() if request.alone else transport.session
@@ -453,11 +455,11 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             ) as response:
                 body = await _body(response)
         except TooLargeError as error:
-            return no_answer(error, sent=True, may_pass=False)
+            return no_answer(error, sent=True, transient=False)
         except BadEncoding as error:
             return no_answer(error, sent=True)
         except aiohttp.ClientConnectorCertificateError as error:
-            return no_answer(error, sent=False, may_pass=False)
+            return no_answer(error, sent=False, transient=False)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return no_answer(error, sent=False)
         except aiohttp.InvalidURL as error:
@@ -471,7 +473,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         finally:
             if request.alone:
                 await session.close()
-        return Answer(response.status, response.headers, body, self._sent.hidden_in)
+        return HttpResponse(response.status, response.headers, body, self._sent.hidden_in)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

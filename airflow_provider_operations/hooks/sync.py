@@ -22,7 +22,7 @@ from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
-from airflow_provider_operations._protocol.response import Answer, CallFailure
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
@@ -230,7 +230,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         json: Any = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool = False,
+        idempotent: bool = False,
         retries: Retries | None = None,
     ) -> Operation:
         """
@@ -239,7 +239,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         :param path: below the prefix; with a leading ``/`` below the base URL instead.
         :param json: any JSON value for the body.
         :param query: query parameters.
-        :param repeatable: true only when a request id in it lets the server recognise a repetition.
+        :param idempotent: true only when a request id in it lets the server recognise a repetition.
         """
         request = self._start_request(
             self.settings,
@@ -248,7 +248,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             json=json,
             query=query,
             headers=headers,
-            repeatable=repeatable,
+            idempotent=idempotent,
         )
         if secrets := list(secret_headers(request.headers)):
             self._knows(SentSecrets(secrets))
@@ -287,7 +287,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     def cancel_unless_over(self, name: str) -> CallFailure | None:
         """Ask for the cancellation; a refusal because there is nothing left to cancel is no failure."""
         failure = self.try_cancel(name)
-        if failure is None or failure.may_pass:
+        if failure is None or failure.transient:
             return failure
         seen = self.poll(name)
         return None if isinstance(seen, Operation) and seen.done else failure
@@ -325,7 +325,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     def _call(
         self,
         request: Request,
-        read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure],
+        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
         retries: Retries | None = None,
     ) -> T | CallFailure:
         def attempt() -> T | CallFailure:
@@ -337,7 +337,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         return counted(retrying(attempt), retrying.statistics)
 
     def _ask(
-        self, request: Request, read: Callable[[Request, Settings, Answer | CallFailure], T | CallFailure]
+        self,
+        request: Request,
+        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
     ) -> T | CallFailure:
         """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
         result = read(request, self.settings, self._exchange(request))
@@ -348,7 +350,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         self._note_other_name(again, first, result)
         return result
 
-    def _exchange(self, request: Request) -> Answer | CallFailure:
+    def _exchange(self, request: Request) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         source = token_source_of(self.settings)
         if source is None:
@@ -373,14 +375,14 @@ class OperationsHook(OperationsCalls, HttpHook):
             mask_secret(secrets.forms)
         self._sent = self._sent + secrets
 
-    def _send(self, request: Request, token: Mapping[str, str]) -> Answer | CallFailure:
+    def _send(self, request: Request, token: Mapping[str, str]) -> HttpResponse | CallFailure:
         settings = self.settings
         base_url = settings.service.base_url
         timeout_s = request.timeout_s or settings.timeout_s
 
-        def no_answer(error: Exception, *, sent: bool, may_pass: bool = True) -> CallFailure:
+        def no_answer(error: Exception, *, sent: bool, transient: bool = True) -> CallFailure:
             return CallFailure.no_answer(
-                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, may_pass=may_pass
+                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, transient=transient
             )
 
         try:
@@ -400,15 +402,15 @@ class OperationsHook(OperationsCalls, HttpHook):
             ):
                 body = response.content
         except TooLargeError as error:
-            return no_answer(error, sent=True, may_pass=False)
+            return no_answer(error, sent=True, transient=False)
         except requests.exceptions.InvalidHeader:
             # Its text repeats the value, which may be a credential.
             problem = "InvalidHeader: a header's value is not what HTTP can carry"
-            return CallFailure.no_answer(request, base_url, problem, sent=False, may_pass=False)
+            return CallFailure.no_answer(request, base_url, problem, sent=False, transient=False)
         except requests.exceptions.SSLError as error:
             # Only a refused certificate is surely before the request; a broken TLS stream may be after it.
             distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            return no_answer(error, sent=not distrusted, may_pass=not distrusted)
+            return no_answer(error, sent=not distrusted, transient=not distrusted)
         except requests.exceptions.ConnectTimeout as error:
             return no_answer(error, sent=False)
         except requests.exceptions.ConnectionError as error:
@@ -421,7 +423,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             return no_answer(error, sent=True)
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
-        return Answer(response.status_code, response.headers, body, self._sent.hidden_in)
+        return HttpResponse(response.status_code, response.headers, body, self._sent.hidden_in)
 
     @contextmanager
     def _session_for(self, request: Request) -> Iterator[requests.Session]:

@@ -583,7 +583,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         records = self._records_of(context)
-        self._settled = outcome.kind is not Kind.UNREACHABLE
+        self._settled = outcome.kind is not Kind.CALL_FAILED
         try:
             result = super()._deliver(context, outcome)
         except OperationsError:

@@ -3,7 +3,7 @@ Looking at the operations under a parent, again and again, for all watchers that
 
 A look lists them, by as few pages as it takes. Those that were seen running and aren't listed any more are asked for
 one by one. So neither a filter nor a certain order is needed of the server; where it lists more than
-``MAX_LISTED``, see ``Looks``.
+``MAX_LISTED``, see ``ListStream``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations._protocol.request import InvalidName, Service
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.triggers._watermark import Look, Seen
+from airflow_provider_operations.triggers._watermark import ListSnapshot, Seen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from airflow_provider_operations.hooks import OperationsAsyncHook
 
-__all__ = ["MAX_LISTED", "Looks", "place"]
+__all__ = ["MAX_LISTED", "ListStream", "place"]
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +86,14 @@ class _Listed:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why there is nothing to see; ``may_pass`` by itself."""
+    """Why there is nothing to see; ``transient`` by itself."""
 
     text: str
-    may_pass: bool
+    transient: bool
     pause_s: float = 0.0
 
 
-class Looks:
+class ListStream:
     """
     The looks of all watchers with the same key; Airflow's producer of a shared stream.
 
@@ -129,7 +129,7 @@ class Looks:
 
     # --- what Airflow asks of a producer ---------------------------------------------------------------------
 
-    async def open_stream(self) -> AsyncIterator[tuple[Look, Look]]:
+    async def open_stream(self) -> AsyncIterator[tuple[ListSnapshot, ListSnapshot]]:
         """Look for ever; whatever goes wrong is logged and tried again."""
         # The first import loads two HTTP clients, which takes too long for the event loop.
         hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
@@ -140,7 +140,7 @@ class Looks:
                 pause_s = self.poke_interval_s * (1 - 0.1 * random.random())  # noqa: S311  no secret
                 if isinstance(look, _Problem):
                     self._in_trouble(look)
-                    least_s = look.pause_s if look.may_pass else REFUSED_PAUSE_S
+                    least_s = look.pause_s if look.transient else REFUSED_PAUSE_S
                     pause_s = max(pause_s, least_s)
                 else:
                     self._out_of_trouble()
@@ -168,7 +168,7 @@ class Looks:
 
     # --- one look ----------------------------------------------------------------------------------------------
 
-    async def _look(self, hook: OperationsAsyncHook) -> Look | _Problem:
+    async def _look(self, hook: OperationsAsyncHook) -> ListSnapshot | _Problem:
         try:
             listed = await self._list(hook)
             if isinstance(listed, CallFailure):
@@ -177,13 +177,13 @@ class Looks:
                 text = f"{listed.problem}, {listed.status.code_name}"
                 if listed.status.message and listed.status.message != listed.problem:
                     text += f": {listed.status.message}"
-                return _Problem(text, listed.may_pass, pause_s)
+                return _Problem(text, listed.transient, pause_s)
             await self._ask_for_missing(hook, listed.seen)
         except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
-            return _Problem(f"{type(error).__name__}: {error}", may_pass=False)
+            return _Problem(f"{type(error).__name__}: {error}", transient=False)
         self._looks_until_thorough = THOROUGH_EVERY if self._thorough else self._looks_until_thorough - 1
         self._note(listed.seen)
-        return Look(
+        return ListSnapshot(
             listed.seen,
             tuple(self._running),
             whole=listed.whole and not self._running_only,
@@ -213,7 +213,7 @@ class Looks:
             return listed
         running = await self._read(hook, self._running_filter)
         if isinstance(running, CallFailure):
-            if running.may_pass:
+            if running.transient:
                 return running
             log.warning(
                 "%s: there are more than %d, which are too many to be read, and they can't be filtered by %r (%s); "
@@ -303,7 +303,7 @@ class Looks:
 
     def _in_trouble(self, problem: _Problem) -> None:
         text = one_line(problem.text)
-        if self._trouble is None or (not problem.may_pass and text != self._trouble):
+        if self._trouble is None or (not problem.transient and text != self._trouble):
             log.warning("%s: no answer (%s); asking again until there is one", self._where, text)
         self._trouble = text
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations.operation import Operation
 
-__all__ = ["MAX_KNOWN", "OUTCOMES", "Look", "Memory", "Seen", "UnreadableMemory"]
+__all__ = ["MAX_KNOWN", "OUTCOMES", "Checkpoint", "ListSnapshot", "Seen", "UnreadableCheckpoint"]
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
 """What ``ended_as`` returns."""
@@ -43,7 +43,7 @@ MAX_RUNNING_KEPT = 1000
 MAX_RUNNING_CHARS = 64 * 1024
 """... and so much of their names, what they have in common apart."""
 
-LATE_S = 3600.0
+ALLOWED_LATENESS_S = 3600.0
 """An end that a server lists this much later than others is still news."""
 
 LOOKS_MISSING = 3
@@ -53,8 +53,8 @@ _DIGEST_BYTES = 6
 _VERSION = 1
 
 
-class UnreadableMemory(ValueError):
-    """Text that ``Memory.to_json`` has not written."""
+class UnreadableCheckpoint(ValueError):
+    """Text that ``Checkpoint.to_json`` has not written."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Seen:
 
 
 @dataclass
-class Look:
+class ListSnapshot:
     """
     What one look at the operations under a parent brought.
 
@@ -125,20 +125,20 @@ class Look:
             await call()
 
 
-class Memory:
+class Checkpoint:
     """
     What a watcher knows: which ends are told or older than itself, and which operations are running.
 
-    An ended operation is remembered by a digest of its name until it is ``LATE_S`` older than the newest that
+    An ended operation is remembered by a digest of its name until it is ``ALLOWED_LATENESS_S`` older than the newest that
     ended; from then on its age says that it's old. Where the server doesn't say when operations ended, the last
     ``MAX_KNOWN`` are remembered.
 
-    :param floor_epoch_s: what ended before, and was not seen running, is old; by the server's clock.
+    :param watermark_epoch_s: what ended before, and was not seen running, is old; by the server's clock.
     :param whole: everything that was over at the beginning is known.
     """
 
-    def __init__(self, floor_epoch_s: float = 0.0, *, whole: bool = True) -> None:
-        self.floor_epoch_s = floor_epoch_s
+    def __init__(self, watermark_epoch_s: float = 0.0, *, whole: bool = True) -> None:
+        self.watermark_epoch_s = watermark_epoch_s
         self.whole = whole
         self._known: dict[str, float | None] = {}
         """When they ended, by digest; those seen last at the end."""
@@ -149,7 +149,7 @@ class Memory:
         """Names that were running before a restart and haven't been seen since, and how often they may be missing."""
 
     @classmethod
-    def beginning_with(cls, look: Look, now: float) -> Memory:
+    def beginning_with(cls, look: ListSnapshot, now: float) -> Checkpoint:
         """Return the memory of a watcher that begins with this look: whatever is over by now is old."""
         memory = cls(0.0 if look.whole else now, whole=look.whole)
         for seen in look.seen.values():
@@ -163,7 +163,7 @@ class Memory:
         """Names of the operations that were running when one looked last."""
         return (*self._restored, *self._running)
 
-    def news_of(self, look: Look, told: Memory | None = None) -> list[Seen]:
+    def news_of(self, look: ListSnapshot, told: Checkpoint | None = None) -> list[Seen]:
         """
         Return the operations that have ended, each once.
 
@@ -184,7 +184,7 @@ class Memory:
         self._note(look)
         return sorted(news, key=lambda seen: seen.ended_epoch_s or math.inf)
 
-    def has_news(self, look: Look) -> bool:
+    def has_news(self, look: ListSnapshot) -> bool:
         """Tell whether ``news_of`` would return something."""
         return any(
             seen.outcome is not None and _digest(seen.name) not in self._known and self._is_news(seen)
@@ -196,10 +196,10 @@ class Memory:
         for name in names:
             self._untold.pop(_digest(name), None)
 
-    def learn(self, other: Memory) -> None:
+    def learn(self, other: Checkpoint) -> None:
         """Take over what another knows to be told or old."""
         self._known = {**other._known, **self._known}
-        self.floor_epoch_s = max(self.floor_epoch_s, other.floor_epoch_s)
+        self.watermark_epoch_s = max(self.watermark_epoch_s, other.watermark_epoch_s)
 
     def to_json(self) -> dict[str, Any]:
         """Return what outlives a restart: at most some 100 kB. An end whose event may be lost counts as running."""
@@ -211,7 +211,7 @@ class Memory:
         return {
             "version": _VERSION,
             "whole": self.whole,
-            "floor": self.floor_epoch_s,
+            "floor": self.watermark_epoch_s,
             "newest": self._newest(),
             "timed": "".join(key for key, ended in known.items() if ended is not None),
             "untimed": "".join(key for key, ended in known.items() if ended is None),
@@ -220,7 +220,7 @@ class Memory:
         }
 
     @classmethod
-    def from_json(cls, value: object) -> Memory:
+    def from_json(cls, value: object) -> Checkpoint:
         """
         Read what ``to_json`` has written.
 
@@ -228,7 +228,7 @@ class Memory:
         """
         try:
             if not isinstance(value, dict) or value["version"] != _VERSION:
-                raise UnreadableMemory(f"not a memory of version {_VERSION}: {str(value)[:200]}")
+                raise UnreadableCheckpoint(f"not a memory of version {_VERSION}: {str(value)[:200]}")
             floor, newest = float(value["floor"]), float(value["newest"])
             texts = [value["prefix"], value["timed"], value["untimed"], *value["running"]]
             if not (math.isfinite(floor + newest) and all(isinstance(text, str) for text in texts)):
@@ -241,16 +241,16 @@ class Memory:
             names = [value["prefix"] + name for name in value["running"]]
             memory._restored = dict.fromkeys(names, LOOKS_MISSING)
         except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
-            raise UnreadableMemory(f"{type(error).__name__}: {error} in {str(value)[:200]}") from error
+            raise UnreadableCheckpoint(f"{type(error).__name__}: {error} in {str(value)[:200]}") from error
         return memory
 
     def _is_news(self, seen: Seen) -> bool:
         if seen.name in self._running or seen.name in self._restored:
             return True
         moment = seen.ended_epoch_s if seen.ended_epoch_s is not None else seen.created_epoch_s
-        return self.whole if moment is None else moment > self.floor_epoch_s
+        return self.whole if moment is None else moment > self.watermark_epoch_s
 
-    def _note(self, look: Look) -> None:
+    def _note(self, look: ListSnapshot) -> None:
         self._running = dict.fromkeys(look.running)
         for name, looks in list(self._restored.items()):
             if looks == 0 or name in look.seen or name in self._running:
@@ -258,17 +258,19 @@ class Memory:
             else:
                 self._restored[name] = looks - 1
                 look.ask_for(name)
-        self.floor_epoch_s = max(self.floor_epoch_s, self._newest() - LATE_S)
+        self.watermark_epoch_s = max(self.watermark_epoch_s, self._newest() - ALLOWED_LATENESS_S)
         self._known = {
-            key: ended for key, ended in self._known.items() if ended is None or ended > self.floor_epoch_s
+            key: ended
+            for key, ended in self._known.items()
+            if ended is None or ended > self.watermark_epoch_s
         }
         while len(self._known) > MAX_KNOWN:
             ended = self._known.pop(next(iter(self._known)))
-            self.floor_epoch_s = max(self.floor_epoch_s, min(ended or 0.0, self._newest()))
+            self.watermark_epoch_s = max(self.watermark_epoch_s, min(ended or 0.0, self._newest()))
 
     def _newest(self) -> float:
         """Return when the last operation ended; a time that is yet to come is none."""
-        latest = clock.now() + LATE_S
+        latest = clock.now() + ALLOWED_LATENESS_S
         return max(
             (ended for ended in self._known.values() if ended is not None and ended < latest), default=0.0
         )
@@ -282,5 +284,5 @@ def _digest(name: str) -> str:
 def _digests(text: str) -> list[str]:
     length = _DIGEST_BYTES * 4 // 3
     if len(text) % length:
-        raise UnreadableMemory("digests are cut")
+        raise UnreadableCheckpoint("digests are cut")
     return [text[start : start + length] for start in range(0, len(text), length)]

@@ -15,15 +15,15 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_operations._airflow.compat import HAS_ASSET_WATCHERS
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.triggers._arguments import stored_arguments
-from airflow_provider_operations.triggers._list_stream import Looks, place
-from airflow_provider_operations.triggers._watermark import OUTCOMES, Memory, UnreadableMemory
+from airflow_provider_operations.triggers._list_stream import ListStream, place
+from airflow_provider_operations.triggers._watermark import OUTCOMES, Checkpoint, UnreadableCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Hashable
 
     from airflow.triggers.base import BaseEventTrigger as _Base
 
-    from airflow_provider_operations.triggers._watermark import Look, Seen
+    from airflow_provider_operations.triggers._watermark import ListSnapshot, Seen
 else:
     _Base = base.BaseEventTrigger if HAS_ASSET_WATCHERS else base.BaseTrigger
 
@@ -137,12 +137,12 @@ class OperationsEventTrigger(_Base):
         """Return what looks; Airflow tells it when the events that came of a look are stored."""
         trigger = cls(**kwargs)
         hook_arguments = {name: getattr(trigger, name) for name in _IN_KEY if name != "filter"}
-        return Looks(trigger.parent, trigger.filter, trigger.poke_interval, hook_arguments)
+        return ListStream(trigger.parent, trigger.filter, trigger.poke_interval, hook_arguments)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Look]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[ListSnapshot]:
         """Yield looks, for an Airflow that doesn't say when events are stored: it has had a pause to do so."""
-        last: Look | None = None
+        last: ListSnapshot | None = None
         async with aclosing(cls.create_shared_stream_producer(kwargs).open_stream()) as looks:
             async for look, _ in looks:
                 if last is not None:
@@ -158,10 +158,12 @@ class OperationsEventTrigger(_Base):
 
     # --- what is told --------------------------------------------------------------------------------------------
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(
+        self, shared_stream: AsyncIterator[ListSnapshot]
+    ) -> AsyncIterator[TriggerEvent]:
         """Yield an event for each operation that has ended, once."""
         notes = _Notes(getattr(self, "asset_state_store", None), self._key(), self._where)
-        memory: Memory | None = None
+        memory: Checkpoint | None = None
         unnoted = False
         async for look in shared_stream:
             if memory is None:
@@ -190,7 +192,7 @@ class OperationsEventTrigger(_Base):
                 await notes.write(memory)
                 unnoted = False
 
-    async def _remember(self, notes: _Notes, look: Look) -> Memory | None:
+    async def _remember(self, notes: _Notes, look: ListSnapshot) -> Checkpoint | None:
         """Return what was kept, or begin; ``None``: Airflow can't say which."""
         try:
             memory = await notes.read()
@@ -200,7 +202,7 @@ class OperationsEventTrigger(_Base):
         if memory is not None:
             log.info("%s: going on where it was left", self._where)
             return memory
-        memory = Memory.beginning_with(look, clock.now())
+        memory = Checkpoint.beginning_with(look, clock.now())
         log.info(
             "%s: first start, %d are running; told is what ends from now on%s",
             self._where, len(look.running),
@@ -248,20 +250,20 @@ class _Notes:
         """Whether there is a store."""
         return bool(self._stores)
 
-    async def read(self) -> Memory | None:
+    async def read(self) -> Checkpoint | None:
         """
         Return what was written last; ``None``: nothing that can be read.
 
         :raises Exception: whatever comes out of the store.
         """
-        memory: Memory | None = None
+        memory: Checkpoint | None = None
         for store in self._stores:
             value = await asyncio.wait_for(store.aget(self._key), STORE_LIMIT_S)
             if value is None:
                 continue
             try:
-                found = Memory.from_json(value)
-            except UnreadableMemory as error:
+                found = Checkpoint.from_json(value)
+            except UnreadableCheckpoint as error:
                 log.warning("%s: what was noted can't be read, and is left: %s", self._where, error)
                 continue
             if memory is None:
@@ -270,7 +272,7 @@ class _Notes:
                 memory.learn(found)
         return memory
 
-    async def read_or_none(self) -> Memory | None:
+    async def read_or_none(self) -> Checkpoint | None:
         """Return what was written last; nothing where it can't be read now."""
         try:
             return await self.read()
@@ -278,7 +280,7 @@ class _Notes:
             self.in_trouble("can't be read", error)
             return None
 
-    async def write(self, memory: Memory) -> None:
+    async def write(self, memory: Checkpoint) -> None:
         """Write it down, with what another has written meanwhile; a failure is logged and made up for next time."""
         async with self._writing:
             if (other := await self.read_or_none()) is not None:
@@ -293,7 +295,7 @@ class _Notes:
             self.written_epoch_s = clock.now()
             self._troubled = False
 
-    def telling(self, memory: Memory, names: list[str]) -> Any:
+    def telling(self, memory: Checkpoint, names: list[str]) -> Any:
         """Return what to call when the events about these operations are stored."""
 
         async def stored() -> None:

@@ -175,16 +175,16 @@ class OperationTrigger(BaseTrigger):
                 hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
             )
         except asyncio.TimeoutError:
-            return self._not_asked(TimeoutError("no answer before the deadline"), may_pass=True)
+            return self._not_asked(TimeoutError("no answer before the deadline"), transient=True)
         except InvalidName as error:
-            return self._not_asked(error, may_pass=False)
+            return self._not_asked(error, transient=False)
         except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
             # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
-            return self._not_asked(error, may_pass=True)
+            return self._not_asked(error, transient=True)
 
-    def _not_asked(self, error: Exception, *, may_pass: bool) -> CallFailure:
+    def _not_asked(self, error: Exception, *, transient: bool) -> CallFailure:
         about = f"{self.operation_name} with connection {self.operations_conn_id!r}"
-        return CallFailure.not_asked(about, error, may_pass=may_pass)
+        return CallFailure.not_asked(about, error, transient=transient)
 
     async def _hook(self) -> OperationsAsyncHook:
         # The first import loads two HTTP clients, which takes too long for the event loop.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .acts import DAY, LATER, after, dag, outage, trouble, when
 from .cluster import TRIGGERER_THRESHOLD_S, TRIGGERERS
-from .network_faults import API_FAULTS, LATE_S, TROUBLES
+from .network_faults import ALLOWED_LATENESS_S, API_FAULTS, TROUBLES
 from .rounds import Expect, Round
 
 if TYPE_CHECKING:
@@ -540,7 +540,7 @@ def _mix(random: Random, outage_s: float, shared_fault: str) -> Round:
     if base == "mark" and mode == "deferred" and random.random() < 0.5:
         name, fault = random.choice(MIXED_OUTAGES)
         one.kinds = (*one.kinds, f"server {name}")
-        one.expect = replace(one.expect, settle_s=LATE_S)
+        one.expect = replace(one.expect, settle_s=ALLOWED_LATENESS_S)
         one.steps.insert(0, outage(outage_s, **fault))
     elif base in {"wait", "mark"} and random.random() < 0.4:
         _let_network_fail(random, one)

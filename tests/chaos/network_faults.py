@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .acts import Steps
     from .rounds import World
 
-__all__ = ["API_FAULTS", "LATE_S", "TROUBLES", "network_singles"]
+__all__ = ["ALLOWED_LATENESS_S", "API_FAULTS", "TROUBLES", "network_singles"]
 
 STORE = "/store/ti/"
 STARTED = '"state": ?"started"'
@@ -29,7 +29,7 @@ STATE = "/task-instances/[^/]+/state$"
 
 FAILED = Expect(("failed",), touched=True)
 RESTARTED = Expect(starts=(2, 2), touched=True)
-LATE_S = 240.0
+ALLOWED_LATENESS_S = 240.0
 """A cancel call in the background pauses up to five minutes, and twice as long from pause to pause."""
 
 
@@ -159,7 +159,7 @@ def _server_outage(action: str = "failed", **fault: Any) -> Steps:
 
 def _kills_in_outages() -> Iterator[Round]:
     """The operation has to end, how long the server may not answer, as long as the triggerer lives."""
-    patient = replace(FAILED, settle_s=LATE_S, asked=True)
+    patient = replace(FAILED, settle_s=ALLOWED_LATENESS_S, asked=True)
     faults: dict[str, dict[str, Any]] = {
         "cancel 503 for 40 s": {"kind": "cancel", "status": 503, "for_": 40},
         "503 for 60 s": {"status": 503, "for_": 60},
@@ -185,7 +185,7 @@ def _kills_in_outages() -> Iterator[Round]:
     for kind in ("ids", "sensor"):
         steps = [_server_outage(**for_40_s)]
         yield Round(("mark-failed: 503 for 40 s",), dag("deferred", kind), patient, dict(DAY), steps=steps)
-    cleared = replace(RESTARTED, settle_s=LATE_S)
+    cleared = replace(RESTARTED, settle_s=ALLOWED_LATENESS_S)
     for ids in ("ids", "noids"):
         yield Round(
             ("clear: 503 for 40 s",),

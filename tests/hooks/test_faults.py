@@ -126,7 +126,7 @@ def test_polls_are_not_repeated(emulator: Emulator, hook: Calls) -> None:
     """A poll that fails is the next poll's matter: one request."""
     emulator.script_fault(kind="get", drop=True)
     failure = hook("poll", "operations/x")
-    assert (failure.http_status, failure.may_pass, failure.sent, failure.attempts) == (None, True, True, 1)
+    assert (failure.http_status, failure.transient, failure.sent, failure.attempts) == (None, True, True, 1)
     assert len(emulator.journal()) == 1
 
 
@@ -135,14 +135,14 @@ def test_connection_refused(hook_of: Callable[..., Calls], free_url: str) -> Non
     calls = hook_of(free_url)
     for error in (failed(calls), failed(calls, "start_operation", "x:run")):
         assert (type(error), error.http_status, error.attempts) == (OperationsCallError, None, 3)
-        assert (error.failure.sent, error.failure.may_pass) == (False, True)
+        assert (error.failure.sent, error.failure.transient) == (False, True)
         assert "ConnectionRefusedError: [Errno 111] Connect" in str(error)
 
 
 def test_unknown_host(hook_of: Callable[..., Calls]) -> None:
     """A host without an address may pass, and nothing was sent."""
     error = failed(hook_of("https://no-such-host.invalid"))
-    assert (error.http_status, error.failure.sent, error.failure.may_pass) == (None, False, True)
+    assert (error.http_status, error.failure.sent, error.failure.transient) == (None, False, True)
 
 
 def test_no_tls_there(emulator: Emulator, hook_of: Callable[..., Calls]) -> None:
@@ -172,7 +172,7 @@ def test_stalled_servers(hook_of: Callable[..., Calls], before: bytes) -> None:
         calls = hook_of(server.url, retries=Retries(attempts=1), connection={"extra": {"timeout": 0.3}})
         error = failed(calls)
         assert not server.released.is_set()
-    assert (error.http_status, error.code, error.failure.sent, error.failure.may_pass) == (
+    assert (error.http_status, error.code, error.failure.sent, error.failure.transient) == (
         None,
         Code.UNAVAILABLE,
         True,
@@ -204,7 +204,7 @@ def test_dripping_servers(hook_of: Callable[..., Calls], begin: bytes, drop: byt
         calls = hook_of(server.url, retries=Retries(attempts=1), connection={"extra": {"timeout": 0.5}})
         error = failed(calls)
         assert len(drops) < 60
-    assert (error.http_status, error.failure.sent, error.failure.may_pass) == (None, True, True)
+    assert (error.http_status, error.failure.sent, error.failure.transient) == (None, True, True)
 
 
 def too_large() -> list[Any]:
@@ -316,7 +316,7 @@ def test_starts_with_request_ids_are_repeated(emulator: Emulator, hook: Calls, f
     """With a request id a lost answer is asked for again: the same operation comes, started once."""
     emulator.script_fault(kind="start", times=1, **fault)
     query = {"requestId": "4e3f1f5c-6d43-4e0b-9a33-6a3f6d9d2f11"}
-    started = hook("start_operation", RUN, query=query, repeatable=True)
+    started = hook("start_operation", RUN, query=query, idempotent=True)
     assert [operation["name"] for operation in emulator.operations()] == [started.name]
     assert [entry["deduplicated"] for entry in emulator.journal("start")] == [False, True]
 

@@ -288,7 +288,7 @@ def test_a_wait_by_get_is_a_start() -> None:
     (wait,) = (method for method in colaboratory.methods() if method.verb == "wait")
     service = Service(colaboratory.root_url)
     ours = service.start_operation(
-        "operations/x:wait", method="GET", query={"timeout": "30s"}, repeatable=True
+        "operations/x:wait", method="GET", query={"timeout": "30s"}, idempotent=True
     )
     with GoogleClient(colaboratory, [wait]) as client:
         theirs = client.request(wait, {"name": "operations/x", "timeout": "30s"})

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from airflow_provider_operations.hooks._rate_limit import Pace
+from airflow_provider_operations.hooks._rate_limit import AdaptiveRateLimiter
 
 from .virtual import run
 
 
-async def times_of_turns(pace: Pace, count: int) -> list[tuple[int, float]]:
+async def times_of_turns(pace: AdaptiveRateLimiter, count: int) -> list[tuple[int, float]]:
     """Let so many come at once; return who went when."""
     loop = asyncio.get_running_loop()
     went: list[tuple[int, float]] = []
@@ -28,12 +28,12 @@ async def times_of_turns(pace: Pace, count: int) -> list[tuple[int, float]]:
 
 def test_not_limited() -> None:
     """Without a limit everybody goes at once."""
-    assert run(times_of_turns(Pace(), 3)) == [(0, 0.0), (1, 0.0), (2, 0.0)]
+    assert run(times_of_turns(AdaptiveRateLimiter(), 3)) == [(0, 0.0), (1, 0.0), (2, 0.0)]
 
 
 def test_limited() -> None:
     """With one they go in the order in which they came, evenly."""
-    went = run(times_of_turns(Pace(10), 5))
+    went = run(times_of_turns(AdaptiveRateLimiter(10), 5))
     assert [number for number, _ in went] == [0, 1, 2, 3, 4]
     assert [at for _, at in went] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 
@@ -42,7 +42,7 @@ def test_first() -> None:
     """Who was refused goes before those who wait."""
 
     async def play() -> list[str]:
-        pace, went = Pace(1), []
+        pace, went = AdaptiveRateLimiter(1), []
 
         async def one(name: str, *, first: bool = False) -> None:
             await pace.turn(first=first)
@@ -61,7 +61,7 @@ def test_who_left_takes_no_turn() -> None:
     """A trigger that was cancelled while it waited costs the others nothing."""
 
     async def play() -> float:
-        pace = Pace(1)
+        pace = AdaptiveRateLimiter(1)
         await pace.turn()
         gone = [asyncio.create_task(pace.turn()) for _ in range(10)]
         last = asyncio.create_task(pace.turn())
@@ -92,7 +92,9 @@ class Server:
         return allowed
 
 
-async def storm(pace: Pace, server: Server, operations: int, until_s: float) -> dict[int, list[float]]:
+async def storm(
+    pace: AdaptiveRateLimiter, server: Server, operations: int, until_s: float
+) -> dict[int, list[float]]:
     """Poll so many operations every 10 s; return when each was answered."""
     loop = asyncio.get_running_loop()
     answered: dict[int, list[float]] = {number: [] for number in range(operations)}
@@ -119,7 +121,7 @@ async def storm(pace: Pace, server: Server, operations: int, until_s: float) -> 
 def test_storm() -> None:
     """Where a server allows 20 a second, 2,000 operations come down to that together, and none starves."""
     server = Server(20)
-    answered = run(storm(Pace(), server, 2000, 600))
+    answered = run(storm(AdaptiveRateLimiter(), server, 2000, 600))
     later = [allowed for at, allowed in server.answers if 30 <= at <= 600]
     assert sum(later) / len(later) > 0.9
     assert sum(later) > 0.85 * 20 * 570  # what is allowed is made use of
@@ -133,7 +135,7 @@ def test_recovers() -> None:
     server = Server(20)
 
     async def play() -> float | None:
-        pace = Pace()
+        pace = AdaptiveRateLimiter()
         task = asyncio.create_task(storm(pace, server, 500, 400))
         await asyncio.sleep(60)
         slowed = pace.rate_per_s
@@ -147,7 +149,7 @@ def test_recovers() -> None:
 def test_never_above_the_users_limit() -> None:
     """What the user allows is never exceeded, however willing the server."""
     server = Server(1e6)
-    pace = Pace(50)
+    pace = AdaptiveRateLimiter(50)
     run(storm(pace, server, 1000, 60))
     assert pace.rate_per_s == 50
     seconds = [sum(1 for at, _ in server.answers if second <= at < second + 1) for second in range(60)]

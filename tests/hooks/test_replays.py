@@ -49,7 +49,7 @@ class Failed(NamedTuple):
     http_status: int
     status: Status
     problem: str
-    may_pass: bool = False
+    transient: bool = False
     excerpt: str = ""
     retry_after: timedelta | None = None
     headers: Mapping[str, str] = MappingProxyType({})
@@ -65,7 +65,7 @@ class Failed(NamedTuple):
             self.problem,
             excerpt=self.excerpt,
             retry_after=self.retry_after,
-            may_pass=self.may_pass,
+            transient=self.transient,
             attempts=attempts,
             headers=dict(self.headers),
         )
@@ -156,7 +156,7 @@ CLOUDBOX: dict[str, Verdict] = {
     "08-start-duplicate-instance": refused(409, Code.ALREADY_EXISTS, "Instance already exists: i1"),
     "09-start-missing-id": refused(400, Code.INVALID_ARGUMENT, "instanceId is required"),
     "10-start-bad-json": refused(
-        500, Code.INTERNAL, "Expecting value: line 1 column 15 (char 14)", may_pass=True
+        500, Code.INTERNAL, "Expecting value: line 1 column 15 (char 14)", transient=True
     ),
     # It says so of every name. Nothing tells such an operation from one that has succeeded without a response,
     # which the protocol allows, so the server is believed: a success, with nothing in it.
@@ -320,13 +320,13 @@ Error: boom at load
     at emit (node:internal/child_process:950:14)
 
 Node.js v20.20.2"""
-NOT_ROUTED = refused(500, Code.INTERNAL, may_pass=True)
+NOT_ROUTED = refused(500, Code.INTERNAL, transient=True)
 """An empty body of text/html: what it answers to what it has no route for."""
 
 
-def functions_refusal(http_status: int, code: Code, message: str, *, may_pass: bool = False) -> Failed:
+def functions_refusal(http_status: int, code: Code, message: str, *, transient: bool = False) -> Failed:
     """An error with the message twice."""
-    return refused(http_status, code, message, other={"errors": [message]}, may_pass=may_pass)
+    return refused(http_status, code, message, other={"errors": [message]}, transient=transient)
 
 
 FUNCTIONS: dict[str, Verdict] = {
@@ -387,9 +387,9 @@ FUNCTIONS: dict[str, Verdict] = {
         Code.INTERNAL,
         "Invalid value 'bogus': Function name must contain only Latin letters, digits and a hyphen (-). It must "
         "start with letter, must not end with a hyphen, and must be at most 63 characters long.",
-        may_pass=True,
+        transient=True,
     ),
-    "14-start-bad-json": refused(500, Code.INTERNAL, may_pass=True, excerpt="Unexpected end of JSON input"),
+    "14-start-bad-json": refused(500, Code.INTERNAL, transient=True, excerpt="Unexpected end of JSON input"),
     "15-delete-unknown-function": functions_refusal(
         404, Code.NOT_FOUND, "Function unknown in location us-central1 in project demo does not exist"
     ),
@@ -540,7 +540,7 @@ SPANNER: dict[str, Verdict] = {
     "21-cancel-failed": UNIMPLEMENTED,
     "22-get-after-cancel": SPANNER_INSTANCE,
     "23-start-database-missing-instance": refused(
-        500, Code.INTERNAL, "failed to marshal error message", may_pass=True
+        500, Code.INTERNAL, "failed to marshal error message", transient=True
     ),
     "24-get-unknown": refused(
         404, Code.NOT_FOUND, "Operation not found: projects/demo/instances/i1/operations/nope"
@@ -648,7 +648,7 @@ QUIRKS: dict[str, Quirk] = {
             Code.RESOURCE_EXHAUSTED,
             "quota",
             [RETRY_5S],
-            may_pass=True,
+            transient=True,
             retry_after=timedelta(seconds=5),
         ),
     ),
@@ -656,7 +656,7 @@ QUIRKS: dict[str, Quirk] = {
         GET,
         sent({"code": 14, "message": "drained", "details": [RETRY_7S]}, 503),
         refused(
-            503, Code.UNAVAILABLE, "drained", [RETRY_7S], may_pass=True, retry_after=timedelta(seconds=7)
+            503, Code.UNAVAILABLE, "drained", [RETRY_7S], transient=True, retry_after=timedelta(seconds=7)
         ),
     ),
     "gateway-1-error-twice": Quirk(
@@ -786,7 +786,7 @@ QUIRKS: dict[str, Quirk] = {
         refused(
             503,
             Code.UNAVAILABLE,
-            may_pass=True,
+            transient=True,
             excerpt=BUSY.replace("\r\n", "\n").strip(),
             retry_after=timedelta(seconds=20),
             headers={"retry-after": "20"},
@@ -1024,11 +1024,11 @@ def test_hooks(case: Case, replayer: Replayer, hook_of: Callable[..., Calls], mo
         )
 
     if isinstance(case.called, Failed):
-        attempts = 3 if case.called.may_pass and call.kind not in {"start", "other"} else 1
+        attempts = 3 if case.called.transient and call.kind not in {"start", "other"} else 1
         with pytest.raises(OperationsCallError) as failed:
             make()
         assert failed.value.failure == case.called.of(call.line + " _", replayer.url, attempts)
-        assert isinstance(failed.value, OperationsCallErrorFinal) is not case.called.may_pass
+        assert isinstance(failed.value, OperationsCallErrorFinal) is not case.called.transient
         assert failed.value.name == (None if call.kind in {"list", "start", "other"} else call.args[0])
         assert case.called.retry_after is None or min(moved.sleeps) >= case.called.retry_after.total_seconds()
     else:
@@ -1077,7 +1077,7 @@ def test_trigger(case: Case, replayer: Replayer, monkeypatch: pytest.MonkeyPatch
     else:
         failure = polled.of(line + " _", replayer.url, 1)
         assert (outcome.kind, outcome.name, outcome.operation, outcome.failure) == (
-            Kind.UNREACHABLE,
+            Kind.CALL_FAILED,
             name,
             None,
             failure,

@@ -83,7 +83,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def texts_of(error: OperationsCallError) -> str:
-    event = Outcome(Kind.UNREACHABLE, "operations/x", failure=error.failure).to_event()
+    event = Outcome(Kind.CALL_FAILED, "operations/x", failure=error.failure).to_event()
     return "\n".join([str(error), repr(error), json.dumps(event, ensure_ascii=False)])
 
 

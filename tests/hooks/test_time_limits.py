@@ -53,7 +53,7 @@ def test_endless_answers(hook_of: Callable[..., Calls], kind: str) -> None:
     """An answer without end ends at the time limit, or before at the size limit."""
     with dripping(kind) as server:
         error = ends(hook_of(server.url, retries=ONCE, connection=extra()))
-    assert error.failure.may_pass or "longer than" in error.failure.problem
+    assert error.failure.transient or "longer than" in error.failure.problem
 
 
 @pytest.mark.parametrize("part", ["status line", "header", "headers"])
@@ -176,7 +176,7 @@ def test_addresses_that_do_not_answer(hook_of: Callable[..., Calls], monkeypatch
         for each in waiting:
             each.close()
     assert isinstance(error, OperationsCallError)
-    assert (error.http_status, error.failure.may_pass) == (None, True)
+    assert (error.http_status, error.failure.transient) == (None, True)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_token_servers(
         error = within(LIMIT_S + MARGIN_S, lambda: calls("get_operation", "operations/x"))
         assert isinstance(error, OperationsCallError), error
         assert "no token" in error.failure.problem
-        assert (error.failure.sent, error.failure.may_pass) == (False, True)
+        assert (error.failure.sent, error.failure.transient) == (False, True)
         assert service.seen == []
 
 

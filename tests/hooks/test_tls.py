@@ -125,7 +125,7 @@ def test_untrusted(server: TlsServer, hook_of: Callable[..., Calls]) -> None:
     with pytest.raises(OperationsCallErrorFinal) as refused:
         hook_of(server.url, connection={"password": "tok"})("get_operation", "operations/x")
     failure = refused.value.failure
-    assert (failure.sent, failure.may_pass, failure.attempts) == (False, False, 1)
+    assert (failure.sent, failure.transient, failure.attempts) == (False, False, 1)
     assert "certificate verify failed" in failure.problem
     assert server.requests == []
 

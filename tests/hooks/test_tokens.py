@@ -205,7 +205,7 @@ def test_refused_again(server: TokenServer, hook_of: Callable[..., Calls], kind:
 
 @KINDS
 @pytest.mark.parametrize(
-    ("answer", "may_pass"),
+    ("answer", "transient"),
     [
         pytest.param((400, {"error": "invalid_grant", "error_description": "who?"}), False, id="refused"),
         pytest.param((503, "busy"), True, id="busy"),
@@ -220,7 +220,7 @@ def test_no_token(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     answer: tuple[int, Any],
-    may_pass: bool,
+    transient: bool,
 ) -> None:
     """Without a token nothing is sent, and the error says who refused it and why, without credentials."""
     monkeypatch.setattr("time.sleep", lambda _: None)  # google-auth repeats requests by itself
@@ -229,8 +229,8 @@ def test_no_token(
     with pytest.raises(OperationsCallError) as failed:
         get(hook_of(server.url, connection=fields))
     error = failed.value
-    assert (error.failure.may_pass, error.failure.sent, error.http_status) == (may_pass, False, None)
-    assert isinstance(error, OperationsCallErrorFinal) is not may_pass
+    assert (error.failure.transient, error.failure.sent, error.http_status) == (transient, False, None)
+    assert isinstance(error, OperationsCallErrorFinal) is not transient
     assert "no token: " in str(error)
     if answer[0] == 400:
         assert "who?" in str(error)

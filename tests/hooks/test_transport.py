@@ -76,8 +76,8 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def rate(hook: OperationsAsyncHook) -> float | None:
-    assert hook._transport is not None
-    return hook._transport.pace.rate_per_s
+    assert hook._client is not None
+    return hook._client.pace.rate_per_s
 
 
 async def close(many: list[OperationsAsyncHook]) -> None:
@@ -104,7 +104,7 @@ async def test_connections_are_bounded(
         many = [*hooks(50), *hooks(50, path_prefix="v2")]
         seen = await asyncio.gather(*(hook.poll("operations/x") for hook in many))
         assert all(isinstance(each, Operation) for each in seen)
-        assert len({id(hook._transport) for hook in many}) == 1
+        assert len({id(hook._client) for hook in many}) == 1
         await close(many)
     assert 1 < now[1] <= most
 
@@ -115,8 +115,8 @@ async def test_last_one_closes(connect: Callable[..., None], running: Emulator) 
     first, second = hooks(2)
     await first.poll(NAMES[0])
     await second.poll(NAMES[0])
-    assert first._transport is second._transport
-    session = first._transport.session  # type: ignore[union-attr]  # it has polled
+    assert first._client is second._client
+    session = first._client.session  # type: ignore[union-attr]  # it has polled
     await first.close()
     await first.close()
     assert not session.closed
@@ -195,7 +195,7 @@ async def test_refused_as_too_many(
     running.script_fault(kind="get", times=1, **fault)
     assert isinstance(await one.poll(NAMES[0]), CallFailure)
     await other.poll(NAMES[1])
-    assert other._transport is one._transport
+    assert other._client is one._client
     assert rate(one) is not None
     await close([one, other])
 
@@ -205,8 +205,8 @@ async def test_the_users_limit(connect: Callable[..., None], running: Emulator) 
     connect(running.url, max_requests_per_second=50)
     (hook,) = hooks(1)
     await hook.poll(NAMES[0])
-    assert hook._transport is not None
-    assert (hook._transport.pace.most_per_s, hook._transport.pace.rate_per_s) == (50, 50)
+    assert hook._client is not None
+    assert (hook._client.pace.most_per_s, hook._client.pace.rate_per_s) == (50, 50)
     await hook.close()
 
 
@@ -323,7 +323,7 @@ async def test_a_list_that_fails(connect: Callable[..., None], running: Emulator
     running.script_fault(kind="list", status=503, times=1)
     many = hooks(3)
     seen = await look(many, NAMES[:3], max_age_s=0.0)
-    assert [(each.http_status, each.may_pass) for each in seen] == [(503, True)] * 3
+    assert [(each.http_status, each.transient) for each in seen] == [(503, True)] * 3
     seen = await look(many, NAMES[:3], max_age_s=0.0)
     assert [each.name for each in seen] == NAMES[:3]
     assert kinds(running) == ["list", "list"]
@@ -387,8 +387,8 @@ async def test_wait_for_what_is_unknown(connect: Callable[..., None], running: E
     seen = await hook.look("projects/p/operations/unknown", 1.0)
     assert isinstance(seen, CallFailure)
     assert seen.http_status == 404
-    assert hook._transport is not None
-    assert not hook._transport.without_wait_until
+    assert hook._client is not None
+    assert not hook._client.without_wait_until
     await hook.close()
 
 
@@ -419,4 +419,4 @@ def test_transports_are_per_loop(connect: Callable[..., None], running: Emulator
 
     for _ in range(2):
         asyncio.run(once())
-        assert all(not transports for transports in transport._transports.values())
+        assert all(not transports for transports in transport._clients.values())

@@ -113,7 +113,7 @@ def test_where_a_failure_is_made() -> None:
 def test_a_failure_out_of_an_event() -> None:
     """What comes out of Airflow's database, where others may have written it, is neutralised as well."""
     failure = CallFailure.no_answer(Request("GET", "/v1/x"), "http://h", "gone", sent=True)
-    event = Outcome(Kind.UNREACHABLE, "operations/x", failure=failure).to_event()
+    event = Outcome(Kind.CALL_FAILED, "operations/x", failure=failure).to_event()
     event["outcome"] = event["outcome"].replace('"gone"', json.dumps(KEY))
     clean(str(error_of_call(Outcome.from_event(event).failure or failure)))
 

@@ -160,7 +160,7 @@ def test_nothing_but_answers_before_the_answer(hook_of: Callable[..., Calls]) ->
         with pytest.raises(OperationsCallError) as raised:
             calls("get_operation", "operations/x")
         assert time.monotonic() - began < 5
-    assert (raised.value.http_status, raised.value.failure.may_pass) == (None, True)
+    assert (raised.value.http_status, raised.value.failure.transient) == (None, True)
 
 
 def test_another_protocol_is_no_answer(hook_of: Callable[..., Calls]) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHoo
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.triggers._list_stream import Looks
+from airflow_provider_operations.triggers._list_stream import ListStream
 from airflow_provider_operations.triggers._watermark import MAX_EVENT_CHARS as MAX_ASSET_EVENT_CHARS
 from tests.hooks.raw import RawServer, answer, sends
 from tests.tasks.conftest import moved
@@ -218,7 +218,7 @@ def test_an_honest_page(serving: Callable[..., RawServer], decoded: list[int]) -
     serving(answer(body=json.dumps({"operations": operations, "nextPageToken": "t"}).encode()))
 
     async def look() -> Any:
-        looks = Looks("", None, 60, {"operations_conn_id": "ops"})
+        looks = ListStream("", None, 60, {"operations_conn_id": "ops"})
         async with OperationsAsyncHook("ops") as hook:
             page = await hook.list_page("", None, 500, None)
             assert not isinstance(page, CallFailure)
@@ -272,7 +272,7 @@ def test_a_process_that_fails(
         return event.payload
 
     outcome = Outcome.from_event(asyncio.run(wait()))
-    assert outcome.kind is Kind.UNREACHABLE
+    assert outcome.kind is Kind.CALL_FAILED
     assert outcome.failure is not None
     assert "reading it apart failed" in outcome.failure.problem
     assert len(server.seen) > 5

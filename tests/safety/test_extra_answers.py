@@ -264,7 +264,7 @@ def test_a_failure_that_comes_alone_counts(hook_of: Callable[..., Calls]) -> Non
 
     with KeptAlive(answer) as server:
         failure = hook_of(server.url)("poll", "operations/a")
-    assert (failure.http_status, failure.may_pass) == (503, True)
+    assert (failure.http_status, failure.transient) == (503, True)
 
 
 def _let_pass(calls: Calls, seconds: float) -> None:

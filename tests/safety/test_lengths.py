@@ -21,7 +21,7 @@ from airflow_provider_operations.operation import (
     Status,
 )
 from airflow_provider_operations.triggers import _watermark as finished
-from airflow_provider_operations.triggers._watermark import Look, Memory, Seen
+from airflow_provider_operations.triggers._watermark import Checkpoint, ListSnapshot, Seen
 from tests.hooks.conftest import hook_of
 from tests.hooks.raw import RawServer, answer, sends
 
@@ -162,7 +162,7 @@ def test_failures(field: str, text: str) -> None:
         large if field == "problem" else "HTTP 500",
         headers={"location": large} if field == "header" else {},
     )
-    event = Outcome(Kind.UNREACHABLE, "operations/x", Operation("operations/x"), failure).to_event()
+    event = Outcome(Kind.CALL_FAILED, "operations/x", Operation("operations/x"), failure).to_event()
     assert len(event["outcome"]) <= MAX_EVENT_CHARS
     read = Outcome.from_event(event).failure
     assert read is not None
@@ -172,23 +172,23 @@ def test_failures(field: str, text: str) -> None:
 def test_a_watchers_note() -> None:
     """A thousand running operations with the longest names make a note of some 100 kB, those that tell first."""
     names = [f"{index:04}/" + "x" * (MAX_NAME_BYTES - 5) for index in range(3000)]
-    memory = Memory()
-    memory.news_of(Look({name: Seen(name) for name in names}, tuple(names)))
+    memory = Checkpoint()
+    memory.news_of(ListSnapshot({name: Seen(name) for name in names}, tuple(names)))
     ends = {f"operations/{index}": Seen(f"operations/{index}", "failed") for index in range(4000)}
-    memory.news_of(Look(ends, tuple(names)))
+    memory.news_of(ListSnapshot(ends, tuple(names)))
     memory.told(list(ends))
     note = memory.to_json()
     assert len(json.dumps(note)) < 110_000
     assert len(note["running"]) == finished.MAX_RUNNING_CHARS // MAX_NAME_BYTES
-    assert Memory.from_json(note).running == tuple(reversed(names))[: len(note["running"])]
+    assert Checkpoint.from_json(note).running == tuple(reversed(names))[: len(note["running"])]
 
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_a_note_of_ordinary_names(count: int) -> None:
     """Names as services have them are all noted."""
     names = [f"projects/p/locations/l/operations/{index:036}" for index in range(count)]
-    memory = Memory()
-    memory.news_of(Look({name: Seen(name) for name in names}, tuple(names)))
+    memory = Checkpoint()
+    memory.news_of(ListSnapshot({name: Seen(name) for name in names}, tuple(names)))
     assert len(memory.to_json()["running"]) == count
 
 

@@ -51,7 +51,7 @@ def failed(code: Code | int, *details: Any, message: str = "out of disks") -> Op
 
 
 def call(
-    code: Code, http_status: int | None, *, may_pass: bool, after: float | None = None
+    code: Code, http_status: int | None, *, transient: bool, after: float | None = None
 ) -> OperationsCallError:
     return OperationsCallError(
         CallFailure(
@@ -60,7 +60,7 @@ def call(
             http_status,
             Status(code, "not now"),
             f"HTTP {http_status}",
-            may_pass=may_pass,
+            transient=transient,
             retry_after=None if after is None else timedelta(seconds=after),
         )
     )
@@ -88,10 +88,10 @@ def test_failed_operations(code: Code | int) -> None:
     ("error", "action"),
     [
         pytest.param(TIMEOUT, RETRY, id="time-out"),
-        pytest.param(call(Code.UNAVAILABLE, None, may_pass=True), RETRY, id="outage"),
-        pytest.param(call(Code.RESOURCE_EXHAUSTED, 429, may_pass=True), RETRY, id="429"),
-        pytest.param(call(Code.PERMISSION_DENIED, 403, may_pass=False), FAIL, id="403"),
-        pytest.param(call(Code.UNKNOWN, 200, may_pass=False), FAIL, id="unreadable"),
+        pytest.param(call(Code.UNAVAILABLE, None, transient=True), RETRY, id="outage"),
+        pytest.param(call(Code.RESOURCE_EXHAUSTED, 429, transient=True), RETRY, id="429"),
+        pytest.param(call(Code.PERMISSION_DENIED, 403, transient=False), FAIL, id="403"),
+        pytest.param(call(Code.UNKNOWN, 200, transient=False), FAIL, id="unreadable"),
         pytest.param(judged(failed(Code.CANCELLED), final=False), RETRY, id="own-kill"),
         pytest.param(judged(failed(Code.CANCELLED), final=True), FAIL, id="cancelled-by-others"),
         pytest.param(judged(failed(Code.NOT_FOUND), final=False), RETRY, id="operator's-retry_on"),
@@ -116,14 +116,14 @@ def test_defaults(error: BaseException, action: RetryAction) -> None:
         ({"retry_on": [5]}, judged(failed(Code.UNAVAILABLE), final=False), FAIL),
         ({"retry_on": [5]}, judged(failed(Code.CANCELLED), final=False), RETRY),
         ({"retry_on": [Code.CANCELLED]}, judged(failed(Code.CANCELLED), final=True), RETRY),
-        ({"retry_on": [Code.PERMISSION_DENIED]}, call(Code.PERMISSION_DENIED, 403, may_pass=False), RETRY),
-        ({"retry_on": [5]}, call(Code.UNAVAILABLE, 503, may_pass=True), RETRY),
+        ({"retry_on": [Code.PERMISSION_DENIED]}, call(Code.PERMISSION_DENIED, 403, transient=False), RETRY),
+        ({"retry_on": [5]}, call(Code.UNAVAILABLE, 503, transient=True), RETRY),
         ({"retry_on": "NOT_FOUND"}, failed(Code.NOT_FOUND), RETRY),
         ({"retry_on": 5}, failed(Code.NOT_FOUND), RETRY),
         ({"fail_on": Code.UNAVAILABLE}, failed(Code.UNAVAILABLE), FAIL),
         ({"retry_on": []}, failed(Code.UNAVAILABLE), FAIL),
         ({"fail_on": ["UNAVAILABLE"]}, failed(Code.UNAVAILABLE), FAIL),
-        ({"fail_on": ["UNAVAILABLE"]}, call(Code.UNAVAILABLE, 503, may_pass=True), FAIL),
+        ({"fail_on": ["UNAVAILABLE"]}, call(Code.UNAVAILABLE, 503, transient=True), FAIL),
         ({"fail_on": ["UNAVAILABLE"]}, failed(Code.ABORTED), RETRY),
         ({"fail_on": [14], "retry_on": [14]}, failed(Code.UNAVAILABLE), FAIL),
         ({"retry_timeouts": False}, TIMEOUT, FAIL),
@@ -138,7 +138,7 @@ def test_arguments(arguments: dict[str, Any], error: OperationsError, action: Re
     "error",
     [
         failed(Code.UNAVAILABLE, {"@type": TYPES + "RetryInfo", "retryDelay": "90s"}),
-        call(Code.UNAVAILABLE, 503, may_pass=True, after=90),
+        call(Code.UNAVAILABLE, 503, transient=True, after=90),
     ],
 )
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_own_delay(details: list[Any]) -> None:
             "no retry: the operation ended with NOT_FOUND (5), NO_DISK: out of disks",
         ),
         (
-            call(Code.PERMISSION_DENIED, 403, may_pass=False),
+            call(Code.PERMISSION_DENIED, 403, transient=False),
             "no retry: a GET request failed with PERMISSION_DENIED (7): HTTP 403: not now",
         ),
         (TIMEOUT, "retry: Operation operations/o was not over after 1:00:00; it has been cancelled"),

@@ -989,7 +989,7 @@ async def test_a_server_that_never_comes_to_an_end(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A look ends when the time for a request is over, and is made again."""
-    looks = looking.Looks(PARENT, None, 10.0, {"operations_conn_id": "operations_default"})
+    looks = looking.ListStream(PARENT, None, 10.0, {"operations_conn_id": "operations_default"})
     with dripping("trailers") as server:
         connection = {"conn_type": "operations", "host": server.url, "extra": {"timeout": 0.3}}
         monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))

@@ -55,7 +55,7 @@ CALL = CallFailure(
     Status(Code.UNAVAILABLE, "overloaded"),
     "HTTP 503",
     retry_after=timedelta(seconds=7),
-    may_pass=True,
+    transient=True,
     attempts=3,
 )
 
@@ -270,7 +270,7 @@ def test_worth_a_retry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("may_pass", "final", "cls"),
+    ("transient", "final", "cls"),
     [
         (True, None, OperationsCallError),
         (False, None, OperationsCallErrorFinal),
@@ -278,9 +278,9 @@ def test_worth_a_retry() -> None:
         (False, False, OperationsCallError),
     ],
 )
-def test_error_of_call(may_pass: bool, final: bool | None, cls: type) -> None:
+def test_error_of_call(transient: bool, final: bool | None, cls: type) -> None:
     """A failed call is final unless it may pass, or as told."""
-    error = error_of_call(replace(CALL, may_pass=may_pass), "operations/x", final=final)
+    error = error_of_call(replace(CALL, transient=transient), "operations/x", final=final)
     assert type(error) is cls
     assert error.name == "operations/x"
 
@@ -314,14 +314,14 @@ X = "operations/x"
         pytest.param(
             Outcome(Kind.TIMED_OUT, X, None, CALL), always, OperationTimeout, id="timed-out-in-an-outage"
         ),
-        pytest.param(Outcome(Kind.UNREACHABLE, X, None, CALL), never, OperationsCallError, id="unreachable"),
+        pytest.param(Outcome(Kind.CALL_FAILED, X, None, CALL), never, OperationsCallError, id="unreachable"),
         pytest.param(
-            Outcome(Kind.UNREACHABLE, X, None, CALL), always, OperationsCallErrorFinal, id="unreachable-final"
+            Outcome(Kind.CALL_FAILED, X, None, CALL), always, OperationsCallErrorFinal, id="unreachable-final"
         ),
         pytest.param(Outcome(Kind.DONE, X), never, OperationEventError, id="done-without-operation"),
         pytest.param(Outcome(Kind.DONE, X, RUNNING), never, OperationEventError, id="done-but-running"),
         pytest.param(
-            Outcome(Kind.UNREACHABLE, X), never, OperationEventError, id="unreachable-without-failure"
+            Outcome(Kind.CALL_FAILED, X), never, OperationEventError, id="unreachable-without-failure"
         ),
     ],
 )
@@ -339,7 +339,7 @@ def test_error_of_asks_about_the_thing_that_failed() -> None:
         return True
 
     error_of(Outcome(Kind.DONE, X, FAILED), final=final)
-    error_of(Outcome(Kind.UNREACHABLE, X, RUNNING, CALL), final=final)
+    error_of(Outcome(Kind.CALL_FAILED, X, RUNNING, CALL), final=final)
     error_of(Outcome(Kind.TIMED_OUT, X, RUNNING), final=final)
     assert asked == [FAILED, CALL]
 
@@ -355,7 +355,7 @@ def test_error_of_keeps_the_facts() -> None:
         RUNNING,
         "n",
     )
-    call_error = error_of(Outcome(Kind.UNREACHABLE, X, RUNNING, CALL), final=never)
+    call_error = error_of(Outcome(Kind.CALL_FAILED, X, RUNNING, CALL), final=never)
     assert isinstance(call_error, OperationsCallError)
     assert (call_error.operation, call_error.name, call_error.failure) == (RUNNING, X, CALL)
 

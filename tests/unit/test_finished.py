@@ -7,7 +7,13 @@ import pytest
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.triggers._watermark import MAX_KNOWN, Look, Memory, Seen, UnreadableMemory
+from airflow_provider_operations.triggers._watermark import (
+    MAX_KNOWN,
+    Checkpoint,
+    ListSnapshot,
+    Seen,
+    UnreadableCheckpoint,
+)
 
 NOW = 1_800_000_000.0
 
@@ -23,17 +29,17 @@ def over(name: str, ended: float | None = None, created: float | None = None) ->
 
 def look(
     *seen: Seen, running: tuple[str, ...] = (), whole: bool = True, ask: list[str] | None = None
-) -> Look:
+) -> ListSnapshot:
     asked = [] if ask is None else ask
-    return Look({each.name: each for each in seen}, running, whole, ask_for=asked.append)
+    return ListSnapshot({each.name: each for each in seen}, running, whole, ask_for=asked.append)
 
 
 def names(news: list[Seen]) -> list[str]:
     return [seen.name for seen in news]
 
 
-def stored(memory: Memory) -> Memory:
-    return Memory.from_json(json.loads(json.dumps(memory.to_json())))
+def stored(memory: Checkpoint) -> Checkpoint:
+    return Checkpoint.from_json(json.loads(json.dumps(memory.to_json())))
 
 
 @pytest.mark.parametrize(
@@ -68,26 +74,26 @@ def test_times(value: object, expected: float | None) -> None:
 )
 def test_not_seen_running(seen: Seen, whole: bool, is_news: bool) -> None:
     """What began and ended between two looks is new unless it may have been over at the first start."""
-    memory = Memory.beginning_with(look(over("old", NOW - 10), whole=whole), NOW)
+    memory = Checkpoint.beginning_with(look(over("old", NOW - 10), whole=whole), NOW)
     assert names(memory.news_of(look(over("old", NOW - 10), seen, whole=whole))) == ["x"] * is_news
     assert memory.news_of(look(seen)) == []
 
 
 def test_seen_running() -> None:
     """What was seen running is new at its end, whatever its times say."""
-    memory = Memory.beginning_with(look(running=("x",), whole=False), NOW)
+    memory = Checkpoint.beginning_with(look(running=("x",), whole=False), NOW)
     assert names(memory.news_of(look(over("x", NOW - 99)))) == ["x"]
 
 
 def test_order() -> None:
     """Ends are told in their order, those without a time last."""
-    memory = Memory.beginning_with(look(), NOW)
+    memory = Checkpoint.beginning_with(look(), NOW)
     assert names(memory.news_of(look(over("c"), over("b", NOW + 2), over("a", NOW + 1)))) == ["a", "b", "c"]
 
 
 def test_only_the_last_hour_is_remembered() -> None:
     """An end is remembered for an hour, by then its time says that it's old; without a time it stays."""
-    memory = Memory.beginning_with(look(over("old", NOW - 9000), over("untimed")), NOW)
+    memory = Checkpoint.beginning_with(look(over("old", NOW - 9000), over("untimed")), NOW)
     memory.news_of(look(over("x", NOW - 100)))
     memory.told(["x"])
     size = len(memory.to_json()["timed"]) // 8
@@ -97,14 +103,14 @@ def test_only_the_last_hour_is_remembered() -> None:
 
 def test_times_to_come() -> None:
     """A time in the far future is no reason to take everything before it for old."""
-    memory = Memory.beginning_with(look(over("odd", NOW + 1e9)), NOW)
+    memory = Checkpoint.beginning_with(look(over("odd", NOW + 1e9)), NOW)
     assert names(memory.news_of(look(over("odd", NOW + 1e9), over("x", NOW)))) == ["x"]
     assert memory.news_of(look(over("odd", NOW + 1e9))) == []
 
 
 def test_bounded() -> None:
     """Thousands of ends without a time, or within an hour, need a bounded memory, and none is told twice."""
-    memory = Memory.beginning_with(look(), NOW)
+    memory = Checkpoint.beginning_with(look(), NOW)
     timed = [over(f"timed-{number}", NOW + number / 10) for number in range(MAX_KNOWN + 500)]
     assert len(memory.news_of(look(*timed))) == MAX_KNOWN + 500
     assert memory.news_of(look(*timed)) == []
@@ -121,7 +127,7 @@ def test_bounded() -> None:
 
 def test_restart() -> None:
     """What was told before a restart is known after it; what wasn't stored is told again, asked for if need be."""
-    memory = Memory.beginning_with(look(over("old", NOW - 10), over("timeless"), running=("a", "b")), NOW)
+    memory = Checkpoint.beginning_with(look(over("old", NOW - 10), over("timeless"), running=("a", "b")), NOW)
     memory.news_of(look(over("told", NOW), over("lost", NOW + 1), running=("a", "b")))
     memory.told(["told"])
     again = stored(memory)
@@ -136,7 +142,7 @@ def test_restart() -> None:
 
 def test_forgotten_over_a_restart() -> None:
     """One of which the server knows nothing any more is asked for in three looks, no more."""
-    again = stored(Memory.beginning_with(look(running=("gone",)), NOW))
+    again = stored(Checkpoint.beginning_with(look(running=("gone",)), NOW))
     asked: list[str] = []
     for _ in range(6):
         again.news_of(look(ask=asked))
@@ -146,11 +152,11 @@ def test_forgotten_over_a_restart() -> None:
 
 def test_another_has_told() -> None:
     """What another watcher of the same has told isn't told again."""
-    memory = Memory.beginning_with(look(running=("a", "b")), NOW)
-    other = Memory.beginning_with(look(running=("a", "b")), NOW)
+    memory = Checkpoint.beginning_with(look(running=("a", "b")), NOW)
+    other = Checkpoint.beginning_with(look(running=("a", "b")), NOW)
     other.news_of(look(over("a", NOW)))
     assert names(memory.news_of(look(over("a", NOW), over("b", NOW)), stored(other))) == ["a", "b"]
-    memory = Memory.beginning_with(look(running=("a", "b")), NOW)
+    memory = Checkpoint.beginning_with(look(running=("a", "b")), NOW)
     other.told(["a"])
     assert names(memory.news_of(look(over("a", NOW), over("b", NOW)), stored(other))) == ["b"]
 
@@ -163,18 +169,18 @@ def test_another_has_told() -> None:
         {},
         {"version": 2},
         {"version": 1, "whole": True, "floor": "x"},
-        {**Memory().to_json(), "timed": "abc"},
-        {**Memory().to_json(), "running": [1]},
-        {**Memory().to_json(), "running": 1},
-        {**Memory().to_json(), "running": [1], "prefix": 1},
-        {**Memory().to_json(), "untimed": []},
-        {**Memory().to_json(), "floor": float("nan")},
-        {**Memory().to_json(), "newest": float("inf")},
-        {**Memory().to_json(), "floor": 10**400},
+        {**Checkpoint().to_json(), "timed": "abc"},
+        {**Checkpoint().to_json(), "running": [1]},
+        {**Checkpoint().to_json(), "running": 1},
+        {**Checkpoint().to_json(), "running": [1], "prefix": 1},
+        {**Checkpoint().to_json(), "untimed": []},
+        {**Checkpoint().to_json(), "floor": float("nan")},
+        {**Checkpoint().to_json(), "newest": float("inf")},
+        {**Checkpoint().to_json(), "floor": 10**400},
     ],
     ids=lambda value: str(value)[-60:],
 )
 def test_unreadable(value: Any) -> None:
     """Notes that this version didn't write are refused, not misread."""
-    with pytest.raises(UnreadableMemory):
-        Memory.from_json(value)
+    with pytest.raises(UnreadableCheckpoint):
+        Checkpoint.from_json(value)

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def odd(http_status: int | None, **changes: Any) -> CallFailure:
     """An answer without a readable Status, such as a proxy's page."""
-    found = replace(failed(http_status), may_pass=False, status=Status(Code.UNKNOWN), excerpt="<html>")
+    found = replace(failed(http_status), transient=False, status=Status(Code.UNKNOWN), excerpt="<html>")
     return replace(found, **changes)
 
 
 ODD = {
     "HTML": odd(200),
     "302": odd(302),
-    "401": replace(failed(401), may_pass=False),
-    "403": replace(failed(403), may_pass=False),
-    "501": replace(failed(501), may_pass=False),
+    "401": replace(failed(401), transient=False),
+    "403": replace(failed(403), transient=False),
+    "501": replace(failed(501), transient=False),
     "HTML 404": odd(404),
     "too large": odd(None),
     "no token": odd(None, sent=False),
@@ -49,8 +49,8 @@ def verdicts(
             watching.due_epoch_s = START + at_s
         verdict = watching.judge(seen, START + at_s)
         if isinstance(verdict, Outcome):
-            worth = "" if verdict.kind is not Kind.UNREACHABLE else ", final"
-            if worth and verdict.failure and verdict.failure.may_pass:
+            worth = "" if verdict.kind is not Kind.CALL_FAILED else ", final"
+            if worth and verdict.failure and verdict.failure.transient:
                 worth = ", may pass"
             told.append(verdict.kind.value + worth)
         else:
@@ -194,7 +194,7 @@ def test_an_odd_answer_of_a_found_operation_when_the_time_is_up() -> None:
 def test_news_of_odd_answers() -> None:
     """What the server said is logged at the first odd answer, and how long it's borne; then only the end of it."""
     refused = replace(
-        failed(403), may_pass=False, status=Status(Code.PERMISSION_DENIED, "who are you?\nforged line")
+        failed(403), transient=False, status=Status(Code.PERMISSION_DENIED, "who are you?\nforged line")
     )
     lines = []
     bearing, bearing_a_minute = "; bearing it for up to 600 s", "; bearing it for up to 60 s"

@@ -43,7 +43,7 @@ def failed(http_status: int | None = 503, retry_after_s: float | None = None) ->
         Status(Code.UNAVAILABLE, "m"),
         f"HTTP {http_status}" if http_status else "TimeoutError",
         retry_after=None if retry_after_s is None else timedelta(seconds=retry_after_s),
-        may_pass=http_status is None or http_status >= 500,
+        transient=http_status is None or http_status >= 500,
     )
 
 
@@ -89,13 +89,13 @@ def watch(
         pytest.param(failed(503, 45), 10, 30, 20.0, id="deadline-before-the-hint"),
         pytest.param(failed(503, 86_400), 10, None, 600.0, id="hint-of-a-day"),
         pytest.param(
-            failed(404), 1, None, Outcome(Kind.UNREACHABLE, NAME, None, failed(404), 1.0), id="404-at-once"
+            failed(404), 1, None, Outcome(Kind.CALL_FAILED, NAME, None, failed(404), 1.0), id="404-at-once"
         ),
         pytest.param(
             failed(403),
             9,
             5,
-            Outcome(Kind.UNREACHABLE, NAME, None, failed(403), 9.0),
+            Outcome(Kind.CALL_FAILED, NAME, None, failed(403), 9.0),
             id="403-after-the-deadline",
         ),
     ],
@@ -112,7 +112,7 @@ def test_outage_edges() -> None:
     watching = watch(tolerance_s=60)
     verdicts = [watching.judge(failed(), START + at_s) for at_s in (100, 130, 159.999)]
     assert verdicts == pytest.approx([20.5, 26.5, 30.0])
-    assert watching.judge(failed(), START + 160) == Outcome(Kind.UNREACHABLE, NAME, None, failed(), 160.0)
+    assert watching.judge(failed(), START + 160) == Outcome(Kind.CALL_FAILED, NAME, None, failed(), 160.0)
 
 
 def test_an_answer_between_failures_starts_the_outage_anew() -> None:
@@ -129,12 +129,12 @@ def test_an_answer_between_failures_starts_the_outage_anew() -> None:
         verdict for poll, at in seen if isinstance(verdict := watching.judge(poll, START + at), Outcome)
     ]
     last = watching.judge(failed(), START + 211)
-    assert last == Outcome(Kind.UNREACHABLE, NAME, RUNNING, failed(), 211.0)
+    assert last == Outcome(Kind.CALL_FAILED, NAME, RUNNING, failed(), 211.0)
 
 
 def test_no_outage_is_borne_with_tolerance_0() -> None:
     """With a tolerance of 0 the first failure is the end."""
-    assert watch(tolerance_s=0).judge(failed(), START) == Outcome(Kind.UNREACHABLE, NAME, None, failed(), 0.0)
+    assert watch(tolerance_s=0).judge(failed(), START) == Outcome(Kind.CALL_FAILED, NAME, None, failed(), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ FAILURE = replace(
             id="error",
         ),
         pytest.param(Outcome(Kind.TIMED_OUT, NAME, RUNNING, FAILURE, 7.0), id="timed-out"),
-        pytest.param(Outcome(Kind.UNREACHABLE, NAME, None, FAILURE, 7.0), id="unreachable"),
+        pytest.param(Outcome(Kind.CALL_FAILED, NAME, None, FAILURE, 7.0), id="unreachable"),
         pytest.param(
             Outcome(
                 Kind.DONE,
@@ -408,10 +408,10 @@ def test_oversize_operations_are_dropped() -> None:
 def test_oversize_failures_are_cut() -> None:
     """A failure with a huge Status arrives with its code, the begin of its message, and all its other facts."""
     status = Status(Code.UNAVAILABLE, "m" * 5000, ["x" * MAX_EVENT_CHARS])
-    event = Outcome(Kind.UNREACHABLE, NAME, RUNNING, replace(FAILURE, status=status), 3.0).to_event()
+    event = Outcome(Kind.CALL_FAILED, NAME, RUNNING, replace(FAILURE, status=status), 3.0).to_event()
     assert len(event["outcome"]) < 3000
     assert Outcome.from_event(event) == Outcome(
-        Kind.UNREACHABLE, NAME, None, replace(FAILURE, status=Status(Code.UNAVAILABLE, "m" * 1000)), 3.0
+        Kind.CALL_FAILED, NAME, None, replace(FAILURE, status=Status(Code.UNAVAILABLE, "m" * 1000)), 3.0
     )
 
 
@@ -422,7 +422,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def failure_body(**changes: Any) -> dict[str, Any]:
-    content = json.loads(Outcome(Kind.UNREACHABLE, NAME, None, FAILURE).to_event()["outcome"])
+    content = json.loads(Outcome(Kind.CALL_FAILED, NAME, None, FAILURE).to_event()["outcome"])
     return {"version": 1, "outcome": json.dumps({**content, "failure": {**content["failure"], **changes}})}
 
 
@@ -477,7 +477,7 @@ def test_the_bodies_below_are_readable_unchanged() -> None:
         pytest.param(failure_body(retry_after_s="1"), id="failure-retry-after-text"),
         pytest.param(failure_body(retry_after_s=1e300), id="failure-retry-after-forever"),
         pytest.param(failure_body(retry_after_s=float("nan")), id="failure-retry-after-nan"),
-        pytest.param(failure_body(may_pass="yes"), id="failure-may-pass-text"),
+        pytest.param(failure_body(transient="yes"), id="failure-may-pass-text"),
         pytest.param(failure_body(sent=None), id="failure-sent-null"),
         pytest.param(failure_body(attempts="3"), id="failure-attempts-text"),
         pytest.param(failure_body(headers=None), id="failure-headers-null"),

@@ -15,19 +15,19 @@ from airflow_provider_operations.operation import Code, Status
 
 LOG = logging.getLogger(__name__)
 GET = Request("GET", "/v1/operations/x")
-START = Request("POST", "/v1/x:run", repeatable=False)
+START = Request("POST", "/v1/x:run", idempotent=False)
 
 
 def failed(
     http_status: int | None = 500,
     retry_after_s: float | None = None,
     *,
-    may_pass: bool = True,
+    transient: bool = True,
     sent: bool = True,
 ) -> CallFailure:
     hint = None if retry_after_s is None else timedelta(seconds=retry_after_s)
     return CallFailure(
-        "GET", "u", http_status, Status(Code.INTERNAL), "p", retry_after=hint, may_pass=may_pass, sent=sent
+        "GET", "u", http_status, Status(Code.INTERNAL), "p", retry_after=hint, transient=transient, sent=sent
     )
 
 
@@ -51,11 +51,11 @@ def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list
     [
         pytest.param(GET, failed(500), True, id="get-500"),
         pytest.param(GET, failed(None), True, id="get-no-answer"),
-        pytest.param(GET, failed(404, may_pass=False), False, id="get-404"),
+        pytest.param(GET, failed(404, transient=False), False, id="get-404"),
         pytest.param(START, failed(500), False, id="start-500"),
         pytest.param(START, failed(None), False, id="start-answer-lost"),
         pytest.param(START, failed(None, sent=False), True, id="start-never-sent"),
-        pytest.param(START, failed(None, sent=False, may_pass=False), False, id="start-certificate-refused"),
+        pytest.param(START, failed(None, sent=False, transient=False), False, id="start-certificate-refused"),
         pytest.param(START, failed(429), True, id="start-429"),
         pytest.param(START, failed(503), False, id="start-503"),
         pytest.param(START, failed(503, 0), True, id="start-503-with-Retry-After"),

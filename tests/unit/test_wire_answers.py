@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from airflow_provider_operations._airflow.xcom import storable
 from airflow_provider_operations._protocol.request import Request, Service
-from airflow_provider_operations._protocol.response import Answer, CallFailure, read_json, read_operation
+from airflow_provider_operations._protocol.response import (
+    CallFailure,
+    HttpResponse,
+    read_json,
+    read_operation,
+)
 from airflow_provider_operations.operation import Code, Operation, Status
 
 from .values import JSON
@@ -23,7 +28,7 @@ REQUEST = Request("GET", "/v1/operations/x?key=SECRET")
 def read(http_status: int, body: object = b"", **headers: str) -> Operation | CallFailure:
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_operation(REQUEST, BASE, Answer(http_status, spelled, sent), NOW)
+    return read_operation(REQUEST, BASE, HttpResponse(http_status, spelled, sent), NOW)
 
 
 def failure(http_status: int, body: object = b"", **headers: str) -> CallFailure:
@@ -196,7 +201,7 @@ def test_error_bodies_that_say_nothing(http_status: int, body: bytes, excerpt: s
 
 
 @pytest.mark.parametrize(
-    ("http_status", "code", "may_pass"),
+    ("http_status", "code", "transient"),
     [
         (301, Code.UNKNOWN, False),
         (307, Code.UNKNOWN, False),
@@ -221,10 +226,10 @@ def test_error_bodies_that_say_nothing(http_status: int, body: bytes, excerpt: s
         (599, Code.INTERNAL, True),
     ],
 )
-def test_http_statuses(http_status: int, code: Code, may_pass: bool) -> None:
+def test_http_statuses(http_status: int, code: Code, transient: bool) -> None:
     """Each HTTP status stands for a code (google/rpc/code.proto), and only some may pass."""
     found = failure(http_status)
-    assert (found.status.code, found.may_pass) == (code, may_pass)
+    assert (found.status.code, found.transient) == (code, transient)
     assert isinstance(found.status.code, Code)
 
 
@@ -294,15 +299,15 @@ def test_no_answer(sent: bool) -> None:
         Status(Code.UNAVAILABLE, "refused"),
         "refused",
         sent=sent,
-        may_pass=True,
+        transient=True,
     )
     assert found.safe_to_resend is not sent
 
 
 def test_no_answer_that_will_not_pass() -> None:
     """A request that can't be made at all doesn't pass by waiting."""
-    found = CallFailure.no_answer(REQUEST, BASE, "no CA bundle", sent=False, may_pass=False)
-    assert (found.may_pass, found.status.code) == (False, Code.FAILED_PRECONDITION)
+    found = CallFailure.no_answer(REQUEST, BASE, "no CA bundle", sent=False, transient=False)
+    assert (found.transient, found.status.code) == (False, Code.FAILED_PRECONDITION)
 
 
 def test_kept_headers() -> None:
@@ -327,7 +332,7 @@ def test_redirects(location: str | None, shown: str) -> None:
     """A redirect is a failure that says where to; without the query, which may repeat our key."""
     found = failure(301, **({} if location is None else {"location": location}))
     assert found.problem == f"HTTP 301, a redirect to {shown}, which is not followed"
-    assert not found.may_pass
+    assert not found.transient
 
 
 @pytest.mark.parametrize(
@@ -354,7 +359,7 @@ def test_unreadable_answers(body: bytes, problem: str) -> None:
     found = failure(200, body, content_type="text/html")
     assert found.problem.startswith(problem)
     assert found.status == Status(Code.UNKNOWN, found.problem)
-    assert not found.may_pass
+    assert not found.transient
     assert not found.safe_to_resend
     assert found.excerpt.startswith(body[:100].decode(errors="replace"))
 
@@ -424,7 +429,7 @@ def test_a_quota_as_403(http_status: int, body: dict[str, Any], quota: bool) -> 
     """A quota is a quota, whether it comes as 429 or as older Google APIs say it; it had no effect, and passes."""
     found = failure(http_status, body)
     assert (found.status.code == Code.RESOURCE_EXHAUSTED) is quota
-    assert (found.may_pass, found.asks_for_less, found.safe_to_resend) == (quota, quota, quota)
+    assert (found.transient, found.asks_for_less, found.safe_to_resend) == (quota, quota, quota)
     assert found.had_no_effect
 
 
@@ -480,7 +485,7 @@ def test_content_type_does_not_matter() -> None:
 def test_empty_answers_of_cancel_and_delete() -> None:
     """An empty body, or white space, of a success is {}."""
     for body in (b"", b" \r\n"):
-        assert read_json(REQUEST, BASE, Answer(204, {}, body), NOW) == {}
+        assert read_json(REQUEST, BASE, HttpResponse(204, {}, body), NOW) == {}
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"[", b'{"progress":', b'[{"progress":'])
@@ -512,7 +517,7 @@ HEADERS = st.dictionaries(
 )
 def test_any_answer(http_status: int, headers: dict[str, str], body: bytes) -> None:
     """Any status, headers and bytes are an operation or a failure with a code; never an exception."""
-    answer = Answer(http_status, headers, body)
+    answer = HttpResponse(http_status, headers, body)
     found = read_operation(REQUEST, BASE, answer, NOW)
     if isinstance(found, Operation):
         assert 200 <= http_status < 300

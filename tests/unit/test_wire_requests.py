@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_operations._protocol.request import InvalidName, Request, Service
-from airflow_provider_operations._protocol.response import Answer
+from airflow_provider_operations._protocol.response import HttpResponse
 
 SERVICE = Service("https://api.example.com")
 
@@ -84,7 +84,7 @@ SERVICE = Service("https://api.example.com")
 def test_requests(request_: Request, method: str, target: str) -> None:
     """The standard methods are spelled as Google's API documents spell them; they carry no body."""
     assert (request_.method, request_.target, request_.body, request_.headers) == (method, target, None, {})
-    assert request_.repeatable
+    assert request_.idempotent
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def test_names_with_the_prefix() -> None:
 
 
 def test_start() -> None:
-    """A start carries what it is told, and isn't repeatable unless told so."""
+    """A start carries what it is told, and isn't idempotent unless told so."""
     request = SERVICE.start_operation("x:run", method="patch", body=[1], query={"a": 1}, headers={"X-A": "b"})
-    assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, repeatable=False)
-    assert SERVICE.start_operation("x:run", repeatable=True).repeatable
+    assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, idempotent=False)
+    assert SERVICE.start_operation("x:run", idempotent=True).idempotent
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_any_name(name: str) -> None:
 
 def test_headers_in_any_case() -> None:
     """A header is found whatever the case of its name, on either side."""
-    answer = Answer(200, {"Content-TYPE": "a"}, b"")
+    answer = HttpResponse(200, {"Content-TYPE": "a"}, b"")
     assert (answer.header("content-type"), answer.header("Content-Type"), answer.header("x")) == (
         "a",
         "a",
