@@ -160,8 +160,7 @@ class OperationsCalls:
     def _note_other_name(self, request: Request, first: object, result: object) -> None:
         """Note by which name an operation is answered for over a connection of its own: that is certain."""
         name = request.operation
-        assert name is not None  # noqa: S101  ``_again`` has compared it
-        if not isinstance(result, Operation) or not isinstance(first, Operation):
+        if name is None or not isinstance(result, Operation) or not isinstance(first, Operation):
             return
         if first.name != result.name:
             log.warning(
@@ -209,10 +208,11 @@ class OperationsCalls:
     def _read_page(
         self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> tuple[list[Operation], str] | CallFailure:
+        if isinstance(answer, CallFailure):
+            return answer
         page = self._read(request, settings, answer)
         if isinstance(page, CallFailure):
             return page
-        assert isinstance(answer, HttpResponse)  # noqa: S101  else it was the failure
         try:
             operations, token = _page_of(page, answer)
         except MalformedOperation:

@@ -45,6 +45,7 @@ LOOK_AGAIN_S = 30.0
 class Ready:
     """A connection read and checked, for one way of spelling its service; and what that takes off the loop."""
 
+    client: SharedClient
     settings: Settings
     tls: ssl.SSLContext | bool
     proxy: str | None
@@ -61,7 +62,7 @@ class SharedClient:
 
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
-        self.pace = AdaptiveRateLimiter()
+        self.rate_limiter = AdaptiveRateLimiter()
         self.figures = Figures(conn_id)
         self.slots = asyncio.Semaphore(1)  # the connection says how many
         self.masked: str | None = None
@@ -134,19 +135,19 @@ class SharedClient:
         if (known := self._ready.get(key)) is not None and clock.now() < self._look_up_at_s:
             return known
         async with self._looking_up:
-            if self._fields is None or clock.now() >= self._look_up_at_s:
-                await self._look_up(hook)
+            fields = self._fields
+            if fields is None or clock.now() >= self._look_up_at_s:
+                fields = await self._look_up(hook)
             if (known := self._ready.get(key)) is None:
-                assert self._fields is not None  # noqa: S101  looked up, or it has raised
                 try:
-                    known = self._ready[key] = await self._read(self._fields, overrides)
+                    known = self._ready[key] = await self._read(fields, overrides)
                 except Exception:
                     # Somebody is about to correct it.
                     self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
                     raise
             return known
 
-    async def _look_up(self, hook: Any) -> None:
+    async def _look_up(self, hook: Any) -> ConnectionFields:
         try:
             connection = await get_async_connection(self.conn_id, hook=hook)
             extra = await get_async_extra_dejson(connection)
@@ -160,11 +161,12 @@ class SharedClient:
                 type(error).__name__,
             )
             self._look_up_at_s = clock.now() + LOOK_AGAIN_S
-            return
+            return self._fields
         if fields != self._fields:
             self._fields = fields
             self._ready.clear()
         self._look_up_at_s = clock.now() + CONNECTION_KEPT_S
+        return fields
 
     async def _read(self, fields: ConnectionFields, overrides: Mapping[str, Any]) -> Ready:
         settings = read_settings(fields, overrides)
@@ -178,9 +180,9 @@ class SharedClient:
         if settings.max_connections != self._connections:
             self._connections = settings.max_connections
             self.slots = asyncio.Semaphore(settings.max_connections)
-        if settings.max_requests_per_second != self.pace.most_per_s:
-            self.pace = AdaptiveRateLimiter(settings.max_requests_per_second)
-        return Ready(settings, tls, proxy, token_source_of(settings), secrets)
+        if settings.max_requests_per_second != self.rate_limiter.most_per_s:
+            self.rate_limiter = AdaptiveRateLimiter(settings.max_requests_per_second)
+        return Ready(self, settings, tls, proxy, token_source_of(settings), secrets)
 
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, SharedClient]] = WeakKeyDictionary()

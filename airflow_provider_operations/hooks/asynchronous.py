@@ -101,11 +101,15 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return (await self._get_ready()).settings
 
     async def _get_ready(self) -> Ready:
-        if self._client is None:
-            self._client = SharedClient.of(self.operations_conn_id)
-        ready = await self._client.ready(self._overrides, type(self))
+        ready = await self._shared().ready(self._overrides, type(self))
         self.base_url = ready.settings.service.base_url
         return ready
+
+    def _shared(self) -> SharedClient:
+        """Return what all hooks of the connection share; from now on this one is among its users."""
+        if self._client is None:
+            self._client = SharedClient.of(self.operations_conn_id)
+        return self._client
 
     async def config(self) -> SessionConfig:
         """Return what ``HttpAsyncHook.run`` sends: the connection's headers, and nothing else of it."""
@@ -115,8 +119,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def close(self) -> None:
         """Leave the session, which the last hook that uses it closes; the next call opens it again."""
         if self._client is not None:
-            transport, self._client = self._client, None
-            await transport.leave()
+            client, self._client = self._client, None
+            await client.leave()
 
     async def __aenter__(self) -> OperationsAsyncHook:
         """Use the hook as a context manager that closes its session."""
@@ -247,9 +251,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def watching(self) -> AsyncIterator[Figures]:
         """Use the hook, and count one operation more that is waited for."""
         async with self:
-            if self._client is None:
-                self._client = SharedClient.of(self.operations_conn_id)
-            figures = self._client.figures
+            figures = self._shared().figures
             figures.watched(1)
             try:
                 yield figures
@@ -258,15 +260,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     def _list_cache(self, name: str, ready: Ready) -> ListCache | None:
         """Return the list that should hold an operation, shared by all on this loop who watch one of it."""
-        assert self._client is not None  # noqa: S101  it made ``ready``
         if (parent := parent_of(name)) is None:
             return None
         key = (ready.settings.service, parent)
-        listing = self._client.list_caches.get(key)
+        listing = ready.client.list_caches.get(key)
         if listing is None:
             # It outlives the hook of whoever came first, so it has one of its own.
             other = type(self)(self.operations_conn_id, **self._overrides, retries=self.retries)
-            listing = self._client.list_caches[key] = ListCache(parent, other._page_in_turn)
+            listing = ready.client.list_caches[key] = ListCache(parent, other._page_in_turn)
         return listing
 
     async def _page_in_turn(
@@ -277,16 +278,15 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return await self.list_page(parent, ready.settings.list_filter or None, page_size, token)
 
     async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
-        assert self._client is not None  # noqa: S101  it made ``ready``
         service = ready.settings.service
         now_s = asyncio.get_running_loop().time()
-        without_wait_until = self._client.without_wait_until
+        without_wait_until = ready.client.without_wait_until
         self.waits = now_s >= without_wait_until.get(service, now_s)
         if self.waits:
             request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
             seen = await self._ask(request, self._read_operation, ready)
-            self._client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
+            ready.client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
             if isinstance(seen, Operation) or seen.transient:
                 return seen
             if seen.http_status in {404, 405, 501}:
@@ -359,17 +359,16 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         whole: bool = False,
     ) -> T | CallFailure:
         """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
-        transport = self._client
-        assert transport is not None  # noqa: S101  it made ``ready``
-        pace = transport.pace
-        throttled_s = 0.0 if pace.rate_per_s is None else await pace.turn(first=first)
-        async with transport.slots:
+        client = ready.client
+        rate_limiter = client.rate_limiter
+        throttled_s = 0.0 if rate_limiter.rate_per_s is None else await rate_limiter.turn(first=first)
+        async with client.slots:
             result = await self._ask(request, read, ready, whole=whole)
         if isinstance(result, CallFailure) and result.asks_for_less:
-            pace.refused()
+            rate_limiter.refused()
         else:
-            pace.accepted()
-        transport.figures.polled(failed=isinstance(result, CallFailure), throttled_s=throttled_s)
+            rate_limiter.accepted()
+        client.figures.polled(failed=isinstance(result, CallFailure), throttled_s=throttled_s)
         return result
 
     async def _ask(
@@ -407,8 +406,6 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         if ready.tokens is None:
             self._sent = ready.secrets
             return await self._send(request, ready, {})
-        transport = self._client
-        assert transport is not None  # noqa: S101  it made ``ready``
         rejected: Token | None = None
         while True:
             try:
@@ -417,9 +414,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 return self._no_token(request, ready.settings, error)
             if self._sent_with is None or self._sent_with[0] is not ready or self._sent_with[1] is not token:
                 secrets = SentSecrets([token.secret])
-                if token.secret != transport.masked:
+                if token.secret != ready.client.masked:
                     await ask_airflow(mask_secret, secrets.forms)
-                    transport.masked = token.secret
+                    ready.client.masked = token.secret
                 self._sent, self._sent_with = ready.secrets + secrets, (ready, token)
             answer = await self._send(request, ready, token.headers)
             if rejected is not None or not refused_token(answer):
@@ -431,15 +428,13 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     ) -> HttpResponse | CallFailure:
         settings = ready.settings
         base_url = settings.service.base_url
-        transport = self._client
-        assert transport is not None  # noqa: S101  it made ``ready``
 
         def no_answer(error: BaseException, *, sent: bool, transient: bool = True) -> CallFailure:
             return CallFailure.no_answer(
                 request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, transient=transient
             )
 
-        session = transport.new_session() if request.alone else transport.session
+        session = ready.client.new_session() if request.alone else ready.client.session
         try:
             url = yarl.URL(base_url + request.target, encoded=True)
             check_origin(base_url, url.scheme, url.raw_host, url.port)

@@ -77,7 +77,7 @@ def ours(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def rate(hook: OperationsAsyncHook) -> float | None:
     assert hook._client is not None
-    return hook._client.pace.rate_per_s
+    return hook._client.rate_limiter.rate_per_s
 
 
 async def close(many: list[OperationsAsyncHook]) -> None:
@@ -206,7 +206,7 @@ async def test_the_users_limit(connect: Callable[..., None], running: Emulator) 
     (hook,) = hooks(1)
     await hook.poll(NAMES[0])
     assert hook._client is not None
-    assert (hook._client.pace.most_per_s, hook._client.pace.rate_per_s) == (50, 50)
+    assert (hook._client.rate_limiter.most_per_s, hook._client.rate_limiter.rate_per_s) == (50, 50)
     await hook.close()
 
 
