@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
-from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
@@ -227,7 +227,21 @@ class _SecurePool(_SilentPool, HTTPSConnectionPool):
 _POOLS = {"http": _Pool, "https": _SecurePool}
 
 
-class BoundedAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]  # requests-toolbelt has no annotations
+_KEEP_ALIVE_S = {"TCP_KEEPIDLE": 120, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 20}
+"""As Airflow's HTTP hook has it; the last is a number of probes. Not every system has all of them."""
+
+_SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, option), value)
+        for option, value in _KEEP_ALIVE_S.items()
+        if hasattr(socket, option)
+    ),
+]
+
+
+class BoundedAdapter(HTTPAdapter):
     """
     An adapter with TCP keep-alive, as Airflow's HTTP hook has it, whose exchanges are bounded.
 
@@ -235,17 +249,14 @@ class BoundedAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]  # requests-too
     bounds end with the head.
     """
 
-    def __init__(self) -> None:
-        super().__init__(idle=120, count=20, interval=30)
-
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that are bounded."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, **{**kwargs, "socket_options": _SOCKET_OPTIONS})
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Do so behind a proxy, too."""
-        manager = super().proxy_manager_for(*args, **kwargs)
+        manager = super().proxy_manager_for(*args, **{**kwargs, "socket_options": _SOCKET_OPTIONS})
         manager.pool_classes_by_scheme = _POOLS
         return manager
 

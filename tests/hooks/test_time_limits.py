@@ -11,15 +11,17 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import trustme
 
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
+from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
 from airflow_provider_operations.triggers import OperationTrigger
 
-from .raw import RawServer, answer
+from .raw import RawServer, answer, sends
 from .slow import ENDLESS, Listener, dripping, within
 from .token_server import TokenServer
 
@@ -371,3 +373,16 @@ def test_google_redirects(hook_of: Callable[..., Calls], keys: TokenServer) -> N
             error = within(40, lambda: calls("get_operation", "operations/x"))
         assert isinstance(error, OperationsCallError), error
         assert other.seen == []
+
+
+def test_connections_are_kept_alive() -> None:
+    """As by Airflow's own HTTP hook, TCP notices when the other end is gone."""
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    with RawServer(sends(whole)) as server, requests.Session() as session:
+        session.mount("http://", BoundedAdapter())
+        response: Any = session.get(server.url, stream=True, timeout=5)
+        sock = response.raw.connection.sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 120
+        response.close()
