@@ -469,8 +469,9 @@ def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
             Round(("mark-failed: its triggerer is dead",), dag("deferred"), expect, dict(DAY), steps=[step])
         )
     if "both triggerers killed" in names:
-        # The first one that comes back runs the trigger once more, and so hears that it is cancelled.
-        expect = Expect(("failed",), touched=True)
+        # The first one that comes back runs the trigger once more, and so hears that it is cancelled; unless Airflow
+        # drops it before it is begun, which is out of reach.
+        expect = Expect(("failed",), left=(0, 1), touched=True)
         step = when("no triggerer lives", "failed")
         rounds.append(
             Round(("mark-failed: no triggerer lives",), dag("deferred"), expect, dict(DAY), steps=[step])
