@@ -60,6 +60,22 @@ def test_a_page_lists_its_sections(page: Path) -> None:
     assert len(titles) < 2 or {f"#{slug(title)}" for title in titles} <= set(listed)
 
 
+NOT_IMPORTED = {"__init__", "__main__", "cli", "provider_info", "ui"}
+"""Airflow, pip and users' shells find these; nobody imports them."""
+
+
+def test_the_reference_has_what_is_public() -> None:
+    """Each module or package at the top that has no underscore is in the reference, and nothing else is."""
+    package = ROOT / "airflow_provider_operations"
+    rooms = {
+        path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    public = {room for room in rooms if not room.startswith("_")} - NOT_IMPORTED
+    reference = (DOCS / "reference.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. automodule:: airflow_provider_operations\.([\w.]+)$", reference, re.MULTILINE)
+    assert sorted(listed) == sorted(public)
+
+
 def test_the_reference_has_what_the_pages_import() -> None:
     """Each module of ours that a block imports from is in the reference, and says what is public in it."""
     reference = (DOCS / "reference.rst").read_text(encoding="utf-8")
