@@ -11,14 +11,13 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.polling import Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.rendering import clip, finite, printable, render_status
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.operation import Code, Operation, Progress, Status
-
-if TYPE_CHECKING:
-    from airflow_provider_operations._protocol.polling import Outage, Schedule
 
 __all__ = ["EVENT_VERSION", "STOOD_STILL_S", "Kind", "Outcome", "UnreadableEvent", "Watch"]
 
@@ -171,6 +170,29 @@ class Watch:
     _requests_take_s: float = 0.0
     news: list[str] = field(default_factory=list)
     """Lines worth logging since they were last taken: progress that changed, an outage that began or ended."""
+
+    @classmethod
+    def from_now(
+        cls,
+        name: str,
+        poke_interval: timedelta | float,
+        timeout: timedelta | float | None,
+        outage_tolerance: timedelta | float,
+    ) -> Watch:
+        """
+        Return a watch that begins now.
+
+        :raises ValueError: a time is negative.
+        """
+        now = clock.now()
+        return cls(
+            name,
+            Schedule(maximum_s=as_seconds("poke_interval", poke_interval)),
+            Outage(as_seconds("outage_tolerance", outage_tolerance)),
+            started_epoch_s=now,
+            due_epoch_s=now,
+            deadline_epoch_s=None if timeout is None else now + as_seconds("timeout", timeout),
+        )
 
     def judge(self, seen: Operation | CallFailure, now: float) -> Outcome | float:
         """

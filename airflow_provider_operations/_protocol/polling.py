@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_HINT", "POLL_WITH", "Outage", "Schedule"]
+__all__ = ["MAX_HINT", "POLL_WITH", "Outage", "Schedule", "as_seconds"]
 
 POLL_WITH = ("get", "list", "wait")
 """How a triggerer asks: for each operation, for all under one parent, or by a request that is answered at the end."""
@@ -109,3 +109,16 @@ class Outage:
         if self.missing_since_epoch_s is None:
             self.missing_since_epoch_s = now
         return now - self.missing_since_epoch_s
+
+
+def as_seconds(argument: str, value: timedelta | float) -> float:
+    """
+    Take seconds, or a timedelta.
+
+    :raises ValueError: neither, or negative.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{argument!r} is seconds, not negative, or a timedelta; not {value!r}")
+    return float(value)

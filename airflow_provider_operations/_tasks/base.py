@@ -35,6 +35,7 @@ from airflow_provider_operations._airflow.compat import (
     spent_of_execution_timeout_s,
     task_state,
 )
+from airflow_provider_operations._airflow.states import is_over, place_of
 from airflow_provider_operations._airflow.xcom import (
     LINK_KEY,
     OPERATION_KEY,
@@ -46,7 +47,7 @@ from airflow_provider_operations._connection.console_url import page
 from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY, by_whom
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
-from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule
+from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
@@ -60,7 +61,6 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from airflow_provider_operations.triggers._ownership import is_over, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,6 @@ __all__ = [
     "SETTLE_LIMIT_S",
     "WaitsForOperation",
     "as_deferrable",
-    "as_seconds",
     "cancel",
     "policy_argument",
 ]
@@ -598,16 +597,3 @@ def as_deferrable(asked: bool | None) -> bool:
     if asked is None:
         return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
     return asked
-
-
-def as_seconds(argument: str, value: timedelta | float) -> float:
-    """
-    Take seconds, or a timedelta.
-
-    :raises ValueError: neither, or negative.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(f"{argument!r} is seconds, not negative, or a timedelta; not {value!r}")
-    return float(value)

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch, ending
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.cli.output import FOR_PEOPLE, Output
 from airflow_provider_operations.exceptions import (
@@ -27,7 +27,6 @@ from airflow_provider_operations.exceptions import (
     error_of_call,
 )
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.hooks._base import watch_of
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ def _outcome(hook: OperationsHook, args: Namespace, out: Output) -> Outcome:
 
     The first answer must come, as with every command; only later outages are borne.
     """
-    watch = watch_of(args.name, args.poke_interval, args.timeout, OUTAGE_TOLERANCE_S)
+    watch = Watch.from_now(args.name, args.poke_interval, args.timeout, OUTAGE_TOLERANCE_S)
     try:
         with out.progress(args.name) as show:
             verdict = watch.judge(hook.get_operation(args.name), clock.now())

@@ -10,7 +10,7 @@ import re
 import ssl
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -20,9 +20,7 @@ from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._connection.credentials import ClientCredentials, GoogleCredentials
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._json.abridging import MAX_OPERATIONS
-from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
-from airflow_provider_operations._protocol.polling import Outage, Schedule
+from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest, Request
 from airflow_provider_operations._protocol.response import (
@@ -385,24 +383,6 @@ def wanted(result: T | CallFailure, name: str | None = None) -> T:
     return result
 
 
-def watch_of(
-    name: str,
-    poke_interval: timedelta | float,
-    timeout: timedelta | float | None,
-    outage_tolerance: timedelta | float,
-) -> Watch:
-    """Return a watch that begins now."""
-    now = clock.now()
-    return Watch(
-        name,
-        Schedule(maximum_s=as_timedelta(poke_interval).total_seconds()),
-        Outage(as_timedelta(outage_tolerance).total_seconds()),
-        started_epoch_s=now,
-        due_epoch_s=now,
-        deadline_epoch_s=None if timeout is None else now + as_timedelta(timeout).total_seconds(),
-    )
-
-
 def finished(outcome: Outcome) -> Operation:
     """Return the operation of an outcome, or raise what a wait without an end calls for."""
     if outcome.kind is Kind.DONE and outcome.operation:
@@ -410,11 +390,6 @@ def finished(outcome: Outcome) -> Operation:
     error = error_of(outcome, final=lambda _: False)
     assert error is not None  # noqa: S101  only DONE is success
     raise error
-
-
-def as_timedelta(value: timedelta | float) -> timedelta:
-    """Take seconds where a number was given, as Airflow does."""
-    return value if isinstance(value, timedelta) else timedelta(seconds=value)
 
 
 def secrets_of(settings: Settings) -> SentSecrets:

@@ -19,19 +19,18 @@ from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
 from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
+from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
-    as_timedelta,
     cause_of,
     check_origin,
     counted,
     finished,
     refused_token,
     wanted,
-    watch_of,
 )
 from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks._client import Ready, SharedClient
@@ -149,7 +148,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     async def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
         """Let the server wait until the operation is over, at most ``timeout`` (seconds if a number)."""
-        request = (await self.settings()).service.wait_operation(name, as_timedelta(timeout))
+        request = (await self.settings()).service.wait_operation(
+            name, timedelta(seconds=as_seconds("timeout", timeout))
+        )
         return wanted(await self._call(request, self._read_operation, whole=True), name)
 
     async def list_operations(
@@ -202,7 +203,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         outage_tolerance: timedelta | float = 600.0,
     ) -> Operation:
         """Poll until the operation is over, however it ended."""
-        return finished(await self.watch(watch_of(name, poke_interval, timeout, outage_tolerance)))
+        return finished(await self.watch(Watch.from_now(name, poke_interval, timeout, outage_tolerance)))
 
     # --- calls that return failures as values ----------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,11 +23,11 @@ from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
+from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
-    as_timedelta,
     cause_of,
     check_origin,
     counted,
@@ -37,7 +38,6 @@ from airflow_provider_operations.hooks._base import (
     tls_of,
     to_mask,
     wanted,
-    watch_of,
 )
 from airflow_provider_operations.hooks._body import TooLargeError
 from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
@@ -46,7 +46,6 @@ from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
     from types import TracebackType
 
     from airflow_provider_operations._protocol.request import Request
@@ -197,7 +196,9 @@ class OperationsHook(OperationsCalls, HttpHook):
 
         :return: the latest state, which may still be running.
         """
-        request = self.settings.service.wait_operation(name, as_timedelta(timeout))
+        request = self.settings.service.wait_operation(
+            name, timedelta(seconds=as_seconds("timeout", timeout))
+        )
         return wanted(self._call(request, self._read_operation), name)
 
     def list_operations(
@@ -271,7 +272,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         :raises OperationsCallError: no usable answer for ``outage_tolerance``; the operation is gone; or for a minute
             from the first poll on what looks as if it would stay so, such as 403.
         """
-        return finished(self.watch(watch_of(name, poke_interval, timeout, outage_tolerance)))
+        return finished(self.watch(Watch.from_now(name, poke_interval, timeout, outage_tolerance)))
 
     # --- calls that return failures as values ----------------------------------------------------------------
 

@@ -9,12 +9,12 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
+from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._tasks.base import (
     SERVICE_FIELDS,
     WaitsForOperation,
     as_deferrable,
-    as_seconds,
     policy_argument,
 )
 from airflow_provider_operations.exceptions import error_of_call

@@ -22,6 +22,7 @@ from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, cancelled, ending
+from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.request import name_text, start_method
 from airflow_provider_operations._protocol.request_values import (
     body_value,
@@ -37,7 +38,6 @@ from airflow_provider_operations._tasks.base import (
     SETTLE_LIMIT_S,
     WaitsForOperation,
     as_deferrable,
-    as_seconds,
     cancel,
     policy_argument,
 )

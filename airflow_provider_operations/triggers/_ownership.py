@@ -13,9 +13,10 @@ from enum import Enum
 from typing import Any
 
 from airflow_provider_operations._airflow.compat import TRIGGERS_PUSH_XCOMS, ask_airflow, task_state
+from airflow_provider_operations._airflow.states import OVER, is_over, place_of
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
 
-__all__ = ["OWNERS", "Fate", "fate_of", "is_over", "keep_end", "place_of", "read_fate"]
+__all__ = ["OWNERS", "Fate", "fate_of", "keep_end", "read_fate"]
 
 OWNERS = ("record", "task", "sensor")
 """
@@ -23,7 +24,6 @@ Whose an operation is: a task's that keeps a record of it, so that its retries t
 task's that keeps none, so that no later try knows it; nobody's here, and a sensor waits for it.
 """
 
-_OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
 _RUNNING_AGAIN = "running"
 
 _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
@@ -43,16 +43,6 @@ class Fate(Enum):
     """Its DAG file doesn't have it: over, if it stays so; one bad parse sets and unsets it."""
     UNDECIDED = "undecided"
     """It is between two stays: it may wait for this operation again, or end it."""
-
-
-def place_of(task_instance: Any) -> dict[str, Any]:
-    """Return what names a task instance over all its tries."""
-    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-
-
-def is_over(state: str | None) -> bool:
-    """Tell whether a task in this state runs no more; ``None``: there is no such task any more."""
-    return state is None or state in _OVER
 
 
 def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_out: bool) -> Fate:
@@ -110,7 +100,7 @@ async def keep_end(task_instance: Any, name: str, operation: Any) -> None:
 def _keep_end(place: dict[str, Any], name: str, operation: Any) -> None:
     from airflow.providers.common.compat.sdk import XCom
 
-    if task_state(place) in _OVER and XCom.get_one(key=OPERATION_NAME_KEY, **place) == name:
+    if task_state(place) in OVER and XCom.get_one(key=OPERATION_NAME_KEY, **place) == name:
         XCom.set(key=OPERATION_KEY, value=operation, **place)
 
 

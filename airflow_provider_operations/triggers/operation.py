@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations._airflow.compat import TRIGGERS_HAVE_ON_KILL
+from airflow_provider_operations._airflow.states import place_of
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
 from airflow_provider_operations._protocol.polling import Outage, Schedule
@@ -19,7 +20,6 @@ from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.triggers._arguments import stored_arguments
 from airflow_provider_operations.triggers._end_from_trigger import success_event
 from airflow_provider_operations.triggers._kill import Kill
-from airflow_provider_operations.triggers._ownership import place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -1,0 +1,20 @@
+"""Task instances: what names one, and which of their states are an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["OVER", "is_over", "place_of"]
+
+OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
+"""States of a task that runs no more."""
+
+
+def place_of(task_instance: Any) -> dict[str, Any]:
+    """Return what names a task instance over all its tries."""
+    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def is_over(state: str | None) -> bool:
+    """Tell whether a task in this state runs no more; ``None``: there is no such task any more."""
+    return state is None or state in OVER
