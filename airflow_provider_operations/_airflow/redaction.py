@@ -69,6 +69,8 @@ class SentSecrets:
         return each_text(self._hidden_in_text, value) if self._hidden else value
 
     def _hidden_in_text(self, text: str) -> str:
+        if len(text) < LEAST_CHARS:
+            return text
         for form in self._hidden:
             if form in text:
                 text = text.replace(form, "***")
@@ -103,6 +105,7 @@ def _forms(secret: str) -> Iterator[str]:
     for percent in (quote(octets, safe=""), quote(octets), quote_plus(octets)):
         yield percent
         yield _with_lower_percent(percent)
+    yield octets.hex()
     yield unquote(secret)
     yield html.escape(secret)
     yield octets.decode("latin-1")  # as requests reads headers

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ABRIDGED", "MAX_OPERATIONS", "Abridged", "abridgement", "parse", "read_abridgement"]
+__all__ = [
+    "ABRIDGED",
+    "MAX_OPERATIONS",
+    "Abridged",
+    "abridgement",
+    "is_too_deep",
+    "parse",
+    "read_abridgement",
+]
 
 MAX_NESTING = 200
 """Deeper JSON isn't read, as whoever walks it later would fail; protobuf's own parsers stop at 100."""
@@ -35,15 +43,21 @@ MAX_NAME_CHARS = 32 * 1024
 VALUE_CHARS = 64 * 1024
 """Room for a value."""
 
-OPERATION_CHARS = 32 * 1024
-"""Room for each operation of a page."""
+PAGE_CHARS = 2 * 1024 * 1024
+"""Room for all operations of a page, shared out evenly; of that each gets at least and at most so much:"""
+
+MIN_OPERATION_CHARS = 1024
+MAX_OPERATION_CHARS = 32 * 1024
 
 _LEAST_CHARS = 8
 """What the shortest value takes, for the memory that it takes once it is read."""
 
 _NAMES = ("name", "nextPageToken")
-_FIRST = (*_NAMES, "done", "@type", "error", "code", "status", "message", "operations")
-"""What finds room before anything else."""
+
+_FIRST = (*_NAMES, "done", "operations", "error")
+"""Fields that decide what an operation or a page is; each is kept, were it empty, and has room of its own."""
+
+_FIRST_OF_AN_ERROR = ("code", "status", "error_code", "errorCode", "message")
 
 _MAX_MEMORY_BYTES = 2 * 2**30
 
@@ -68,15 +82,15 @@ def parse(body: bytes) -> Any:
         value = _JSON.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if body.count(b"[") + body.count(b"{") > MAX_NESTING and _deeper_than(MAX_NESTING, value):
+    if body.count(b"[") + body.count(b"{") > MAX_NESTING and is_too_deep(value):
         raise ValueError("nested too deeply")
     return value
 
 
-def _deeper_than(limit: int, value: Any) -> bool:
-    """Tell, without recursion, whether objects and lists are nested deeper than ``limit``."""
+def is_too_deep(value: Any) -> bool:
+    """Tell, without recursion, whether objects and lists are nested deeper than ``MAX_NESTING``."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(MAX_NESTING + 1):
         containers = [item for item in level if isinstance(item, dict | list)]
         if not containers:
             return False
@@ -98,18 +112,46 @@ def abridgement(body: bytes) -> Iterator[str]:
         return
     operations = value.get("operations") if isinstance(value, dict) else None
     if not isinstance(operations, list):
-        yield json.dumps({"value": _marked(value, VALUE_CHARS)})
+        yield json.dumps({"value": _abridged(value, VALUE_CHARS)})
         return
-    yield json.dumps({"value": _Room(VALUE_CHARS).kept({**value, "operations": []})})
-    for operation in operations[: MAX_OPERATIONS + 1]:  # one too many, so that who reads it sees that
-        yield json.dumps(_marked(operation, OPERATION_CHARS))
+    # One too many, so that who reads it sees that. Should it be an operation with such a field, it isn't whole.
+    operations = operations[: MAX_OPERATIONS + 1]
+    yield json.dumps({"value": {**_abridged({**value, "operations": []}, VALUE_CHARS), ABRIDGED: True}})
+    room = min(max(PAGE_CHARS // max(len(operations), 1), MIN_OPERATION_CHARS), MAX_OPERATION_CHARS)
+    for operation in operations:
+        yield json.dumps(_abridged(operation, room))
 
 
-def _marked(value: Any, chars: int) -> Any:
-    """Return a value as far as there is room; an object that isn't whole is marked."""
+def _abridged(value: Any, chars: int) -> Any:
+    """Return an operation, or whatever it is, as far as there is room; an object that isn't whole is marked."""
+    if len(json.dumps(value)) <= chars:
+        return value
     room = _Room(chars)
-    kept = room.kept(value, share=3)  # error, metadata and response
-    return {**kept, ABRIDGED: True} if not room.holds_all and isinstance(kept, dict) else kept
+    if not isinstance(value, dict):
+        return room.kept(value)
+    kept = {}
+    for key in _FIRST:
+        if key in value:
+            kept[key] = _decisive(key, value[key], room)
+    rest = [key for key in value if key not in _FIRST]
+    # Metadata and response share what is left.
+    for key in sorted(rest, key=lambda key: isinstance(value[key], dict | list)):
+        room.keep(kept, key, value[key], share=2)
+    return kept if room.holds_all else {**kept, ABRIDGED: True}
+
+
+def _decisive(key: str, value: Any, room: _Room) -> Any:
+    """Return a field that decides what an object is: of the type that it has, and with room of its own."""
+    if key in _NAMES and isinstance(value, str):
+        room.holds_all = room.holds_all and len(value) <= MAX_NAME_CHARS
+        return value[:MAX_NAME_CHARS]
+    own = _Room(VALUE_CHARS // 4)
+    if key == "error" and isinstance(value, dict):
+        first = {name: value[name] for name in _FIRST_OF_AN_ERROR if name in value}
+        value = {**first, **value}
+    kept = own.kept(value)
+    room.holds_all = room.holds_all and own.holds_all
+    return kept
 
 
 class _Room:
@@ -123,14 +165,14 @@ class _Room:
         self.left = left
         self.holds_all = True
 
-    def kept(self, value: Any, share: int = 1) -> Any:
-        """
-        Return as much of a value as there is room for.
-
-        :param share: how many fields of it find room at least.
-        """
+    def kept(self, value: Any) -> Any:
+        """Return as much of a value as there is room for."""
         if isinstance(value, dict):
-            return self._kept_fields(value, self.left // share)
+            kept: dict[str, Any] = {}
+            # Numbers and words tell more than the lists beside them.
+            for key in sorted(value, key=lambda key: isinstance(value[key], dict | list)):
+                self.keep(kept, key, value[key])
+            return kept
         if isinstance(value, list):
             return [self.kept(item) for item in value if self._has_room_for_more()]
         if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
@@ -140,22 +182,20 @@ class _Room:
         self.left -= max(len(json.dumps(value)), _LEAST_CHARS)
         return value
 
-    def _kept_fields(self, fields: dict[str, Any], most: int) -> dict[str, Any]:
-        kept = {}
-        # What is short tells more than the lists beside it.
-        for key in sorted(fields, key=lambda key: (key not in _FIRST, isinstance(fields[key], dict | list))):
-            value = fields[key]
-            if key in _NAMES and isinstance(value, str):
-                kept[key] = value[:MAX_NAME_CHARS]
-                self.left -= len(kept[key])
-            elif self._has_room_for_more(len(key)):
-                self.left -= len(key)
-                before = min(self.left, most)
-                room = _Room(before)
-                kept[key] = room.kept(value)
-                self.left -= before - room.left
-                self.holds_all = self.holds_all and room.holds_all
-        return kept
+    def keep(self, kept: dict[str, Any], key: str, value: Any, *, share: int = 1) -> None:
+        """
+        Keep a field, as far as there is room.
+
+        :param share: it gets at most this part of the room that is left, if it is a list or an object.
+        """
+        if not self._has_room_for_more(len(key)):
+            return
+        self.left -= len(key)
+        most = self.left // share
+        own = _Room(most)
+        kept[key] = own.kept(value)
+        self.left -= most - own.left
+        self.holds_all = self.holds_all and own.holds_all
 
     def _has_room_for_more(self, key_chars: int = 0) -> bool:
         if self.left > 0 and key_chars <= MAX_TEXT_CHARS:
@@ -172,7 +212,9 @@ def main() -> None:
     except ImportError:  # not on Windows, where Airflow doesn't run either
         pass
     else:
-        resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY_BYTES, resource.RLIM_INFINITY))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        ours = _MAX_MEMORY_BYTES if most == resource.RLIM_INFINITY else min(_MAX_MEMORY_BYTES, most)
+        resource.setrlimit(resource.RLIMIT_AS, (ours, most))
     sys.stdout.writelines(f"{line}\n" for line in abridgement(sys.stdin.buffer.read()))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_token", "unfit"]
+__all__ = ["is_token", "unfit", "unfit_in_tasks"]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OF_THE_CLIENT = frozenset(
@@ -26,6 +26,17 @@ _OF_THE_CLIENT = frozenset(
         "upgrade",
     }
 )
+_OF_PROXIES = frozenset(
+    {
+        "x-forwarded-host",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
+"""By which some proxies and frameworks take a request for another one."""
 
 
 def is_token(text: object) -> bool:
@@ -37,7 +48,19 @@ def unfit(name: object) -> str | None:
     """Say why a header can't be set, whoever asks for it; ``None``: it can."""
     if not isinstance(name, str) or not is_token(name):
         return "is no header's name"
-    lower = name.lower()
+    lower = name.lower().replace("_", "-")  # as many servers read it
     if lower in _OF_THE_CLIENT or lower.startswith("proxy-"):
         return "is set by the HTTP client alone, as it says how the request itself is sent"
     return None
+
+
+def unfit_in_tasks(name: object) -> str | None:
+    """Say why a task can't set a header, which who edits the connection may; ``None``: it can."""
+    lower = str(name).lower().replace("_", "-")
+    if lower == "host":
+        return "says which host is meant: give a base_url"
+    if lower in _OF_PROXIES:
+        return "can make another request of this one; only the connection may have it"
+    if lower == "accept-encoding":
+        return "is set by the hook, as it says in which form an answer can be read"
+    return unfit(name)

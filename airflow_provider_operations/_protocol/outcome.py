@@ -338,7 +338,7 @@ class Watch:
         outage.announced = _ODD_ANSWER
         said = [failure.problem]
         if failure.status.message != failure.problem:
-            said.append(render_status(failure.status))
+            said.append(render_status(failure.status, MAX_NEWS_CHARS))
         if failure.excerpt:
             said.append(f"the body began: {failure.excerpt}")
         problem = _one_line(": ".join(said))

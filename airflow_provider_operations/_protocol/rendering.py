@@ -75,20 +75,31 @@ def clip_json(text: str, limit: int) -> str:
     return f"{head} … ({len(text) - len(head)} more characters)"
 
 
-def render_status(status: Status) -> str:
+def render_status(status: Status, limit: int = MAX_TEXT_CHARS) -> str:
     """
     Render code, message and every detail, one detail after the other, DebugInfo last.
 
     :return: lines such as ``RESOURCE_EXHAUSTED (8): quota used up`` and, indented, ``QuotaFailure: ...``;
-        control characters neutralised, at most about ``MAX_TEXT_CHARS`` characters.
+        control characters neutralised, at most about ``limit`` characters.
     """
     lines = [f"{status.code_name}: {status.message or '(no message)'}"]
-    for detail in sorted(status.details, key=lambda detail: detail_type(detail) == "google.rpc.DebugInfo"):
-        lines.extend(_render_detail(detail))
+    chars = 0
+    for number, detail in enumerate(_debug_info_last(status.details)):
+        if chars > limit:  # the rest would be cut
+            lines.append(f"… ({len(status.details) - number} more details)")
+            break
+        rendered = _render_detail(detail)
+        lines.extend(rendered)
+        chars += sum(map(len, rendered)) + len(rendered)
     if status.other:
         lines.append(f"also sent: {_json(status.other)}")
     first, *rest = (line.replace("\n", "\n    ") for line in lines)
-    return clip(printable("\n  ".join([first, *rest])))
+    return clip(printable("\n  ".join([first, *rest])), limit)
+
+
+def _debug_info_last(details: list[Any]) -> Iterator[Any]:
+    for last in (False, True):
+        yield from (detail for detail in details if (detail_type(detail) == "google.rpc.DebugInfo") is last)
 
 
 def _render_detail(detail: object) -> list[str]:
@@ -263,5 +274,9 @@ _RENDERERS: dict[str, Callable[[_Fields], _Lines]] = {
 }
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+"""Made once: ``json.dumps`` would make one for every value."""
+
+
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return _ENCODER.encode(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from airflow_provider_operations._protocol.headers import unfit
+from airflow_provider_operations._protocol.headers import unfit_in_tasks
 from airflow_provider_operations._protocol.rendering import CONTROL
 from airflow_provider_operations._protocol.request_values import body_value, header_values, query_values
 from airflow_provider_operations._protocol.urls import has_dot_segment
@@ -133,8 +133,7 @@ class Service:
         """
         method = start_method(method)
         for name in headers or {}:
-            why = "says which host is meant: give a base_url" if str(name).lower() == "host" else unfit(name)
-            if why:
+            if why := unfit_in_tasks(name):
                 raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
         path = name_text(path, "start path")
         rooted = path.startswith("/")

@@ -317,9 +317,10 @@ _QUOTA_REASONS = frozenset(
 def _reasons(status: Status) -> Iterator[str]:
     errors = status.other.get("errors")
     for item in [*status.details, *(errors if isinstance(errors, list) else [])]:
-        fields = {**item, **detail_fields(item)} if isinstance(item, dict) else {}
-        if isinstance(reason := fields.get("reason"), str):
-            yield reason
+        if isinstance(item, dict):
+            fields = detail_fields(item) if "typeUrl" in item else item
+            if isinstance(reason := fields.get("reason"), str):
+                yield reason
 
 
 def _names_code(fields: dict[str, Any]) -> bool:
@@ -355,7 +356,8 @@ def _text(value: Any) -> str:
 
 
 def _excerpt(answer: HttpResponse) -> str:
-    text: str = answer.hide(answer.body[:_SEARCHED_BYTES].decode("utf-8", "replace"))
+    head = answer.body[:_SEARCHED_BYTES]
+    text: str = answer.hide(head.decode(json.detect_encoding(head), "replace"))
     if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
         text = text[:-_LONGEST_SECRET_CHARS]
     text = text.strip()

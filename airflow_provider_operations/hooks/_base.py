@@ -425,6 +425,7 @@ def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:
     """Yield the credentials in headers, those of Basic decoded, too."""
     for name, value in headers.items():
         if name.lower() == "authorization":
+            yield value
             scheme, _, credentials = value.partition(" ")
             yield credentials or value
             if scheme.lower() == "basic":

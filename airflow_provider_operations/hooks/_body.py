@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["ACCEPT_ENCODING", "CHUNK_BYTES", "MAX_BODY_BYTES", "BadEncoding", "Body", "TooLargeError", "late"]
+__all__ = [
+    "ACCEPT_ENCODING",
+    "CHUNK_BYTES",
+    "MAX_BODY_BYTES",
+    "MAX_WIRE_BYTES",
+    "BadEncoding",
+    "Body",
+    "TooLargeError",
+    "late",
+]
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Longest answer that is read, as it is sent and unpacked."""
+
+MAX_WIRE_BYTES = 16 * 1024 * 1024
+"""Most that is read of one answer, with head, chunk sizes and trailers."""
 
 CHUNK_BYTES = 64 * 1024
 
@@ -33,10 +45,12 @@ class Body:
     A body.
 
     :param encoding: the header ``Content-Encoding``.
+    :param most_bytes: the longest that is taken.
     :raises BadEncoding: one that isn't understood.
     """
 
-    def __init__(self, encoding: str | None) -> None:
+    def __init__(self, encoding: str | None, most_bytes: int = MAX_BODY_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._encoding = (encoding or "identity").strip().lower()
         if self._encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
             raise BadEncoding(f"the answer is packed in a way that was not asked for: {encoding!r:.60}")
@@ -51,8 +65,8 @@ class Body:
         """
         self._chunks.append(chunk)
         self._size += len(chunk)
-        if self._size > MAX_BODY_BYTES:
-            raise _too_large()
+        if self._size > self._most_bytes:
+            raise _too_large(self._most_bytes)
 
     @property
     def is_costly(self) -> bool:
@@ -75,11 +89,11 @@ class Body:
         )
         unpacking = zlib.decompressobj(zlib.MAX_WBITS + 32 if has_header else -zlib.MAX_WBITS)
         try:
-            body = unpacking.decompress(packed, MAX_BODY_BYTES + 1)
+            body = unpacking.decompress(packed, self._most_bytes + 1)
         except zlib.error as error:
             raise BadEncoding(f"the answer is not {self._encoding}: {error}") from error
-        if len(body) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(body) > self._most_bytes:
+            raise _too_large(self._most_bytes)
         if not unpacking.eof:
             raise BadEncoding(f"the answer is cut off in the middle of its {self._encoding}")
         if unpacking.unused_data:
@@ -91,5 +105,5 @@ _QUICKLY_UNPACKED_BYTES = 4 * 1024
 """Unpacked it is 4 MiB at most."""
 
 
-def _too_large() -> TooLargeError:
-    return TooLargeError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+def _too_large(most_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the answer is longer than {most_bytes} bytes")

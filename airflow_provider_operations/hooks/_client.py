@@ -16,6 +16,7 @@ from airflow_provider_operations._airflow.compat import ask_airflow, get_async_e
 from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations.hooks._apart import AT_ONCE
 from airflow_provider_operations.hooks._base import secrets_of, tls_of, to_mask
 from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.hooks._rate_limit import AdaptiveRateLimiter
@@ -65,6 +66,7 @@ class SharedClient:
         self.rate_limiter = AdaptiveRateLimiter()
         self.figures = Figures(conn_id)
         self.slots = asyncio.Semaphore(1)  # the connection says how many
+        self.reading_apart = asyncio.Semaphore(AT_ONCE)
         self.masked: str | None = None
         """The token that Airflow's masker knows of."""
         self.list_caches: dict[tuple[Any, ...], ListCache] = {}

@@ -24,7 +24,15 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 from urllib3.util.connection import allowed_gai_family
 
-from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
+from airflow_provider_operations.hooks._body import (
+    CHUNK_BYTES,
+    MAX_BODY_BYTES,
+    MAX_WIRE_BYTES,
+    BadEncoding,
+    Body,
+    TooLargeError,
+    late,
+)
 from airflow_provider_operations.hooks._informational import FinalResponse
 from airflow_provider_operations.hooks._reuse import has_spoken
 
@@ -32,9 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["BoundedAdapter", "ends_within"]
-
-MAX_WIRE_BYTES = 16 * 1024 * 1024
-"""Most that is read of one answer, with head, chunk sizes and trailers; of the body itself, ``Body`` takes less."""
 
 _WRITTEN_AT_ONCE = 16 * 1024
 """Bytes; a TLS record, as ``sendall`` of a TLS socket counts its timeout anew for each."""
@@ -247,7 +252,13 @@ class BoundedAdapter(HTTPAdapter):
 
     ``timeout`` (the one for reading, where there are two) is that of the whole exchange. With ``stream=True`` the
     bounds end with the head.
+
+    :param most_bytes: the longest body that is taken.
     """
+
+    def __init__(self, most_bytes: int = MAX_BODY_BYTES) -> None:
+        self._most_bytes = most_bytes
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that are bounded."""
@@ -280,16 +291,16 @@ class BoundedAdapter(HTTPAdapter):
             if stream:
                 limits.end()
             else:
-                _read(response)
+                _read(response, self._most_bytes)
         finally:
             _of_thread.limits = before
         return response
 
 
-def _read(response: requests.Response) -> None:
+def _read(response: requests.Response, most_bytes: int) -> None:
     """Read the whole body, so that requests needn't, which does so without bounds."""
     try:
-        body = Body(response.headers.get("content-encoding"))
+        body = Body(response.headers.get("content-encoding"), most_bytes)
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             body.add(chunk)
         response._content = body.whole()

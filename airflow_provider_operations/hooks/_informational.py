@@ -15,6 +15,12 @@ __all__ = ["FinalResponse"]
 class FinalResponse(http.client.HTTPResponse):
     """An answer; what comes before it is skipped, as a client must that hasn't asked for it."""
 
+    def begin(self) -> None:
+        """Read the head; of lines that are no headers nothing is kept, which urllib3 would log, whole."""
+        super().begin()
+        self.msg.set_payload("")
+        self.msg.defects.clear()
+
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # not public; begin() calls it in a loop
         if status in range(101, 200) and status != HTTPStatus.SWITCHING_PROTOCOLS:

@@ -24,6 +24,9 @@ MAX_PAGES = 10
 MISSES_BORNE = 3
 """So many lists without a running operation, and none with one: the server doesn't list them."""
 
+WANTED_S = 3600.0
+"""Whoever has not asked for an operation for so long asks for it alone, should it be listed."""
+
 GIVEN_UP_S = 600.0
 """So long it is left alone then: what was odd may have been a proxy's."""
 
@@ -50,6 +53,9 @@ class ListCache:
         """Why the list was of no use, as far as that was said."""
         self._ask = ask
         self._seen: dict[str, Operation] = {}
+        """As listed; of those only that somebody asks for."""
+        self._wanted: dict[str, float] = {}
+        """When each was asked for last, by the loop's clock."""
         self._asked_s = float("-inf")
         self._under_way: asyncio.Task[CallFailure | None] | None = None
         self._hit = False
@@ -64,7 +70,9 @@ class ListCache:
         """
         if self._is_given_up:
             return None
-        if asyncio.get_running_loop().time() - self._asked_s > max_age_s:
+        now_s = asyncio.get_running_loop().time()
+        self._wanted[name] = now_s
+        if now_s - self._asked_s > max_age_s:
             if self._under_way is None or self._under_way.done():
                 self._under_way = asyncio.create_task(self._list())
             # In a task of its own: it goes on for the others when one who waits for it is cancelled.
@@ -85,6 +93,7 @@ class ListCache:
 
     async def _list(self) -> CallFailure | None:
         asked_s = asyncio.get_running_loop().time()
+        self._wanted = {name: at_s for name, at_s in self._wanted.items() if asked_s - at_s < WANTED_S}
         seen: dict[str, Operation] = {}
         token: str | None = None
         for _ in range(MAX_PAGES):
@@ -95,7 +104,9 @@ class ListCache:
                 self._give_up(f"{page.problem}, {page.status.code_name}")
                 return None
             operations, token = page
-            seen.update((operation.name, operation) for operation in operations)
+            seen.update(
+                (operation.name, operation) for operation in operations if operation.name in self._wanted
+            )
             if not token:
                 self._seen, self._asked_s = seen, asked_s
                 return None

@@ -15,7 +15,11 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from urllib3.util.wait import wait_for_read
 
+from airflow_provider_operations.hooks._body import MAX_WIRE_BYTES
+
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.connector import Connection
 
 __all__ = ["SilentConnector", "has_spoken"]
@@ -27,13 +31,30 @@ def has_spoken(sock: Any) -> bool:
     return bool(pending and pending()) or wait_for_read(sock, timeout=0.0)
 
 
+PIECE_BYTES = 16 * 1024
+"""So much of what arrives is parsed in one go: heads and chunks of a few bytes each make that slow."""
+
+
 class _Handler(ResponseHandler):
-    """A connection that is closed by the first byte which comes while it is idle."""
+    """A connection that is closed by the first byte which comes while it is idle, or by too many for one answer."""
 
     idle = False
+    _received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        part: Any
+        for part in (transport, getattr(transport, "_ssl_protocol", None)):
+            if hasattr(part, "max_size"):  # of asyncio's transports and their TLS: how much is read in one go
+                part.max_size = PIECE_BYTES
+
+    def begin(self) -> None:
+        """Note that a request begins."""
+        self.idle, self._received = False, 0
 
     def data_received(self, data: bytes) -> None:
-        if self.idle and data:  # without, it is aiohttp's own call
+        self._received += len(data)
+        if data and (self.idle or self._received > MAX_WIRE_BYTES):  # without, it is aiohttp's own call
             self.close()
         else:
             super().data_received(data)
@@ -55,7 +76,7 @@ class SilentConnector(aiohttp.TCPConnector):
             handler: Any = connection.protocol
             # What the event loop hasn't read yet is in the kernel.
             if not has_spoken(connection.transport.get_extra_info("socket")):  # type: ignore[union-attr]  # connected
-                handler.idle = False
+                handler.begin()
                 return connection
             connection.close()
         return None

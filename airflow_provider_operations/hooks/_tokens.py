@@ -40,6 +40,9 @@ __all__ = ["NoToken", "Token", "TokenSource", "token_source_of"]
 
 log = logging.getLogger(__name__)
 
+MAX_ANSWER_BYTES = 256 * 1024
+"""Longest answer of a token server: decoding a longer one would hold up whoever runs beside it."""
+
 FETCH_TIMEOUT_S = 30.0
 """For all requests to token servers that one token takes."""
 
@@ -214,7 +217,7 @@ _AnySession = TypeVar("_AnySession", bound=requests.Session)
 def _bounded(session: _AnySession) -> _AnySession:
     """Give a session the same limits as requests to services have."""
     for scheme in ("http://", "https://"):
-        session.mount(scheme, BoundedAdapter())
+        session.mount(scheme, BoundedAdapter(MAX_ANSWER_BYTES))
     return session
 
 

@@ -63,7 +63,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     What returns an operation decodes it whole, in a thread: one of several MiB holds up the event loop all the same,
     as Python decodes JSON in one go. ``poll``, ``look`` and ``list_page``, by which triggers wait, read an answer of
-    more than 64 KiB in a process of its own, and keep of it what tells how it stands: see ``Operation.abridged``.
+    more than 48 KiB in a process of its own, and keep of it what tells how it stands: see ``Operation.abridged``.
     """
 
     conn_name_attr = "operations_conn_id"
@@ -391,6 +391,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return await read_apart(
                 answer.body,
                 lambda abridged: read(request, ready.settings, replace(answer, abridged=abridged)),
+                ready.client.reading_apart,
             )
 
         result = await ask(request)
@@ -414,7 +415,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             except NoToken as error:
                 return self._no_token(request, ready.settings, error)
             if self._sent_with is None or self._sent_with[0] is not ready or self._sent_with[1] is not token:
-                secrets = SentSecrets([token.secret])
+                secrets = SentSecrets([token.secret, *token.headers.values()])
                 if token.secret != ready.client.masked:
                     await ask_airflow(mask_secret, secrets.forms)
                     ready.client.masked = token.secret

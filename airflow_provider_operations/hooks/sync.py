@@ -25,6 +25,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
+from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, abridged
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
     OperationsCalls,
@@ -77,6 +78,8 @@ class OperationsHook(OperationsCalls, HttpHook):
     default_conn_name = "operations_default"
     conn_type = "operations"
     hook_name = "Long-Running Operations"
+    reads_apart = False
+    """Whether of a large answer only that is read which tells how an operation stands, by a process of its own."""
 
     if HOOKS_TELL_THE_FORM:  # and are looked at for it in this very class
         get_connection_form_widgets = staticmethod(connection_form.get_connection_form_widgets)
@@ -343,13 +346,18 @@ class OperationsHook(OperationsCalls, HttpHook):
         read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
     ) -> T | CallFailure:
         """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
-        result = read(request, self.settings, self._exchange(request))
+        result = read(request, self.settings, self._readable(self._exchange(request)))
         again = self._again(request, result)
         if again is None:
             return result
-        first, result = result, read(again, self.settings, self._exchange(again))
+        first, result = result, read(again, self.settings, self._readable(self._exchange(again)))
         self._note_other_name(again, first, result)
         return result
+
+    def _readable(self, answer: HttpResponse | CallFailure) -> HttpResponse | CallFailure:
+        if not self.reads_apart or isinstance(answer, CallFailure) or len(answer.body) <= QUICKLY_READ_BYTES:
+            return answer
+        return replace(answer, abridged=abridged(answer.body))
 
     def _exchange(self, request: Request) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
@@ -363,7 +371,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             except NoToken as error:
                 return self._no_token(request, self.settings, error)
             if token is not self._masked:
-                self._knows(SentSecrets([token.secret]))
+                self._knows(SentSecrets([token.secret, *token.headers.values()]))
                 self._masked = token
             answer = self._send(request, token.headers)
             if rejected is not None or not refused_token(answer):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_operations._airflow.xcom import operation_xcom
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import ended_as
-from airflow_provider_operations.operation import detail_type
+from airflow_provider_operations.operation import MAX_NAME_BYTES, detail_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -233,6 +233,8 @@ class Checkpoint:
             texts = [value["prefix"], value["timed"], value["untimed"], *value["running"]]
             if not (math.isfinite(floor + newest) and all(isinstance(text, str) for text in texts)):
                 raise TypeError("a number that isn't finite, or something else than text")  # noqa: TRY301  as the others
+            if len(value["prefix"]) > MAX_NAME_BYTES or len(value["running"]) > MAX_RUNNING_KEPT:
+                raise ValueError("names that are too long, or too many")  # noqa: TRY301  as the others
             memory = cls(floor, whole=bool(value["whole"]))
             memory._known = {
                 **dict.fromkeys(_digests(value["untimed"])),

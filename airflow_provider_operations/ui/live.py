@@ -74,6 +74,8 @@ class Answered:
 
 
 class _BriefHook(OperationsHook):
+    reads_apart = True  # decoding a large answer would hold up Airflow's API
+
     @property
     def settings(self) -> Settings:
         """What the connection says, but for people who wait."""

@@ -17,6 +17,7 @@ from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations._airflow.compat import stored_task_state
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._json.abridging import is_too_deep
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
 from airflow_provider_operations._tasks.base import SERVICE_FIELDS
 from airflow_provider_operations.operation import MalformedOperation, Operation
@@ -182,7 +183,7 @@ def _target(name: str, fields: Mapping[str, Any]) -> Target:
         for key in ("base_url", "path_prefix", "cancel_suffix", "cancel_method")
         if isinstance(value := fields.get(key), str)
     }
-    if error_format.isdecimal():
+    if error_format in {"1", "2"}:
         given["error_format"] = int(error_format)
     return Target(name, fields["operations_conn_id"], **given)
 
@@ -198,6 +199,7 @@ def _text(value: Any) -> str | None:
 
 def _operation(value: Any) -> Operation | None:
     try:
-        return Operation.from_json(json.loads(value) if isinstance(value, str) else value)
-    except (MalformedOperation, ValueError):
+        value = json.loads(value) if isinstance(value, str) else value
+        return None if is_too_deep(value) else Operation.from_json(value)
+    except (MalformedOperation, ValueError, RecursionError):
         return None

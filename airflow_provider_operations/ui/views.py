@@ -67,9 +67,16 @@ def shown_operation(operation: Operation, hide: Hide = _as_is) -> dict[str, Any]
         "message": None if progress.said is None else shown_text(progress.said, 2000, hide),
         "started": _time(fields, "startTime", "createTime"),
         "ended": _time(fields, "endTime") if operation.done else None,
-        "metadata": _tree(operation.metadata, hide),
+        "metadata": _tree(_metadata(operation), hide),
         "error": None if operation.error is None else shown_status(operation.error, hide),
     }
+
+
+def _metadata(operation: Operation) -> Any:
+    """Return the metadata; where it may not be all of it, with a word of that."""
+    if operation.abridged and isinstance(operation.metadata, dict):
+        return {**operation.metadata, "…": "more may be left out, as the service's answer is large"}
+    return operation.metadata
 
 
 def shown_text(text: str, limit: int = MAX_TEXT_CHARS, hide: Hide = _as_is) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from airflow_provider_operations._json import abridging
 from airflow_provider_operations._json.abridging import MAX_OPERATIONS
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import Kind, Outcome
-from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse, operation_of
 from airflow_provider_operations._protocol.retries import Retries
-from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
-from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook, _base
+from airflow_provider_operations.hooks._apart import AT_ONCE, QUICKLY_READ_BYTES
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers._list_stream import ListStream
@@ -24,11 +28,13 @@ from airflow_provider_operations.triggers._watermark import MAX_EVENT_CHARS as M
 from tests.hooks.raw import RawServer, answer, sends
 from tests.tasks.conftest import moved
 
+from .attacks import FUZZ
 from .costs import MOST_LOOP_S
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.tasks.conftest import MovedClock
 
@@ -61,6 +67,9 @@ SHAPES: dict[str, tuple[int, bytes, bytes, bytes]] = {
     "nested": (200, b"", b"[", b""),
     "a page": (200, b'{"operations":[', b'{"name":"operations/x"},', b'{"name":"operations/y"}]}'),
     "refused: details": (429, b'{"error":{"code":429,"details":[', DETAIL, b"0]}}"),
+    "refused: numbers": (403, b'{"error":{"code":403,"details":[', b"0,", b"0]}}"),
+    "refused: objects": (403, b'{"error":{"code":403,"details":[', b"{},", b"0]}}"),
+    "refused: errors": (403, b'{"error":{"code":403,"errors":[', b"{},", b"0]}}"),
     "refused: a message": (404, b'{"error":{"code":404,"message":"', b"a ", b'"}}'),
     "refused: HTML": (503, b"<p>", b"<b> ", b""),
 }  # fmt: skip
@@ -101,7 +110,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def looks_of_a_trigger(hook: OperationsAsyncHook) -> Any:
-    return await hook.poll(NAME)
+    seen = await hook.poll(NAME)
+    watch = Watch.from_now(NAME, 30, None, 600)
+    watch.judge(seen, clock.now())
+    news = watch.take_news()
+    await asyncio.sleep(0)
+    verdict = Watch.from_now(NAME, 30, None, 0).judge(seen, clock.now())
+    return news, isinstance(verdict, Outcome) and verdict.to_event()
 
 
 async def looks_of_a_kill(hook: OperationsAsyncHook) -> Any:
@@ -257,11 +272,11 @@ def test_a_page_without_end(serving: Callable[..., RawServer]) -> None:
         list(hook.list_operations(""))
 
 
-@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python", ""])
+@pytest.mark.parametrize("program", ["/bin/false", "/bin/true", "/bin/cat"])
 def test_a_process_that_fails(
     serving: Callable[..., RawServer], moved: MovedClock, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """Where it can't be run, the answer is odd: asked for again, and in the end a retry's business; nothing is cancelled."""
+    """Where it fails, the answer is odd: asked for again, and in the end a retry's business; nothing is cancelled."""
     server = serving(answer(body=json.dumps({"name": NAME, "metadata": "x" * MIB}).encode()))
     monkeypatch.setattr(sys, "executable", program)
 
@@ -279,13 +294,219 @@ def test_a_process_that_fails(
     assert not any("cancel" in seen.line for seen in server.seen)
 
 
+@pytest.mark.parametrize("program", ["/nowhere/python", "", None])
+def test_where_no_process_starts(
+    serving: Callable[..., RawServer],
+    monkeypatch: pytest.MonkeyPatch,
+    program: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A large answer is read all the same, here; the log says what that costs."""
+    serving(answer(body=json.dumps({"name": NAME, "done": True, "response": ["x" * MIB]}).encode()))
+    monkeypatch.setattr(sys, "executable", program)
+
+    async def ask() -> Any:
+        async with OperationsAsyncHook("ops") as hook:
+            return await hook.poll(NAME)
+
+    seen = asyncio.run(ask())
+    assert seen.response == ["x" * MIB]
+    assert "a large answer is read here, which holds up other triggers: no process starts" in caplog.text
+
+
 def test_it_needs_the_standard_library_only() -> None:
     """The process starts in milliseconds, as it loads nothing of ours and nothing of Airflow."""
-    import subprocess
-
     code = f"import runpy, sys; runpy.run_path({abridging.__file__!r}); print(sorted(sys.modules))"
     ended = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], stdout=subprocess.PIPE, text=True, check=True
     )
     assert "airflow" not in ended.stdout
     assert "'asyncio" not in ended.stdout
+
+
+EARLY = b"HTTP/1.1 102 Processing\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\n" + b"Link: </a>\r\n" * 100 + b"\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(EARLY * 200_000, id="102"),
+        pytest.param(HINTS * 3000, id="103"),
+        pytest.param(HEAD + b"1\r\n \r\n" * 700_000, id="chunks"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 700_000, id="headers"),
+    ],
+)
+def test_bytes_in_small_pieces(serving: Callable[..., RawServer], meter: Meter, raw: bytes) -> None:
+    """Heads before the head, and chunks of a byte each, are parsed a little at a time."""
+    serving(raw)
+
+    async def ask() -> Any:
+        async with OperationsAsyncHook("ops") as hook:
+            await hook.settings()
+            return await hook.poll(NAME)
+
+    assert meter.loop_s(lambda: asyncio.run(ask())) < MOST_LOOP_S
+
+
+def test_an_endless_answer_ends(serving: Callable[..., RawServer]) -> None:
+    """What isn't the body is counted, too."""
+
+    def act(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(EARLY * 10_000)
+
+    serving(act)
+
+    async def ask() -> Any:
+        async with OperationsAsyncHook("ops") as hook:
+            return await hook.poll(NAME)
+
+    failure = asyncio.run(ask())
+    assert isinstance(failure, CallFailure)
+    assert "Disconnected" in failure.problem
+
+
+def test_one_service_takes_no_turn_from_others(
+    serving: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many large answers one connection gets, and however slowly they are read, another's are read at once."""
+    large = filled(RUNNING + b"[", b"1,", b"0]}", 2 * QUICKLY_READ_BYTES)
+    serving(answer(body=large))
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_OPS"])
+
+    async def ask() -> Any:
+        async with OperationsAsyncHook("ops") as hook, OperationsAsyncHook("other") as other:
+            await asyncio.gather(hook.poll(NAME), other.poll(NAME))
+            assert hook._client is not None
+            turns = hook._client.reading_apart
+            for _ in range(AT_ONCE):
+                await turns.acquire()  # as by answers that take long
+            waiting = asyncio.create_task(hook.poll(NAME))
+            assert isinstance(await other.poll(NAME), Operation)
+            assert not waiting.done()
+            for _ in range(AT_ONCE):
+                turns.release()
+            assert isinstance(await waiting, Operation)
+
+    asyncio.run(ask())
+
+
+def test_a_trigger_that_ends_leaves_no_process(
+    serving: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is cancelled while a large answer is read ends its process, and gives its turn back only then."""
+    pid = tmp_path / "pid"
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 100\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    serving(answer(body=filled(RUNNING + b"[", b"1,", b"0]}", 2 * QUICKLY_READ_BYTES)))
+
+    async def ask() -> None:
+        async with OperationsAsyncHook("ops") as hook:
+            polling = asyncio.create_task(hook.poll(NAME))
+            while not (pid.exists() and pid.read_text().strip()):  # noqa: ASYNC110  another process writes it
+                await asyncio.sleep(0.02)
+            polling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await polling
+            assert not psutil.pid_exists(int(pid.read_text()))
+
+    asyncio.run(ask())
+
+
+def test_a_limit_on_memory_that_is_there_already(tmp_path: Path) -> None:
+    """A triggerer that may not take all memory has processes that may not either, and read all the same."""
+    code = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); "
+        f"runpy.run_path({abridging.__file__!r}, run_name='__main__')"
+    )
+    body = json.dumps({"name": NAME, "done": True}).encode()
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], input=body, stdout=subprocess.PIPE, check=True
+    )
+    assert json.loads(ended.stdout)["value"] == {"name": NAME, "done": True}
+
+
+KEYS = (
+    "name",
+    "nextPageToken",
+    "done",
+    "error",
+    "code",
+    "message",
+    "operations",
+    "@abridged",
+    "status",
+    "@type",
+    "a",
+)
+
+
+def made_up(random_: random.Random, depth: int = 0) -> Any:
+    kind = random_.randrange(12) if depth < 4 else random_.randrange(6)
+    match kind:
+        case 0 | 1 | 2:
+            return random_.choice(
+                ["", "x" * random_.randrange(30), "y" * random_.choice([8192, 8193, 50_000]), "\ud800"]
+            )
+        case 3 | 4 | 5:
+            return random_.choice([0, -1, 8, 2**64, 10**300, 1.5, True, False, None])
+        case 6 | 7 | 8:
+            return [
+                made_up(random_, depth + 1) for _ in range(random_.choice([0, 1, 40 if depth < 2 else 2]))
+            ]
+    return {random_.choice(KEYS): made_up(random_, depth + 1) for _ in range(random_.randrange(6))}
+
+
+def operation_made_up(random_: random.Random) -> dict[str, Any]:
+    usual = {"name": NAME, "done": random_.random() < 0.7, "metadata": made_up(random_)}
+    ends = random_.choice(
+        [{"response": made_up(random_)}, {"error": {"code": 5, "message": made_up(random_)}}, {}]
+    )
+    odd = {key: made_up(random_, 1) for key in random_.sample([*KEYS, "metadata", "response"], 2)}
+    fields = list({**usual, **ends, **(odd if random_.random() < 0.5 else {})}.items())
+    random_.shuffle(fields)
+    return dict(fields)
+
+
+def read(body: bytes, *, page: bool, apart: bool) -> Any:
+    """Return what is read of an answer, whole or abridged; of what can't be read, that it can't."""
+    known = (
+        abridging.read_abridgement([line.encode() for line in abridging.abridgement(body)]) if apart else None
+    )
+    response = HttpResponse(200, {}, body, abridged=known)
+    try:
+        return _base._page_of(response.json(), response) if page else operation_of(response.json(), response)
+    except ValueError as error:
+        return type(error)
+
+
+def assert_same(whole: Any, abridged: Any) -> None:
+    if not isinstance(whole, Operation) or not isinstance(abridged, Operation):
+        assert whole == abridged
+        return
+    assert (abridged.name, abridged.done) == (whole.name, whole.done)
+    assert (abridged.error and abridged.error.code) == (whole.error and whole.error.code)
+    if not abridged.abridged:
+        assert abridged.to_json() == whole.to_json()
+
+
+@pytest.mark.parametrize("seed", range(FUZZ or 60))
+def test_both_readings_agree(seed: int) -> None:
+    """Whatever an operation is made of: its abridgement has its name, end and code, and is marked where it isn't whole."""
+    random_ = random.Random(seed)
+    body = json.dumps(operation_made_up(random_)).encode()
+    assert_same(read(body, page=False, apart=False), read(body, page=False, apart=True))
+    token = random_.choice(["", "t", "t" * 9000, "t" * 40_000, 5])
+    listed = [operation_made_up(random_) for _ in range(random_.randrange(4))]
+    body = json.dumps({"operations": listed, "nextPageToken": token, "a": made_up(random_)}).encode()
+    whole, abridged = (read(body, page=True, apart=apart) for apart in (False, True))
+    if not isinstance(whole, tuple) or not isinstance(abridged, tuple):
+        assert whole == abridged
+        return
+    assert (abridged[1], len(abridged[0])) == (whole[1], len(whole[0]))
+    for one, other in zip(whole[0], abridged[0], strict=True):
+        assert_same(one, other)
