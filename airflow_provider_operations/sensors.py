@@ -192,7 +192,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance)
             if first is not None:
-                _recall(context, outage, first)
+                _recall(context, outage)
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             watch.found = first is not None  # an earlier stay goes on until that is settled
             try:
@@ -314,14 +314,14 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             raise AirflowSkipException(f"Skipping, as {argument} is set: {error}") from error
 
 
-def _recall(context: Context, outage: Outage, wait_began: float) -> None:
-    """Fill in what earlier stays of this rescheduled wait have noted, since ``wait_began`` (epoch seconds)."""
+def _recall(context: Context, outage: Outage) -> None:
+    """Fill in what earlier stays of this rescheduled wait have noted; other tries' notes are none of its."""
     store: Any = context.get("task_state_store")
     noted = store.get(_OUTAGE_KEY) if store is not None else None
     if not isinstance(noted, dict):  # others may have edited it
         return
     since, announced, due = map(noted.get, ("since_epoch_s", "announced", "due_epoch_s"))
-    if is_moment(since) and since >= wait_began:
+    if is_moment(since) and noted.get("try_number") == context["ti"].try_number:
         outage.since_epoch_s = since
         if isinstance(announced, str):
             outage.announced = announced
@@ -342,5 +342,6 @@ def _remember(context: Context, outage: Outage, due_epoch_s: float) -> None:
             "since_epoch_s": outage.since_epoch_s,
             "announced": outage.announced,
             "due_epoch_s": due_epoch_s,
+            "try_number": context["ti"].try_number,
         }
         store.set(_OUTAGE_KEY, noted)

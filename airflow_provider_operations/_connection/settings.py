@@ -139,8 +139,10 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
 
 def _is_said(key: str, override: Any) -> bool:
     """Tell whether a task says something else than its connection; what a template left empty says nothing."""
+    if override is None or override == "None":  # as templates spell it
+        return False
     empty = isinstance(override, str) and not override.strip()
-    return override is not None and (not empty or key == "path_prefix")
+    return not empty or key == "path_prefix"
 
 
 def _without_second_prefix(service: Service) -> Service:

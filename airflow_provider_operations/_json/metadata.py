@@ -85,7 +85,7 @@ class Progress(NamedTuple):
         """Return it with the percent of before where it fell: estimates of the whole grow while one waits."""
         if before is None or before.percent is None or (self.percent or 0.0) >= before.percent:
             return self
-        return Progress(before.percent, self.message)
+        return self._replace(percent=before.percent)
 
 
 class Pair(NamedTuple):

@@ -8,6 +8,7 @@ several, is refused, with its place and what to write instead: before anything i
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -48,26 +49,49 @@ def body_value(value: Any, place: str) -> Any:
 
     :raises InvalidRequestValue: also if it is text that holds JSON.
     """
-    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        try:
-            json.loads(value)
-        except ValueError:
-            return value
+    if isinstance(value, str) and _looks_like_an_object(value):
         raise InvalidRequestValue(
             f"{place} is text that holds JSON, and would be sent as one text: give the object, e.g. json.loads(value); "
-            "templates may be in its texts"
+            "templates may be in its texts. One template for all of it takes render_template_as_native_obj=True"
         )
     return json_value(value, place)
+
+
+def _looks_like_an_object(text: str) -> bool:
+    """Tell whether a text is JSON, or what a template makes of an object: Python's spelling of it."""
+    if text == "None":
+        return True
+    if text.lstrip()[:1] not in {"{", "["}:
+        return False
+    for read in (json.loads, ast.literal_eval):
+        try:
+            read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return True
+    return False
 
 
 def refuse_early(value: Any, place: str, read: Callable[[Any, str], Any]) -> None:
     """
     Read an argument that is text when the DAG is parsed; what a template may yet make another value is left.
 
-    :raises InvalidRequestValue: it is no text that ``read`` takes.
+    NaN and the infinities are looked for in objects, too: Airflow itself fails a task for them before it begins.
+
+    :raises InvalidRequestValue: it is no text that ``read`` takes, or has a number in it that JSON doesn't have.
     """
     if isinstance(value, str) and not any(mark in value for mark in ("{{", "{%")):
         read(value, place)
+    elif isinstance(value, float):
+        json_value(value, place)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, dict | list | float):
+                refuse_early(item, f"{place}[{key!r}]", json_value)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list | float):
+                refuse_early(item, f"{place}[{index}]", json_value)
 
 
 def query_values(query: Any, place: str = "query") -> dict[str, str | list[str]]:
@@ -212,7 +236,8 @@ def _moment(value: datetime, place: str) -> str:
 
 
 def _duration(value: timedelta) -> str:
-    microseconds = value // timedelta(microseconds=1)
+    # By its own total: pendulum's, of which Airflow's contexts are made, divide in another way.
+    microseconds = round(value.total_seconds() * 1_000_000)
     seconds, fraction = divmod(abs(microseconds), 1_000_000)
     text = f"{seconds}.{fraction:06d}".rstrip("0").rstrip(".")
     return f"{'-' if microseconds < 0 else ''}{text}s"

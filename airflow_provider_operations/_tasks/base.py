@@ -544,6 +544,8 @@ class CancelEnd(NamedTuple):
 
 
 _REFUSED = frozenset({400, 404, 405, 409, 412, 501})
+_NOT_NOW = frozenset({400, 409})
+"""Refusals of a cancel that may have to do with the state that the operation is in."""
 
 
 def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
@@ -560,6 +562,12 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             return CancelEnd(over=True, note=since_then(seen))
+        may_yet = failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
+        if may_yet and clock.now() + pause_s <= deadline:
+            clock.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 5.0)
+            failure = hook.try_cancel(name, Retries(1))
+            continue
         if failure is not None:
             # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
             if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -25,7 +26,9 @@ def create_app(protocol: Protocol) -> Starlette:
             service.store.clear_journal()
             return JSONResponse({})
         asked = request.query_params
-        return JSONResponse({"journal": service.store.journal(asked.get("kind"), asked.get("operation"))})
+        entries = service.store.journal(asked.get("kind"), asked.get("operation"))
+        # In ASCII: half of a surrogate pair, as somebody may have sent it, has no UTF-8.
+        return Response(json.dumps({"journal": entries}), media_type="application/json")
 
     async def operations(request: Request) -> Response:
         name = request.query_params.get("name")

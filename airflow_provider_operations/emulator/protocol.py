@@ -105,7 +105,8 @@ class Protocol:
             body = await request.body()
         except ClientDisconnect:
             return
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        query = dict(pairs)
         call = classify(scope["method"], scope["path"], self.service.known)
         asked = Asked(scope["method"], scope["path"], query, body, call)
         entry: dict[str, Any] = {
@@ -113,8 +114,8 @@ class Protocol:
             "kind": call.kind,
             "method": asked.method,
             "path": scope.get("raw_path", scope["path"].encode()).decode("latin-1"),
-            "query": query,
-            "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            "query": _as_sent(pairs),
+            "headers": {name.decode("latin-1"): _text(value) for name, value in scope["headers"]},
             "body": asked.parsed(),
             "operation": call.name,
         }
@@ -231,6 +232,22 @@ class Protocol:
         # An application that returns early counts as crashed; one whose client is gone does not.
         while (await receive())["type"] != "http.disconnect":
             pass
+
+
+def _as_sent(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """Return a query for the journal: of a key that is repeated, a list."""
+    values: dict[str, list[str]] = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    return {key: each[0] if len(each) == 1 else each for key, each in values.items()}
+
+
+def _text(header: bytes) -> str:
+    """Return a header's value for the journal: UTF-8, if it is."""
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._protocol.urls import Origin, origin_of
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.hooks._body import ACCEPT_ENCODING
-from airflow_provider_operations.operation import MalformedOperation, Operation
+from airflow_provider_operations.operation import MalformedOperation, Operation, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +50,8 @@ MAX_OTHER_NAMES = 1000
 
 MAX_PAGES = 10_000
 """So many pages of one list are read."""
+
+MAX_SAID_CHARS = 500
 
 MAX_TOKEN_CHARS = 16 * 1024
 """Longest token of a page that is sent back, in a URL."""
@@ -177,6 +179,19 @@ class OperationsCalls:
             return answer
         return read_json(request, settings.service.base_url, answer, _now())
 
+    def _read_cancelled(
+        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
+    ) -> CallFailure | None:
+        """Read the answer to a cancel call, which has nothing in it, or the operation; some have an error, as a success."""
+        value = self._read(request, settings, answer)
+        if isinstance(value, CallFailure) or isinstance(answer, CallFailure):
+            return value if isinstance(value, CallFailure) else None
+        if isinstance(value, dict) and value.get("error") and not {"name", "done"} & value.keys():
+            said = Status.from_json(answer.hide(value["error"]))
+            problem = f"the answer is an error: {said.code_name}: {said.message[:MAX_SAID_CHARS]}"
+            return unreadable(request, settings.service.base_url, answer, problem)
+        return None
+
     def _read_operation(
         self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> Operation | CallFailure:
@@ -246,7 +261,12 @@ class OperationsCalls:
         if not isinstance(seen, CallFailure):
             return True, f"{where} lists operations"
         if seen.http_status in {400, 404, 405, 501}:
-            return True, f"{where} answers, but lists no operations ({seen.problem}: {seen.status.code_name})"
+            said = f"{seen.problem}: {seen.status.code_name}" if seen.names_code else seen.problem
+            no_api = "" if seen.names_code else "; if that isn't an API, look at host and path_prefix"
+            return True, (
+                f"{where} answers, but lists no operations ({said}), so whether it takes the credentials isn't known"
+                f"{no_api}"
+            )
         return False, str(error_of_call(seen))
 
     @staticmethod

@@ -302,8 +302,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
         request = (await self.settings()).service.cancel_operation(name)
-        result = await self._call(request, self._read, retries)
-        return result if isinstance(result, CallFailure) else None
+        return await self._call(request, self._read_cancelled, retries)
 
     async def watch(self, watch: Watch) -> Outcome:
         """Poll until the watch says that it's over, logging what is new."""

@@ -285,8 +285,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
-        result = self._call(self.settings.service.cancel_operation(name), self._read, retries)
-        return result if isinstance(result, CallFailure) else None
+        return self._call(self.settings.service.cancel_operation(name), self._read_cancelled, retries)
 
     def cancel_unless_over(self, name: str) -> CallFailure | None:
         """Ask for the cancellation; a refusal because there is nothing left to cancel is no failure."""

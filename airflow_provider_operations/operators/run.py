@@ -510,7 +510,10 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             known = not again and (error.failure.attempts == 1 or not call.recognised)
             if error.failure.had_no_effect and known:
                 records.write(replace(record, state=State.REJECTED))
-            raise error_of_call(error.failure, final=self._is_final(error.failure)) from None
+            # It has been carried out, and nobody could read which operation it began: the same id tells that again.
+            lost = call.recognised and error.failure.http_status in range(200, 300)
+            final = not lost and self._is_final(error.failure)
+            raise error_of_call(error.failure, final=final) from None
         except (ValueError, _KilledBeforeStartError):  # nothing was sent
             if not again:
                 records.write(replace(record, state=State.REJECTED))

@@ -198,7 +198,8 @@ class Kill:
             self._log.info("%s: %s; nothing to cancel", self.name, ending(seen))
             await self._keep_end(seen)
             return None
-        if failure.http_status in _NO_CANCEL and (seen is not None or failure.says_missing):
+        known = failure.names_code or not failure.missing  # else it may be a proxy's page
+        if failure.http_status in _NO_CANCEL and known and (seen is not None or failure.says_missing):
             self._refused_since = self._refused_since or clock.now()
             if clock.now() - self._refused_since >= REFUSED_FOR_S:
                 self._log.error(

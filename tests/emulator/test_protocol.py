@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -94,6 +95,23 @@ def test_bodies_that_are_no_object_are_refused(emulator: Emulator, body: str | b
     reply = call(emulator.url, "POST", "/v1/things", body)
     assert (reply.status, reply.body["error"]["details"][0]["reason"]) == (400, "INVALID_BODY")
     assert len(emulator.journal("start")) == 1
+
+
+def test_the_journal_shows_what_was_sent(emulator: Emulator) -> None:
+    """Keys of the query that are repeated, headers in UTF-8, and half of a surrogate pair."""
+    path = "/v1/things?a=1&a=2&b=3"
+    request = Request(
+        emulator.url + path,
+        data=b'{"operation": {}, "x": "\\ud800"}',
+        headers={"X-A": "Z\u00fcrich".encode().decode("latin-1")},
+        method="POST",
+    )
+    with urlopen(request) as reply:
+        assert reply.status == 200
+    (entry,) = emulator.journal("start")
+    assert entry["query"] == {"a": ["1", "2"], "b": "3"}
+    assert entry["headers"]["x-a"] == "Z\u00fcrich"
+    assert entry["body"]["x"] == "\ud800"
 
 
 def test_taken_name_is_refused(emulator: Emulator) -> None:

@@ -163,6 +163,21 @@ def test_died_and_tried_again(
     assert task.record["state"] == "delivered"
 
 
+@pytest.mark.parametrize("body", ["<html>", '{"name": "operations/', '{"name": 5}', "[]"])
+def test_an_answer_that_nobody_can_read(emulator: Emulator, driver: Driver, body: str) -> None:
+    """A start with a request id whose answer can't be read is asked again by the next try, and nothing starts twice."""
+    task = Task(driver, **KNOWN)
+    emulator.script_fault(kind="start", status=200, body=body, effect=True, times=1)
+
+    first = task.attempt()
+    verdict = task.retry()
+
+    assert type(first.error) is OperationsCallError  # to be retried
+    assert (verdict.state, verdict.value) == ("success", {"a": 1})
+    assert len(operations(emulator)) == 1
+    assert "cancel" not in kinds(emulator)
+
+
 @pytest.mark.parametrize("phase", ["sent, not answered", "answered, not stored"])
 def test_without_request_ids_a_lost_answer_is_lost(
     emulator: Emulator, driver: Driver, dies: Any, phase: str, told: pytest.LogCaptureFixture

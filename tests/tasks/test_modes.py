@@ -231,7 +231,13 @@ def test_controls_are_the_emulators(emulator: Emulator) -> None:
 def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
     """What an earlier wait noted of an outage doesn't count in the next."""
     store = StateStore(
-        {"airflow_provider_operations_outage": {"since_epoch_s": moved.now - 5000, "announced": "x"}}
+        {
+            "airflow_provider_operations_outage": {
+                "since_epoch_s": moved.now - 5000,
+                "announced": "x",
+                "try_number": 0,
+            }
+        }
     )
     name = start(duration=300, response={"answer": 42})
     emulator.script_fault(kind="get", status=503, after=1, times=1)

@@ -239,6 +239,23 @@ def test_a_page_for_an_answer_to_cancel(emulator: Emulator, moved: MovedClock, s
     assert kinds(emulator).count("cancel") == 4
 
 
+@pytest.mark.parametrize("status", [400, 409])
+def test_a_cancel_that_is_refused_for_now(emulator: Emulator, moved: MovedClock, status: int) -> None:
+    """A refusal that may have to do with what the operation does at the moment isn't the last word while it runs."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=status, times=4)
+
+        assert waiting.cancel(hook, name, 60, 15).over
+        assert kinds(emulator).count("cancel") == 5
+
+        other = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=status)
+        end = waiting.cancel(hook, other, 60, 15)
+        assert (end.over, end.refused) == (False, True)
+        assert moved.now - 1_800_000_000 < 120
+
+
 @pytest.mark.parametrize("kind", [Kind.DONE, Kind.TIMED_OUT])
 def test_resumed_with_the_event_alone(
     emulator: Emulator,
@@ -371,6 +388,7 @@ def test_no_second_start(emulator: Emulator, driver: Driver, fault: dict[str, An
         ({"headers": "X-A: b"}, "headers is str, which can't be sent as it is: give names and values"),
         ({"query": "a=b"}, "query is str, which can't be sent as it is: give names and values"),
         ({"json": '{"a": 1}'}, "json is text that holds JSON, and would be sent as one text"),
+        ({"json": {"a": [float("nan")]}}, "json['a'][0] is"),
         ({"method": "FETCH"}, "the start's method is one of DELETE, GET, PATCH, POST, PUT, not 'FETCH'"),
         ({"method": None}, "the start's method is one of DELETE, GET, PATCH, POST, PUT, not 'None'"),
     ],

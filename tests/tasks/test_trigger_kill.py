@@ -565,10 +565,22 @@ async def test_a_service_without_cancel(
 
 
 @pytest.mark.usefixtures("kills")
-async def test_an_ingress_without_its_service(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
-    """A rollout's 404 pages to cancel and get end nothing: it is cancelled when the service is back."""
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"status": 404, "body": "<html>default backend</html>"}, id="everywhere"),
+        pytest.param({"kind": "cancel", "status": 404, "body": "<html>default backend</html>"}, id="cancel"),
+        pytest.param(
+            {"kind": "cancel", "status": 200, "body": {"error": {"code": 503, "message": "no"}}}, id="200"
+        ),
+    ],
+)
+async def test_an_ingress_without_its_service(
+    emulator: Emulator, airflow: Airflow, pauses: Pauses, fault: dict[str, Any]
+) -> None:
+    """A rollout's pages to cancel and get end nothing: it is cancelled when the service is back."""
     trigger = trigger_for()
-    emulator.script_fault(status=404, body="<html>default backend</html>")
+    emulator.script_fault(**fault)
     pauses.after[600] = emulator.clear_faults
     await trigger.on_kill()
     assert emulator.operation(trigger.operation_name)["error"]["code"] == 1

@@ -468,7 +468,10 @@ def test_100_percent_once_it_is_done() -> None:
         pytest.param(Progress(20.0, "a"), Progress(30.0, "b"), Progress(30.0, "b"), id="more"),
         pytest.param(Progress(20.0, "a"), Progress(10.0, "b"), Progress(20.0, "b"), id="less"),
         pytest.param(
-            Progress(20.0, "a"), Progress(None, "b", "9 bytes"), Progress(20.0, "b"), id="no-estimate-now"
+            Progress(20.0, "a"),
+            Progress(None, "b", "9 bytes"),
+            Progress(20.0, "b", "9 bytes"),
+            id="no-estimate-now",
         ),
     ],
 )

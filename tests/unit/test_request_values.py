@@ -11,6 +11,7 @@ from enum import Enum, IntEnum
 from types import MappingProxyType
 from typing import Any
 
+import pendulum
 import pytest
 from hypothesis import given
 
@@ -20,6 +21,7 @@ from airflow_provider_operations._protocol.request_values import (
     header_values,
     json_value,
     query_values,
+    refuse_early,
 )
 
 from .values import JSON
@@ -27,7 +29,7 @@ from .values import JSON
 EAST = timezone(timedelta(hours=5, minutes=30))
 
 
-@pytest.mark.parametrize("value", ['{"a": 1}', ' [{"a": 1}]\n', "{}"])
+@pytest.mark.parametrize("value", ['{"a": 1}', ' [{"a": 1}]\n', "{}", "{'a': None}", "[1, (2,)]", "None"])
 def test_text_that_holds_json(value: str) -> None:
     """A body that is a JSON text would be sent as one text, which no service wants."""
     with pytest.raises(
@@ -40,6 +42,30 @@ def test_text_that_holds_json(value: str) -> None:
 def test_other_bodies(value: Any) -> None:
     """Other texts, and JSON text inside of a body, are sent as they are."""
     assert body_value(value, "json") == value
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (NAN, "json"),
+        ({"a": [1, {"b": -float("inf")}]}, r"json\['a'\]\[1\]\['b'\]"),
+        ([[NAN]], r"json\[0\]\[0\]"),
+    ],
+    ids=repr,
+)
+def test_numbers_that_json_lacks(value: Any, place: str) -> None:
+    """They are named when the DAG is parsed: Airflow fails such a task before it begins, and doesn't say where they are."""
+    with pytest.raises(InvalidRequestValue, match=rf"^{place} is "):
+        refuse_early(value, "json", body_value)
+
+
+@pytest.mark.parametrize("value", [{"a": ["{{ x }}", 1.5, None]}, "{{ x }}", [b"x"], {"a": {1, 2}}], ids=repr)
+def test_left_to_the_task(value: Any) -> None:
+    """What a template may make of it isn't known when the DAG is parsed."""
+    refuse_early(value, "json", body_value)
 
 
 class Lazy(Sequence[Any]):
@@ -84,6 +110,9 @@ CONVERTED = [
     (datetime(2026, 11, 28, 12, 0, 0, 250000, EAST), "2026-11-28T06:30:00.250000Z"),
     (datetime(1850, 1, 1, tzinfo=timezone(timedelta(seconds=3208))), "1849-12-31T23:06:32Z"),
     (timedelta(seconds=3.5), "3.5s"),
+    (pendulum.duration(seconds=3.5), "3.5s"),
+    (pendulum.datetime(2026, 1, 2) - pendulum.datetime(2026, 1, 1, 23), "3600s"),
+    (timedelta(days=99_999, microseconds=1), "8639913600.000001s"),
     (timedelta(hours=1), "3600s"),
     (timedelta(microseconds=-1_500_001), "-1.500001s"),
     (timedelta(), "0s"),
