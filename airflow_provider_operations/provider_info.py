@@ -21,6 +21,9 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://google.aip.dev/151",
+                # Paths in the repository, as Airflow's own providers give theirs.
+                "how-to-guide": ["/docs/howto.md", "/docs/recipes.md"],
+                "logo": "/docs/integration-logos/operations.svg",
                 "tags": ["protocol"],
             }
         ],

@@ -25,6 +25,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "Long-running operations in Airflow"
+html_logo = html_favicon = "integration-logos/operations.svg"
 html_copy_source = False
 
 myst_enable_extensions = ["colon_fence"]

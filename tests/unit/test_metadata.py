@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +17,7 @@ import jsonschema  # type: ignore[import-untyped]  # has none
 import pytest
 import yaml  # type: ignore[import-untyped]  # has none
 
+import airflow_provider_operations
 from airflow_provider_operations.provider_info import get_provider_info
 
 if TYPE_CHECKING:
@@ -47,11 +52,63 @@ def found(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
 
 
+def airflows_schema(name: str) -> dict[str, Any]:
+    """Return a schema that the installed Airflow brings along."""
+    (folder,) = airflow.__path__
+    schema: dict[str, Any] = json.loads((Path(folder) / name).read_text())
+    return schema
+
+
 def test_airflows_own_schema_takes_it() -> None:
     """The metadata has the shape that the installed Airflow checks providers by; else it is ignored."""
-    (folder,) = airflow.__path__
-    schema = json.loads((Path(folder) / "provider_info.schema.json").read_text())
-    jsonschema.validate(get_provider_info(), schema)
+    jsonschema.validate(get_provider_info(), airflows_schema("provider_info.schema.json"))
+
+
+def test_what_is_shown_of_an_integration() -> None:
+    """It is what Airflow's own providers are held to (tags from a list, for one), and its files are there."""
+    integrations = get_provider_info()["integrations"]
+    jsonschema.validate(
+        integrations, airflows_schema("provider.yaml.schema.json")["properties"]["integrations"]
+    )
+    for integration in integrations:
+        shown = [*integration["how-to-guide"], integration["logo"]]
+        assert [path for path in shown if not path.startswith("/docs/")] == []
+        assert [path for path in shown if not (ROOT / path[1:]).is_file()] == []
+
+
+def test_the_integration_is_named_everywhere_alike() -> None:
+    """What belongs to an integration names one that there is."""
+    info = get_provider_info()
+    names = {integration["integration-name"] for integration in info["integrations"]}
+    for kind in ("hooks", "triggers", "sensors", "operators"):
+        assert {entry["integration-name"] for entry in info[kind]} <= names
+
+
+def test_options_that_are_read_are_airflows_own() -> None:
+    """There is no ``config`` in the metadata, as no option of ours is read."""
+    package = Path(airflow_provider_operations.__file__).parent
+    sources = "".join(file.read_text() for file in package.rglob("*.py"))
+    read = re.findall(r'conf\.(?:get\w*|has_option)\(\s*"(\w+)", "(\w+)"', sources)
+    assert len(read) == len(re.findall(r"\bconf\.", sources)) > 0
+    assert {section for section, _ in read} <= {"api", "operators"}
+    assert "config" not in get_provider_info()
+
+
+def test_airflow_shows_it_in_full(tmp_path: Path) -> None:
+    """``airflow providers get --full`` prints all of it, newer Airflows with the documentation's address."""
+    command = [sys.executable, "-m", "airflow", "providers", "get", "airflow-provider-operations", "--full"]
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    printed = subprocess.run(
+        [*command, "--output", "json"], env=environment, capture_output=True, text=True, check=True
+    )
+    (shown,) = json.loads(printed.stdout[printed.stdout.index("[{") :])
+    expected = get_provider_info()
+    description = shown.pop("description")
+    assert description == re.sub("[`_<>]", "", expected.pop("description")).rstrip(".")
+    urls = distribution("airflow-provider-operations").metadata.get_all("Project-URL") or []
+    (address,) = (url.split(", ")[1] for url in urls if url.startswith("Documentation, "))
+    assert shown.pop("documentation-url", address).strip() == address
+    assert shown == expected
 
 
 @pytest.mark.parametrize("path", sorted(set(named())))
