@@ -3,6 +3,7 @@
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
 # make dist    sdist and wheel, checked
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
+# make constraints   a file of versions for each Airflow, from what resolves today
 # make audit   known vulnerabilities in what is locked, as information
 # make fuzz    the random attack of the tests, longer: FUZZ=2000 examples of each; FUZZ_BYTES=262144, the longest bodies
 # make e2e     the tests against a real Airflow
@@ -19,7 +20,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix demo dist audit lock clean
+.PHONY: .venv test lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix constraints demo dist audit lock clean
 
 test: lint types imports docs unit
 
@@ -113,6 +114,10 @@ dist: .venv/ready
 matrix:
 	@$(PYTHON) -m tests.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN)) \
 	  $(if $(AT_ONCE),--at-once $(AT_ONCE))
+
+# Versions for users, one file for each Airflow; make matrix installs one environment of each Airflow by it.
+constraints:
+	@$(PYTHON) -m tests.matrix.constraints
 
 # Known vulnerabilities in what is locked: information, as what to do about one takes thought.
 audit:

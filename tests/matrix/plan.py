@@ -33,6 +33,11 @@ PINS: dict[str, tuple[str, ...]] = {
 LOWEST = ("2.11.0", "3.3.2")
 """Airflows that are also run with the oldest direct dependencies, on the lowest and the highest Python."""
 
+CONSTRAINED: Python = (3, 12)
+"""The Python that constraints files are for: every Airflow supports it, and Airflow's images have it by default."""
+
+CONSTRAINTS = Path(__file__).parents[2] / "constraints"
+
 FAB = {"3.0.6": ("apache-airflow-providers-fab", "flask-jwt-extended<4.7")}
 """
 Airflows whose form of connections needs the FAB provider: it is there on the highest Python. What it needs and leaves
@@ -60,6 +65,11 @@ class Environment:
         """``2.11.0-3.10`` or ``2.11.0-3.10-lowest``."""
         return f"{self.airflow}-{self.python[0]}.{self.python[1]}{'-lowest' if self.lowest else ''}"
 
+    @property
+    def constraints(self) -> Path:
+        """Where its constraints file is, if it has one."""
+        return CONSTRAINTS / f"constraints-{self.name}.txt"
+
 
 def environments() -> list[Environment]:
     """Return what this machine can run: an Airflow without a Python that it supports is left out."""
@@ -86,6 +96,14 @@ def in_turn(plan: list[Environment], turn: int) -> list[Environment]:
     newer = [each for each in plan if each.airflow >= "3.1"]
     older = [each for each in plan if each not in newer]
     return [half[turn % len(half)] for half in (older, newer) if half]
+
+
+def constrained(plan: list[Environment]) -> list[Environment]:
+    """Return those that have a constraints file: the newest of each Airflow."""
+    newest = {each.airflow.rpartition(".")[0]: each.airflow for each in plan}.values()
+    return [
+        each for each in plan if each.airflow in newest and each.python == CONSTRAINED and not each.lowest
+    ]
 
 
 def _pythons() -> Iterator[tuple[Python, Path]]:

@@ -189,6 +189,8 @@ class Runner:
             # What else was resolved with them need not go with what the tests need.
             lowest.write_text("".join(f"{line}\n" for line in lines if "pyproject.toml)" in line))
             install += ["--constraint", lowest]
+        if self.environment.constraints.exists():
+            install += ["--constraint", self.environment.constraints]
         self._call(*install, f"{self._wheel}{EXTRAS}", "--group", f"{ROOT / 'pyproject.toml'}:dev")
         frozen = self._call(self._uv, "pip", "freeze", "--python", self.python)
         names = ("apache-airflow-providers-http", "apache-airflow-providers-common-compat")
@@ -264,8 +266,8 @@ def _counted(output: str) -> str:
     return found[-1].strip() if found else "no test ran"
 
 
-def tools() -> tuple[Path, Path]:
-    """Install uv and build the wheel; return both."""
+def installer() -> Path:
+    """Install uv, and return it."""
     folder = WORK / "tools"
     uv = folder / "bin" / "uv"
     if not uv.exists():
@@ -279,11 +281,16 @@ def tools() -> tuple[Path, Path]:
             "--disable-pip-version-check",
         ]
         subprocess.run([*pip, "--no-input", "uv"], check=True)
+    return uv
+
+
+def build(uv: Path) -> Path:
+    """Build the wheel, and return it."""
     dist = WORK / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", dist, ROOT], check=True)
     (wheel,) = dist.glob("*.whl")
-    return uv, wheel
+    return wheel
 
 
 def remember(column: Column, commit: str, planned: Sequence[str]) -> None:
@@ -411,7 +418,8 @@ def main() -> int:
     for airflow in left_out(plan):
         print(f"Airflow {airflow} is left out: no Python that it supports is on this machine", flush=True)
     commit = _commit()
-    uv, wheel = tools()
+    uv = installer()
+    wheel = build(uv)
     runners = [Runner(environment, uv, wheel, short=args.short) for environment in chosen]
     columns = []
     with ThreadPoolExecutor(args.at_once) as pool:
