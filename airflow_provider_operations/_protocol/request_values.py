@@ -236,8 +236,8 @@ def _moment(value: datetime, place: str) -> str:
 
 
 def _duration(value: timedelta) -> str:
-    # By its own total: pendulum's, of which Airflow's contexts are made, divide in another way.
-    microseconds = round(value.total_seconds() * 1_000_000)
+    # Not by ``//``: pendulum's, of which Airflow's contexts are full, divide by pendulum's only.
+    microseconds = timedelta.__floordiv__(value, timedelta(microseconds=1))
     seconds, fraction = divmod(abs(microseconds), 1_000_000)
     text = f"{seconds}.{fraction:06d}".rstrip("0").rstrip(".")
     return f"{'-' if microseconds < 0 else ''}{text}s"

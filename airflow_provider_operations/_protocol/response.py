@@ -357,7 +357,9 @@ def _text(value: Any) -> str:
 
 def _excerpt(answer: HttpResponse) -> str:
     head = answer.body[:_SEARCHED_BYTES]
-    text: str = answer.hide(head.decode(json.detect_encoding(head), "replace"))
+    # Text in UTF-16 has zeros; read as UTF-8, a secret in it would not be recognised.
+    encoding = json.detect_encoding(head) if b"\0" in head else "utf-8"
+    text: str = answer.hide(head.decode(encoding, "replace"))
     if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
         text = text[:-_LONGEST_SECRET_CHARS]
     text = text.strip()

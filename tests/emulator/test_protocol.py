@@ -404,7 +404,7 @@ def test_journal_keeps_requests_as_they_came(emulator: Emulator, clock: Clock) -
         "kind": "start",
         "method": "POST",
         "path": "/v1/a%20b:run",
-        "query": {"x": "2", "empty": ""},
+        "query": {"x": ["1", "2"], "empty": ""},
         "body": {"operation": {"name": "operations/x"}},
         "operation": "operations/x",
         "status": 200,

@@ -216,7 +216,7 @@ def test_percent_never_falls_in_the_log() -> None:
         [],
         ["operations/x: 30 %, b"],
         ["operations/x: 97.5 %, b"],
-        [],
+        ["operations/x: 97.5 %, 400 documents, b"],
     ]
 
 

@@ -189,6 +189,7 @@ def test_error_bodies(http_status: int, body: object, status: Status) -> None:
         pytest.param(500, b'{"error": null}', '{"error": null}', id="error-null"),
         pytest.param(500, b'{"error": 5}', '{"error": 5}', id="error-number"),
         pytest.param(500, b"\xff\xfe\xfa", "\ufffd\ufffd\ufffd", id="bytes"),
+        pytest.param(500, "<p>no</p>".encode("utf-16"), "<p>no</p>", id="utf-16"),
         pytest.param(500, b"x" * 501, "x" * 500 + " …", id="long"),
         pytest.param(500, b"x" * 500, "x" * 500, id="just-not-long"),
     ],
