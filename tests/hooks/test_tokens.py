@@ -450,7 +450,7 @@ def test_google_provider(
 def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
     """Every token, and what it is got with, is told to Airflow's masker before a request is sent with it."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous", "transport"):
+    for module in ("sync", "asynchronous", "_client"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     calls = hook_of(server.url, connection=connection(server, "oauth2"))
     get(calls)
@@ -466,7 +466,7 @@ def test_masked_key(
 ) -> None:
     """A service account's private key is told to the masker, too."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous", "transport"):
+    for module in ("sync", "asynchronous", "_client"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     fields = connection(server, "google")
     get(hook_of(server.url, connection=fields))

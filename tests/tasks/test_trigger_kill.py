@@ -80,7 +80,8 @@ class Pauses:
         """What happens once so many seconds have passed."""
         self.stop_after = 100
         monkeypatch.setattr(clock, "asleep", self.sleep)
-        monkeypatch.setattr(clock, "now", lambda: time.time() + sum(self.slept))
+        began = time.time()
+        monkeypatch.setattr(clock, "now", lambda: began + sum(self.slept))
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

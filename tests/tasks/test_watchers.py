@@ -314,9 +314,9 @@ def test_before_airflow_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without asset watchers the module can be imported, and the trigger says why it can't be made."""
     code = (
         "import airflow.triggers.base as base\n"
-        "from airflow_provider_operations import version_compat\n"
+        "from airflow_provider_operations._airflow import compat\n"
         "del base.BaseEventTrigger\n"
-        "version_compat.HAS_ASSET_WATCHERS = False\n"
+        "compat.HAS_ASSET_WATCHERS = False\n"
         "from airflow_provider_operations.triggers import OperationTrigger, OperationsEventTrigger\n"
         "OperationTrigger('operations/x')\n"
         "OperationsEventTrigger('p')\n"
