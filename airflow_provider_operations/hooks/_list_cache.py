@@ -24,8 +24,11 @@ MAX_PAGES = 10
 MISSES_BORNE = 3
 """So many lists without a running operation, and none with one: the server doesn't list them."""
 
+MAX_KEPT = 2000
+"""So many operations are kept of a list, whoever asks for them; of those that follow, the ones that are waited for."""
+
 WANTED_S = 3600.0
-"""Whoever has not asked for an operation for so long asks for it alone, should it be listed."""
+"""Whoever has not asked for an operation for so long doesn't wait for it any more."""
 
 GIVEN_UP_S = 600.0
 """So long it is left alone then: what was odd may have been a proxy's."""
@@ -53,7 +56,7 @@ class ListCache:
         """Why the list was of no use, as far as that was said."""
         self._ask = ask
         self._seen: dict[str, Operation] = {}
-        """As listed; of those only that somebody asks for."""
+        """As listed; of very many those only that somebody has asked for."""
         self._wanted: dict[str, float] = {}
         """When each was asked for last, by the loop's clock."""
         self._asked_s = float("-inf")
@@ -104,9 +107,9 @@ class ListCache:
                 self._give_up(f"{page.problem}, {page.status.code_name}")
                 return None
             operations, token = page
-            seen.update(
-                (operation.name, operation) for operation in operations if operation.name in self._wanted
-            )
+            for operation in operations:
+                if len(seen) < MAX_KEPT or operation.name in self._wanted:
+                    seen[operation.name] = operation
             if not token:
                 self._seen, self._asked_s = seen, asked_s
                 return None

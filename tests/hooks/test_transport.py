@@ -245,6 +245,23 @@ async def test_one_list_for_all(connect: Callable[..., None], running: Emulator)
     await close(many)
 
 
+async def test_a_long_list(
+    connect: Callable[..., None], running: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many operations those are kept that somebody waits for; one that comes later asks alone, once."""
+    monkeypatch.setattr(listing, "MAX_KEPT", 10)
+    connect(running.url, poll_with="list")
+    many = hooks(2)
+    await look(many[:1], NAMES[30:31])
+    assert kinds(running) == ["list"]
+    await look(many[1:], NAMES[35:36])
+    assert kinds(running) == ["get"]
+    running.clear_journal()
+    await look(many, [NAMES[30], NAMES[35]], max_age_s=0.0)
+    assert kinds(running) == ["list"]
+    await close(many)
+
+
 async def test_filter_of_the_connection(connect: Callable[..., None], running: Emulator) -> None:
     """The filter is the connection's; with none,  what is over may be listed too."""
     connect(running.url, poll_with="list", list_filter="none")
