@@ -183,9 +183,11 @@ class OperationsCalls:
         self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
     ) -> CallFailure | None:
         """Read the answer to a cancel call, which has nothing in it, or the operation; some have an error, as a success."""
+        if isinstance(answer, CallFailure):
+            return answer
         value = self._read(request, settings, answer)
-        if isinstance(value, CallFailure) or isinstance(answer, CallFailure):
-            return value if isinstance(value, CallFailure) else None
+        if isinstance(value, CallFailure):
+            return value
         if isinstance(value, dict) and value.get("error") and not {"name", "done"} & value.keys():
             said = Status.from_json(answer.hide(value["error"]))
             problem = f"the answer is an error: {said.code_name}: {said.message[:MAX_SAID_CHARS]}"

@@ -83,22 +83,22 @@ class SharedClient:
 
     @classmethod
     def of(cls, conn_id: str) -> SharedClient:
-        """Return the connection's transport on the running loop, and count one user more."""
-        transports = _clients.setdefault(asyncio.get_running_loop(), {})
-        transport = transports.get(conn_id)
-        if transport is None:
-            transport = transports[conn_id] = cls(conn_id)
-        transport._users += 1
-        return transport
+        """Return the connection's client on the running loop, and count one user more."""
+        clients = _clients.setdefault(asyncio.get_running_loop(), {})
+        client = clients.get(conn_id)
+        if client is None:
+            client = clients[conn_id] = cls(conn_id)
+        client._users += 1
+        return client
 
     async def leave(self) -> None:
         """Count one user less."""
         self._users -= 1
         if self._users > 0:
             return
-        transports = _clients.get(asyncio.get_running_loop(), {})
-        if transports.get(self.conn_id) is self:
-            del transports[self.conn_id]
+        clients = _clients.get(asyncio.get_running_loop(), {})
+        if clients.get(self.conn_id) is self:
+            del clients[self.conn_id]
         self.figures.send()
         if self._session is not None:
             session, self._session = self._session, None
