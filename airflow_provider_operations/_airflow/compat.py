@@ -25,6 +25,7 @@ __all__ = [
     "EXECUTION_TIMEOUT_SPANS_STAYS",
     "HAS_ASSET_WATCHERS",
     "HOOKS_TELL_THE_FORM",
+    "KILLED_WORKERS_MAY_ASK",
     "LINKS_ARE_MADE_LAST",
     "NO_STATUS",
     "OPERATORS_LACK_XCOM_PUSH",
@@ -82,6 +83,9 @@ TRIGGERS_HAVE_ON_KILL = _V_3_3_PLUS
 """Before, ``CancelledError`` is all that a trigger hears of a kill."""
 
 _ANY_THREAD_MAY_ASK = _V_3_3_PLUS
+
+KILLED_WORKERS_MAY_ASK = _V_3_3_PLUS
+"""A worker's supervisor answers while it ends the process, and what it had to kill is retried as after any failure."""
 
 TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
 """What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""

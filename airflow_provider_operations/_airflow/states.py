@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["OVER", "is_over", "place_of"]
+__all__ = ["OVER", "is_last_try", "is_over", "place_of"]
 
 OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
 """States of a task that runs no more."""
@@ -18,3 +18,9 @@ def place_of(task_instance: Any) -> dict[str, Any]:
 def is_over(state: str | None) -> bool:
     """Tell whether a task in this state runs no more; ``None``: there is no such task any more."""
     return state is None or state in OVER
+
+
+def is_last_try(task_instance: Any) -> bool:
+    """Tell whether Airflow retries the task no more after this try."""
+    try_number, max_tries = (getattr(task_instance, name, None) for name in ("try_number", "max_tries"))
+    return (try_number or 1) > (max_tries or 0)

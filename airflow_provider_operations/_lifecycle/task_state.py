@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._airflow.states import is_last_try
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
 
 if TYPE_CHECKING:
@@ -28,29 +29,30 @@ class Records:
         ti = context["ti"]
         self.max_tries: int = getattr(ti, "max_tries", 0) or 0
         self.try_number: int = getattr(ti, "try_number", 1) or 1
+        self.last_try = is_last_try(ti)
+        """Whether Airflow retries no more after this try."""
         self.current: Record | None = None
+        self.noted = False
+        """Whether the store has ``current``."""
 
     @property
     def kept(self) -> bool:
         """Whether there is a store to keep records in."""
         return self._store is not None
 
-    @property
-    def last_try(self) -> bool:
-        """Whether Airflow retries no more after this try."""
-        return self.try_number > self.max_tries
-
     def read(self) -> Record | None:
         """Return the record that an earlier try has left, if any."""
         value = None if self._store is None else self._store.get(RECORD_KEY)
         self.current = None if value is None else Record.from_json(value)
+        self.noted = self.current is not None
         return self.current
 
     def write(self, record: Record) -> None:
         """Replace the record; raises what the store raises."""
-        self.current = record
+        self.current, self.noted = record, False
         if self._store is not None:
             self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
+            self.noted = True
 
     def close(self, state: State) -> None:
         """Note that result or failure is handed over; without it the next try finds out by asking the server."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import (
@@ -29,13 +29,14 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_operations._airflow.compat import (
     EXECUTION_TIMEOUT_SPANS_STAYS,
+    KILLED_WORKERS_MAY_ASK,
     LINKS_ARE_MADE_LAST,
     TASKS_HAVE_RETRY_POLICIES,
     is_trigger_timeout,
     spent_of_execution_timeout_s,
     task_state,
 )
-from airflow_provider_operations._airflow.states import is_over, place_of
+from airflow_provider_operations._airflow.states import is_last_try, is_over, place_of
 from airflow_provider_operations._airflow.xcom import (
     LINK_KEY,
     OPERATION_KEY,
@@ -112,6 +113,9 @@ STAY_MARGIN_S = 1.0
 """What of an ``execution_timeout`` is left for failing the task with what became of the operation."""
 
 
+_kill_is_decided = Lock()
+"""Held while a process that is told to end decides who sees to its operation: this process, or what comes after it."""
+
 _LINK_ARGUMENT = "link_to_console"
 """What a deferred task hands to the stay that resumes it, beside the arguments of ``execute_complete``."""
 
@@ -146,7 +150,8 @@ class WaitsForOperation:
     """The operation to cancel when the worker is killed; not yet known while its start is under way."""
     _killed: bool = False
     _cancelled: bool = False
-    """Whether the kill knew an operation to cancel."""
+    """Whether the kill cancels the operation, or has."""
+    _task_instance: Any = None
     _looked_after_later: str = ""
     """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
     link_to_console: str | None = None
@@ -278,10 +283,10 @@ class WaitsForOperation:
         :raises OperationsError: to be retried.
         """
         asks_later = LINKS_ARE_MADE_LAST and self._has_last_moment
-        if asks_later:
-            self._looked_after_later = name  # before the question: a signal may come at any line
-        if self._killed and self.cancel_on_kill:
-            self._looked_after_later = ""
+        with _kill_is_decided:
+            if asks_later and not self._cancelled:
+                self._looked_after_later = name  # before the question: a signal may come at any line
+        if self._cancelled or (self._killed and self.cancel_on_kill and not asks_later):
             raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
 
     @property
@@ -403,7 +408,8 @@ class WaitsForOperation:
                 self._hold(str(name))
 
     def _begin_stay(self, context: Context) -> None:
-        """Note when Airflow's ``execution_timeout`` will end this stay in a worker."""
+        """Note whose stay in a worker this is, and when Airflow's ``execution_timeout`` will end it."""
+        self._task_instance = context["ti"]
         if self.execution_timeout is not None:
             self._spent_s = spent_of_execution_timeout_s(context)
             self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - self._spent_s
@@ -471,10 +477,12 @@ class WaitsForOperation:
         :raises OperationsError: the kill has come already; the operation is cancelled now.
         """
         self.hook  # noqa: B018  looked up now: in a signal handler it could deadlock
+        known = self._operation is not None
         operation: Future[Operation] = Future()
         operation.set_result(Operation(name))
         self._operation = operation
-        if self._killed and self.cancel_on_kill and not self._cancelled:
+        if self._killed and not known and self.cancel_on_kill and self._kill_ends(name):
+            self._cancelled = True
             raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
 
     # --- cancelling ----------------------------------------------------------------------------------------
@@ -495,17 +503,16 @@ class WaitsForOperation:
 
     def on_kill(self) -> None:
         """
-        Cancel the operation: Airflow stops this worker in five seconds.
+        Cancel the operation, if the task is over: Airflow stops this worker in five seconds.
 
-        Runs in a signal handler, so it asks nothing of Airflow and uses a thread and a session of its own: the
-        signal may have interrupted the others anywhere.
+        Runs in a signal handler, so it uses a thread and a session of its own: the signal may have interrupted the
+        others anywhere.
         """
         self._killed = True
         if self._looked_after_later:  # ``see_after_its_end`` asks whether it is
             return
         if not self.cancel_on_kill or self._hook is None or self._operation is None:
             return
-        self._cancelled = True
         thread = Thread(
             target=self._cancel_killed,
             args=(self._hook.detached(), self._operation),
@@ -524,10 +531,45 @@ class WaitsForOperation:
             return
         except Exception:  # noqa: BLE001  nothing was started; the main thread says why
             return
-        left_s = deadline - clock.now()
         with hook:
+            if not self._kill_ends(name):
+                return
+            with _kill_is_decided:
+                if self._looked_after_later:  # the task has come to its deferral, or its end, meanwhile
+                    return
+                self._cancelled = True
+            left_s = max(deadline - clock.now(), 1.0)
             note = cancel(hook, name, left_s / 2, left_s / 2).note
         self.log.info("%s: the task was killed; %s", name, note)
+
+    def _kill_ends(self, name: str) -> bool:
+        """
+        Tell whether the operation is to end with this process; blocks while Airflow doesn't answer.
+
+        A worker is told to end by the same signal when a user acts on its task, when it is evicted, when it can't
+        reach Airflow for half a minute, and when it stood still for so long that a retry has its task by now. Only
+        the task's state tells which it is. Where no later try knows the operation, it is cancelled in any case.
+        """
+        if not (KILLED_WORKERS_MAY_ASK and self._task_instance is not None and self._retry_knows_it()):
+            return True
+        try:
+            state = task_state(place_of(self._task_instance))
+        except Exception as error:  # noqa: BLE001  of Airflow's API
+            told = f"Airflow doesn't say what became of the task ({error})"
+        else:
+            if is_over(state):
+                return True
+            told = f"the task is {state}"
+        self.log.warning(
+            "%s: NOT cancelled, as the task's next try sees to it: this process is told to end, and %s",
+            name,
+            told,
+        )
+        return False
+
+    def _retry_knows_it(self) -> bool:
+        """Tell whether a later try goes on with the operation that this process holds."""
+        return not is_last_try(self._task_instance)
 
 
 class CancelEnd(NamedTuple):

@@ -235,7 +235,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         if seen is None:  # it failed: a retry is a new intent
             seen = self._start(records)
         elif earlier is not None:
-            records.write(replace(earlier, reattached=True))
+            self._note_reattached(records, earlier)
         record = records.current
         assert record is not None  # noqa: S101  written by the start, or read
         name = record.name
@@ -316,6 +316,12 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
         """A record survives clears and retries, which so know the operation."""
         return "record" if self._records is not None and self._records.kept else "task"
 
+    def _retry_knows_it(self) -> bool:
+        records = self._records
+        if records is None or not records.noted or records.last_try or records.current is None:
+            return False
+        return records.current.state is State.STARTED
+
     # --- earlier tries ---------------------------------------------------------------------------------------
 
     def _records_of(self, context: Context) -> Records:
@@ -329,7 +335,7 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
 
         An operation of before a clear is ended first.
         """
-        record = records.read()
+        record = self._read_patiently(records)
         if record is None or record.state is State.REJECTED:
             return None
         cleared = record.max_tries != records.max_tries
@@ -351,6 +357,37 @@ class RunOperationOperator(WaitsForOperation, BaseOperator):
             )
             return None
         return record
+
+    def _note_reattached(self, records: Records, record: Record) -> None:
+        """Note that this try has taken the operation over; it goes on with it, whether Airflow takes that or not."""
+        try:
+            records.write(replace(record, reattached=True))
+        except Exception as error:  # noqa: BLE001  whatever the store raises
+            records.noted = True  # what it has says the same but for this
+            self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
+
+    def _read_patiently(self, records: Records) -> Record | None:
+        """
+        Return the record, and ask as long for it as an outage of the service may last: an operation may depend on it.
+
+        :raises ValueError: there is one that can't be read.
+        """
+
+        def log(attempt: tenacity.RetryCallState) -> None:
+            if attempt.attempt_number == 1:
+                self.log.warning(
+                    "Airflow's task state store doesn't say whether an earlier try has started an operation (%r); "
+                    "asking on for up to %g s",
+                    attempt.outcome.exception() if attempt.outcome else None,
+                    self.outage_tolerance,
+                )
+
+        asking = _retrying(self.outage_tolerance)
+        asking.retry = tenacity.retry_if_exception(
+            lambda error: isinstance(error, Exception) and not (isinstance(error, ValueError) or self._killed)
+        )
+        asking.before_sleep = log
+        return asking(records.read)
 
     def _ask_for_the_answer(self, record: Record, records: Records, *, cleared: bool) -> Record | None:
         """Repeat a start whose answer an earlier try has lost, where the service recognises it."""

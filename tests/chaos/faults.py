@@ -8,8 +8,11 @@ scheduler, the emulator) hit all rounds of a batch at once.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from .acts import DAY, LATER, after, dag, outage, trouble, when
 from .cluster import TRIGGERER_THRESHOLD_S, TRIGGERERS
@@ -98,17 +101,52 @@ def _deaths() -> Iterator[Round]:
             yield Round(
                 (f"worker and supervisor killed: {phase}",), dag(mode), Expect(), die={phase: "worker"}
             )
-        # Airflow lets on_kill run: what runs is cancelled, and the next try starts another.
-        evicted = Expect(starts=(1, 2), touched=True)
+        # Airflow lets on_kill run. What no record names yet is cancelled, and the next try starts another.
+        not_noted = Expect(starts=(1, 2), touched=True)
         for phase in PHASES:
             if phase == ("waiting" if mode == "deferred" else "resuming"):
                 continue
-            if (mode, phase) == ("deferred", "stored"):
-                continue  # out of reach, see there
             server = [{"kind": "start", "delay": 5, "times": 1}] if phase == "unanswered" else []
-            yield Round((f"evicted: {phase}",), dag(mode), evicted, die={phase: "evict"}, server=server)
+            expect = not_noted if phase in {"before_request", "unanswered", "answered"} else Expect()
+            yield Round((f"evicted: {phase}",), dag(mode), expect, die={phase: "evict"}, server=server)
+    yield Round(("evicted: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "evict"})
+    for kind in ("ids", "noids", "sensor"):
+        yield Round(
+            ("worker stands still until a retry has its task",),
+            dag("running", kind),
+            Expect(),
+            {"duration": 100},
+            steps=[_stands_still],
+        )
     yield Round(("worker killed: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "task"})
     yield Round(("worker killed: resuming",), dag("deferred", "sensor"), Expect(), die={"resuming": "task"})
+
+
+def _stands_still(world: World, one: Round) -> Iterator[Callable[[], bool]]:
+    """Stop a worker until Airflow has given it up and a retry waits for the operation; then it goes on."""
+    yield lambda: world.running(one)
+    first = world.ti(one)
+    worker = world.cluster.worker(first) if first is not None else None
+    assert first is not None
+    assert worker is not None
+    stopped = [process for process in (worker.parent(), worker) if process is not None]
+    for process in stopped:
+        process.suspend()
+    one.act("worker stopped")
+
+    def retried() -> bool:
+        ti = world.ti(one)
+        return ti is not None and ti.try_number > first.try_number and world.running(one)
+
+    try:
+        yield retried
+        yield after(3)
+        one.acted += 1
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+        one.act("worker goes on")
 
 
 def _users() -> Iterator[Round]:
@@ -277,7 +315,6 @@ def out_of_reach() -> list[Round]:
     begins = "marked while a retry's worker has not got to the record yet"
     unowned = "marked before a triggerer has taken the trigger"
     late = "killed, and the start is answered later than Airflow lets the worker live"
-    handing = "evicted in the moment in which it hands the task to the triggerer"
     two = Expect(starts=(2, 2), left=(0, 1), out_of_reach=no_ids)
     rounds = [
         Round(
@@ -286,12 +323,6 @@ def out_of_reach() -> list[Round]:
             Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned),
             dict(DAY),
             steps=[when("just deferred", "failed")],
-        ),
-        Round(
-            ("evicted: stored",),
-            dag("deferred"),
-            Expect(("success", "failed"), starts=(1, 2), touched=True, out_of_reach=handing),
-            die={"stored": "evict"},
         ),
     ]
     for mode in ("deferred", "running"):
@@ -452,13 +483,12 @@ def _emulator(world: World, rounds: list[Round]) -> Iterator[Callable[[], bool]]
 def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
     """Return the rounds that run meanwhile."""
     script = {"duration": seconds}
-    # A scheduler that comes back takes the local executor's tasks for lost and lets their workers be killed.
-    evicted = Expect(starts=(1, 3), touched=True)
     rounds = [
         Round((), dag("deferred"), Expect(), dict(script)),
         Round((), dag("deferred", "noids"), Expect(), dict(script)),
         Round((), dag("deferred", "sensor"), Expect(), dict(script)),
-        Round((), dag("running"), evicted if "scheduler killed" in names else Expect(), dict(script)),
+        # A scheduler that comes back takes the local executor's tasks for lost and lets their workers be killed.
+        Round((), dag("running"), Expect(), dict(script)),
     ]
     if "triggerer killed" in names:
         # The other one is alive and deletes the trigger, which it doesn't run.

@@ -38,6 +38,7 @@ def network_singles() -> list[Round]:
     return [
         *_not_stored(),
         *_execution_api(),
+        *_given_up(),
         *_refused_deferrals(),
         *_kills_in_outages(),
         *_troubles(),
@@ -97,6 +98,20 @@ def _execution_api() -> Iterator[Round]:
             yield Round((name,), dag(mode), Expect(), {"duration": 45}, api=[fault()])
     lost = ApiFault("PATCH", STATE, '"state": ?"success"', lose_answer=True, times=1)
     yield Round(("success: answer lost",), dag("deferred"), Expect(), api=[lost])
+
+
+def _given_up() -> Iterator[Round]:
+    """Airflow can't be reached until the supervisor gives its worker up; the retry takes the operation over."""
+    for kind in ("ids", "noids", "sensor"):
+        pushed = ApiFault("POST", "/xcoms/.*/operation_name", hold_s=0.1, times=1)
+        away = ApiFault(refuse=True, for_s=45, once_met=pushed)
+        yield Round(
+            ("all calls: refused for 45 s",),
+            dag("running", kind),
+            Expect(),
+            {"duration": 120},
+            api=[pushed, away],
+        )
 
 
 def _acted_while_held(action: str) -> Steps:

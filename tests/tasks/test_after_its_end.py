@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
+from airflow_provider_operations.exceptions import OperationsCallError, OperationsError, OperationTimeout
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from tests.versions import AIRFLOW
 
-from .conftest import StateStore, TaskInstance, context_of
+from .conftest import MovedClock, StateStore, TaskInstance, context_of
 from .test_operators import kinds
 
 if TYPE_CHECKING:
@@ -198,8 +198,109 @@ def test_left_as_asked_when_the_time_was_up(emulator: Emulator, airflow: Airflow
     assert kinds(emulator) == ["start"]
 
 
+class Gone(BaseException):
+    """The process is gone."""
+
+
+def told_to_end(task: Any, ti: TaskInstance, moved: MovedClock) -> StateStore:
+    """Run a task in a worker that is told to end while it waits, and killed a moment later; return its store."""
+
+    def signals() -> None:
+        moved.on_sleep = None
+        task.on_kill()
+        raise Gone
+
+    store = StateStore()
+    moved.on_sleep = signals
+    with pytest.raises(Gone):
+        task.execute(context_of(ti, store))
+    return store
+
+
+HELD: dict[str, Callable[[], Any]] = {
+    "record": lambda: in_a_worker(run_operator()),
+    "sensor": lambda: in_a_worker(sensor(cancel_on_kill=True)),
+}
+
+
+def in_a_worker(task: Any) -> Any:
+    task.deferrable = False
+    return task
+
+
+@pytest.mark.skipif(
+    AIRFLOW < (3, 3), reason="before 3.3 nothing tells why a worker is to end, and it cancels"
+)
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+@pytest.mark.parametrize(
+    ("answer", "cancelled"),
+    [
+        *((answer, True) for answer in OVER.values()),
+        *(
+            ({"run": {"task": state}}, False)
+            for state in ("running", "up_for_retry", "deferred", "queued", None)
+        ),
+        (ConnectionError("no answer"), False),
+    ],
+    ids=[*OVER, "evicted", "up_for_retry", "deferred", "queued", "no state", "no answer"],
+)
+def test_told_to_end_while_it_waits(
+    emulator: Emulator,
+    airflow: Airflow,
+    moved: MovedClock,
+    make: Callable[[], Any],
+    answer: Any,
+    *,
+    cancelled: bool,
+) -> None:
+    """
+    A worker that is told to end cancels if its task is over; else the next try goes on with the operation.
+
+    Airflow ends a worker by the same signal when a user acts on its task, when it is evicted, when it can't reach
+    Airflow, and when it stood still until a retry had its task.
+    """
+    task, ti = make(), TaskInstance("task")
+    airflow.answer = answer
+    store = told_to_end(task, ti, moved)
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+    assert airflow.asked == 1
+    if store and not cancelled:
+        with pytest.raises(TaskDeferred):
+            run_operator().execute(context_of(TaskInstance("task", 2), store))
+        assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+def test_told_to_end_on_the_last_try(
+    emulator: Emulator, airflow: Airflow, moved: MovedClock, make: Callable[[], Any]
+) -> None:
+    """No later try goes on with the operation, so it ends, and Airflow isn't asked."""
+    told_to_end(make(), TaskInstance("task", 4), moved)
+    assert kinds(emulator) == ["start", "cancel"]
+    assert airflow.asked == 0
+
+
+@pytest.mark.skipif(
+    AIRFLOW < (3, 3), reason="before 3.3 nothing tells why a worker is to end, and it cancels"
+)
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_told_to_end_before_it_looks(
+    emulator: Emulator, airflow: Airflow, moved: MovedClock, state: str
+) -> None:
+    """A kill that comes before a retry has its operation in its hands: the same question decides."""
+    airflow.say("running")
+    store = told_to_end(in_a_worker(run_operator()), TaskInstance("task"), moved)
+    task = run_operator()
+    task.on_kill()
+    airflow.say(state)
+    with pytest.raises(OperationsError if state == "failed" else TaskDeferred):
+        task.execute(context_of(TaskInstance("task", 2), store))
+    assert kinds(emulator) == (["start", "cancel"] if state == "failed" else ["start"])
+
+
 def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> None:
-    """Where Airflow won't ask the task once more, a kill while it defers cancels at once."""
+    """Where Airflow won't ask the task once more, a kill while it defers asks, and cancels, at once."""
+    airflow.say("failed")
 
     class Linkless(RunOperationOperator):
         operator_extra_links = ()  # type: ignore[assignment]  # Airflow takes any

@@ -425,8 +425,11 @@ def test_cancelled_by_a_worker_given_up(
     assert len(operations(emulator)) == 2
 
 
-def test_killed_while_looking(emulator: Emulator, driver: Driver, dies: Any) -> None:
+def test_killed_while_looking(
+    emulator: Emulator, driver: Driver, dies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A kill that comes before a retry has looked at its operation cancels it all the same, once."""
+    monkeypatch.setattr("airflow_provider_operations._tasks.base.task_state", lambda _: "failed")
     task = Task(driver)
     die(task, dies("stored, not waiting"))
     operator = task.operator()
@@ -722,6 +725,63 @@ def test_started_not_noted_but_found_again(
     assert task.retry().state == "success"
     assert len(operations(emulator)) == 1
     assert "cancel" not in kinds(emulator)
+
+
+class Away:
+    """
+    A state store that isn't there.
+
+    :param method: of the store's, ``get`` or ``set``.
+    :param seconds: for so long.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, moved: MovedClock, method: str, seconds: float
+    ) -> None:
+        end = moved.now + seconds
+        asked = getattr(StateStore, method)
+
+        def away(store: StateStore, *arguments: Any, **more: Any) -> Any:
+            if moved.now < end:
+                moved.sleep(9)  # Airflow repeats its own calls for so long
+                raise ConnectionError("no database")
+            return asked(store, *arguments, **more)
+
+        monkeypatch.setattr(StateStore, method, away, raising=False)
+
+
+@pytest.mark.parametrize("method", ["get", "set"])
+def test_a_store_that_is_away_when_a_retry_begins(
+    emulator: Emulator,
+    driver: Driver,
+    dies: Any,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: pytest.LogCaptureFixture,
+    method: str,
+) -> None:
+    """The last try asks for the record for as long as an outage may last, and needs not note that it goes on."""
+    task = Task(driver, outage_tolerance=300)
+    die(task, dies("stored, not waiting"))
+    Away(monkeypatch, moved, method, 240)
+    last = task.attempt(try_number=4)
+    assert last.state == "success"
+    assert kinds(emulator) == ["start"]
+    told = {"get": "doesn't say whether an earlier try", "set": "could not be noted"}[method]
+    assert logged.text.count(told) == 1
+
+
+def test_a_store_that_stays_away(
+    emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try gives up after the outage tolerance with the store's own error, and starts nothing."""
+    task = Task(driver, outage_tolerance=120)
+    die(task, dies("stored, not waiting"))
+    Away(monkeypatch, moved, "get", 1e6)
+    began = moved.now
+    assert "no database" in str(task.retry().error)
+    assert 120 <= moved.now - began < 150
+    assert kinds(emulator) == ["start"]
 
 
 def test_killed_after_it_could_not_be_noted(
