@@ -21,7 +21,7 @@ it survives pickling, and the text says what failed, which operation, and what t
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -53,7 +53,6 @@ __all__ = [
     "OperationsError",
     "error_of",
     "error_of_call",
-    "without_final",
 ]
 
 
@@ -226,12 +225,16 @@ WORTH_A_RETRY = frozenset(
 
 
 def error_of_call(
-    failure: CallFailure, name: str | None = None, *, final: bool | None = None
+    failure: CallFailure, name: str | None = None, *, final: bool | None = None, may_be_final: bool = True
 ) -> OperationsCallError:
-    """Return the exception for a failed call: final unless the failure may pass, or as told."""
+    """
+    Return the exception for a failed call: final unless the failure may pass, or as told.
+
+    :param may_be_final: false: none of the Final classes, which Airflow asks no retry policy about; ``final`` tells.
+    """
     if final is None:
         final = not failure.transient
-    error = (OperationsCallErrorFinal if final else OperationsCallError)(failure, name)
+    error = (OperationsCallErrorFinal if final and may_be_final else OperationsCallError)(failure, name)
     error.final = final
     return error
 
@@ -240,6 +243,7 @@ def error_of(
     outcome: Outcome,
     *,
     final: Callable[[Operation | CallFailure], bool],
+    may_be_final: bool = True,
     timeout_class: type[OperationTimeout] = OperationTimeout,
     note: str | None = None,
 ) -> OperationsError | None:
@@ -247,6 +251,7 @@ def error_of(
     Return the exception that an outcome calls for; the one place where that is decided.
 
     :param final: tells of a failed operation or call whether it is final.
+    :param may_be_final: see ``error_of_call``.
     :param note: what became of an operation that timed out.
     :return: ``None`` for success.
     """
@@ -254,7 +259,8 @@ def error_of(
         waited = timedelta(seconds=outcome.waited_s)
         return timeout_class(outcome.name, waited, outcome.operation, note)
     if outcome.kind is Kind.CALL_FAILED and outcome.failure:
-        error = error_of_call(outcome.failure, outcome.name, final=final(outcome.failure))
+        failure = outcome.failure
+        error = error_of_call(failure, outcome.name, final=final(failure), may_be_final=may_be_final)
         error.operation = outcome.operation
         return error
     operation = outcome.operation
@@ -272,19 +278,9 @@ def error_of(
         if cancelled(operation)
         else (OperationFailed, OperationFailedFinal)
     )
-    failed = kinds[verdict](operation)
+    failed = kinds[verdict and may_be_final](operation)
     failed.final = verdict
     return failed
-
-
-def without_final(error: OperationsError) -> OperationsError:
-    """Return the error as one that Airflow asks a retry policy about, with all facts; ``final`` stays true."""
-    kinds: tuple[Any, ...] = type(error).__mro__
-    other: OperationsError = next(kind for kind in kinds if not issubclass(kind, AirflowFailException))(
-        *error.args
-    )
-    other.__dict__.update(error.__dict__, final=True)
-    return other
 
 
 def _shown(name: str) -> str:

@@ -23,18 +23,14 @@ from airflow_provider_operations._airflow.compat import (
     first_reschedule_date,
 )
 from airflow_provider_operations._airflow.xcom import OPERATION_NAME_KEY
+from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._lifecycle.record import is_moment
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations._protocol.polling import Outage
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._tasks import end_from_trigger as checks
-from airflow_provider_operations._tasks.base import (
-    SERVICE_FIELDS,
-    WaitsForOperation,
-    as_deferrable,
-    policy_argument,
-)
+from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.triggers._end_from_trigger import WITHOUT_RESULT
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
-    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
     from airflow_provider_operations._protocol.outcome import Watch
 
@@ -60,7 +55,7 @@ SETTLING_PAUSE_S = 10.0
 """Longest pause within a stay in reschedule mode, which lasts a minute at most."""
 
 
-class OperationSensor(WaitsForOperation, BaseSensorOperator):
+class OperationSensor(BaseOperationOperator, BaseSensorOperator):
     """
     Wait until an operation is over; return its response.
 
@@ -109,25 +104,21 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         self,
         *,
         operation_name: str,
-        operations_conn_id: str = "operations_default",
-        base_url: str | None = None,
-        path_prefix: str | None = None,
-        cancel_suffix: str | None = None,
-        cancel_method: str | None = None,
-        error_format: int | None = None,
         deferrable: bool | None = None,
         poke_interval: timedelta | float = 30.0,
-        outage_tolerance: timedelta | float = 600.0,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
-        poll_with: str | None = None,
         end_from_trigger: bool = False,
-        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, **policy_argument(retry_policy), **kwargs)
+        super().__init__(
+            deferrable=deferrable,
+            poke_interval=poke_interval,
+            cancel_on_kill=cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            **kwargs,
+        )
         self.operation_name = operation_name
-        self.deferrable = as_deferrable(deferrable)
         if self.deferrable and (self.exponential_backoff or self.max_wait):
             problem = (
                 "'exponential_backoff' and 'max_wait' have no effect when deferrable: the trigger's pauses "
@@ -139,20 +130,6 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             warnings.warn(
                 f"{self.task_id!r} is deferrable by default, and {problem}", UserWarning, stacklevel=3
             )
-        self._keep_waiting_arguments(
-            outage_tolerance=outage_tolerance,
-            cancel_on_kill=cancel_on_kill,
-            cancel_on_timeout=cancel_on_timeout,
-            poll_with=poll_with,
-            service={
-                "operations_conn_id": operations_conn_id,
-                "base_url": base_url,
-                "path_prefix": path_prefix,
-                "cancel_suffix": cancel_suffix,
-                "cancel_method": cancel_method,
-                "error_format": error_format,
-            },
-        )
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
         # Under this very name Airflow looks for it, and refuses it where plugins listen.
@@ -165,6 +142,11 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
                 UserWarning,
                 stacklevel=3,
             )
+
+    @property
+    def _policy_decides(self) -> bool:
+        """No policy makes a sensor's retry useful: it would find the operation failed again."""
+        return False
 
     def prepare_template(self) -> None:
         """Check what only the whole DAG tells; Airflow calls this once it has all of it."""
@@ -209,10 +191,9 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         polls = 0
         outage = watch.outage
         in_outage_before = outage.since_epoch_s is not None
-        while True:
-            verdict = self._look(watch)
-            if isinstance(verdict, Outcome):
-                return verdict
+
+        def pause(seconds: float) -> None:
+            nonlocal polls
             if polls == 0:
                 self._push(context, OPERATION_NAME_KEY, watch.name)
             if self.deferrable:
@@ -220,7 +201,7 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             polls += 1
             # The next stay would not know what was odd in this one.
             settling = self.reschedule and watch.in_doubt(clock.now())
-            pause_s = min(verdict, SETTLING_PAUSE_S) if settling else self._pause(watch, verdict, polls)
+            pause_s = min(seconds, SETTLING_PAUSE_S) if settling else self._pause(watch, seconds, polls)
             if self.reschedule and not settling:
                 due = clock.now() + pause_s
                 if in_outage_before or outage.since_epoch_s is not None:
@@ -230,9 +211,12 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
             watch.pauses(pause_s, clock.now())
             clock.sleep(pause_s)
 
+        return self.hook.watch(watch, pause=pause)
+
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; done with the response, not done, or raise what is wrong."""
-        outcome = self._look(self._watch_for(self.operation_name, clock.now(), None))
+        watch = self._watch_for(self.operation_name, clock.now(), None)
+        outcome = watch.judge(self.hook.poll(watch.name), clock.now())
         if isinstance(outcome, Outcome):
             return PokeReturnValue(is_done=True, xcom_value=self._deliver(context, outcome))
         return PokeReturnValue(is_done=False)
@@ -268,11 +252,6 @@ class OperationSensor(WaitsForOperation, BaseSensorOperator):
         """Resume; ``soft_fail`` and ``never_fail`` as in the other modes, not as in Airflow's base class."""
         with self._softened():
             return super().resume_execution(next_method, next_kwargs, context)
-
-    def _look(self, watch: Watch) -> Outcome | float:
-        verdict = watch.judge(self.hook.poll(watch.name), clock.now())
-        self._log_news(watch)
-        return verdict
 
     def _pause(self, watch: Watch, pause_s: float, polls: int) -> float:
         """Return the pause in seconds: Airflow's backoff if asked for, in reschedule mode the poke interval."""

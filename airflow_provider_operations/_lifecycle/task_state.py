@@ -9,8 +9,6 @@ from airflow_provider_operations._airflow.states import is_last_try
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
 
 if TYPE_CHECKING:
-    import logging
-
     from airflow_provider_operations._lifecycle.record import State
 
 __all__ = ["Records"]
@@ -23,7 +21,7 @@ class Records:
     :param context: the task's context.
     """
 
-    def __init__(self, context: Any, log: logging.Logger) -> None:
+    def __init__(self, context: Any, log: Any) -> None:
         self._store: Any = context.get("task_state_store")
         self._log = log
         ti = context["ti"]

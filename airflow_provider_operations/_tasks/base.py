@@ -12,12 +12,12 @@ import time
 import warnings
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -45,50 +45,33 @@ from airflow_provider_operations._airflow.xcom import (
     storable,
 )
 from airflow_provider_operations._connection.console_url import page
+from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY, by_whom
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
 from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, SETTLE_LIMIT_S, cancel
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
     OperationEventError,
     OperationsError,
     OperationTimeout,
     error_of,
-    without_final,
+    error_of_call,
 )
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
+    from airflow_provider_operations.exceptions import OperationsCallError
     from airflow_provider_operations.hooks import OperationsHook
 
-__all__ = [
-    "CANCEL_OUTAGE_S",
-    "SERVICE_FIELDS",
-    "SETTLE_LIMIT_S",
-    "WaitsForOperation",
-    "as_deferrable",
-    "cancel",
-    "policy_argument",
-]
-
-SERVICE_FIELDS = (
-    "operations_conn_id",
-    "base_url",
-    "path_prefix",
-    "cancel_suffix",
-    "cancel_method",
-    "error_format",
-)
-"""Arguments of hooks, trigger and tasks that say which service is meant and how it spells its calls."""
+__all__ = ["BACKSTOP_S", "BaseOperationOperator"]
 
 MIN_POKE_INTERVAL_S = 1.0
 BACKSTOP_S = 90.0
@@ -96,15 +79,6 @@ BACKSTOP_S = 90.0
 
 KILL_BUDGET_S = 4.0
 """Airflow sends SIGKILL 5 s after SIGTERM."""
-
-CANCEL_OUTAGE_S = 60.0
-"""How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
-
-CANCEL_DOUBT_S = 20.0
-"""How long a cancel call is repeated whose answer is no service's: a proxy's page, say."""
-
-SETTLE_LIMIT_S = 15.0
-"""How long a cancelled operation's end is then waited for."""
 
 RESUME_S = 60.0
 """How long it may take until a resumed task runs in a worker."""
@@ -120,28 +94,25 @@ _LINK_ARGUMENT = "link_to_console"
 """What a deferred task hands to the stay that resumes it, beside the arguments of ``execute_complete``."""
 
 
-class WaitsForOperation:
-    """Mixed into operators and sensors; they set the attributes named here."""
+class BaseOperationOperator(BaseOperator):
+    """
+    A task that waits for an operation.
+
+    :param operations_conn_id: connection of type ``operations``. (templated)
+    :param base_url: this and the next four: instead of what the connection says. (all five templated)
+    :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
+    :param outage_tolerance: how long the server may give no usable answer; default 10 min.
+    :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
+    :param cancel_on_timeout: cancel it when the time is up.
+    :param poll_with: how the triggerer asks: ``get``, ``list`` or ``wait``; ``None``: as the connection says.
+    :param retry_policy: decides about every error (Airflow 3.3 or later; before, a warning says that it has no
+        effect).
+    """
 
     operation_name: str
     """Of those that wait for an operation which something else has started."""
-    operations_conn_id: str
-    base_url: str | None
-    path_prefix: str | None
-    cancel_suffix: str | None
-    cancel_method: str | None
-    error_format: int | None
-    deferrable: bool
     poke_interval: float
     timeout: float
-    outage_tolerance: float
-    cancel_on_kill: bool
-    cancel_on_timeout: bool
-    poll_with: str | None
-    execution_timeout: timedelta | None
-    retry_policy: Any = None
-    """Airflow 3.3 or later."""
-    log: Any
 
     timeout_class: type[OperationTimeout] = OperationTimeout
 
@@ -161,54 +132,70 @@ class WaitsForOperation:
     _spent_s: float = 0.0
     """How much of ``execution_timeout`` had passed when this stay began."""
 
-    # --- before waiting ------------------------------------------------------------------------------------
-
-    def _keep_waiting_arguments(
+    def __init__(
         self,
         *,
-        outage_tolerance: timedelta | float,
-        cancel_on_kill: bool,
-        cancel_on_timeout: bool,
-        service: dict[str, Any],
+        operations_conn_id: str = "operations_default",
+        base_url: str | None = None,
+        path_prefix: str | None = None,
+        cancel_suffix: str | None = None,
+        cancel_method: str | None = None,
+        error_format: int | None = None,
+        deferrable: bool | None = None,
+        outage_tolerance: timedelta | float = 600.0,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
         poll_with: str | None = None,
+        retry_policy: RetryPolicy | None = None,
+        **kwargs: Any,
     ) -> None:
+        super().__init__(**_policy_argument(retry_policy), **kwargs)
         if poll_with not in {None, *POLL_WITH}:
             raise ValueError(f"'poll_with' is one of {', '.join(POLL_WITH)}, not {poll_with!r}")
-        self.poll_with = poll_with
+        self.operations_conn_id = operations_conn_id
+        self.base_url = base_url
+        self.path_prefix = path_prefix
+        self.cancel_suffix = cancel_suffix
+        self.cancel_method = cancel_method
+        self.error_format = error_format
+        self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
-        for field in SERVICE_FIELDS:
-            setattr(self, field, service[field])
+        self.poll_with = poll_with
 
-    @contextmanager
-    def _policy_is_asked(self) -> Iterator[None]:
-        """Raise nothing final where there is a retry policy: Airflow asks it only about other errors."""
-        try:
-            yield
-        except OperationsError as error:
-            if self.retry_policy is None or not isinstance(error, AirflowFailException):
-                raise
-            raise without_final(error).with_traceback(error.__traceback__) from error.__cause__
+    # --- before waiting ------------------------------------------------------------------------------------
+
+    @property
+    def _policy_decides(self) -> bool:
+        """Whether errors are raised as ones about which Airflow asks the ``retry_policy``."""
+        return getattr(self, "retry_policy", None) is not None
 
     def _will_fail(self, error: Exception) -> bool:
         """Tell whether an error is the task's last word, whatever retries are left; a foreign policy isn't asked."""
-        if self.retry_policy is None:
+        policy = getattr(self, "retry_policy", None)
+        if policy is None:
             return isinstance(error, AirflowFailException)
-        fails = getattr(self.retry_policy, "fails", None)
+        fails = getattr(policy, "fails", None)
         return bool(fails(error)) if callable(fails) else False
 
-    def _service(self) -> dict[str, Any]:
-        return {field: getattr(self, field) for field in SERVICE_FIELDS}
+    def _error_of_call(
+        self, failure: CallFailure, name: str | None = None, *, final: bool
+    ) -> OperationsCallError:
+        return error_of_call(failure, name, final=final, may_be_final=not self._policy_decides)
 
     @property
     def hook(self) -> OperationsHook:
-        """The hook; kept, and its connection looked up, so that a kill needs nothing of Airflow."""
+        """The hook; kept."""
+        return self._look_up_connection()
+
+    def _look_up_connection(self) -> OperationsHook:
+        """Return the hook with its connection looked up: in a signal handler, that could deadlock."""
         if self._hook is None:
             from airflow_provider_operations.hooks import OperationsHook
 
-            hook = OperationsHook(**self._service())
-            hook.settings  # noqa: B018  looked up now: in a signal handler it could deadlock
+            hook = OperationsHook(**ServiceOptions.of(self).arguments())
+            hook.settings  # noqa: B018  looked up now
             self._hook = hook
         return self._hook
 
@@ -235,19 +222,31 @@ class WaitsForOperation:
             due_epoch_s=clock.now(),
         )
 
-    def _log_news(self, watch: Watch) -> None:
-        for line in watch.take_news():
-            self.log.info("%s", line)
+    def _wait_for(self, watch: Watch, seen: Operation | CallFailure | None = None) -> Outcome:
+        """
+        Wait in this worker, or hand the watch over to a trigger, which doesn't return.
+
+        :param seen: what is known of the operation already, by its start say.
+        """
+
+        def pause(seconds: float) -> None:
+            if self.deferrable:
+                self._defer_for(watch)
+            clock.sleep(seconds)
+
+        return self.hook.watch(watch, seen=seen, pause=pause)
 
     def _defer_for(self, watch: Watch) -> None:
         """Hand the watch over to a trigger; doesn't return."""
-        assert watch.deadline_epoch_s is not None  # noqa: S101  every task has a timeout
+        deadline_epoch_s = watch.deadline_epoch_s
+        if deadline_epoch_s is None:
+            deadline_epoch_s = self._deadline_s(watch.started_epoch_s)
         trigger = OperationTrigger(
             watch.name,
-            **self._service(),
+            **ServiceOptions.of(self).arguments(),
             poke_interval=max(self.poke_interval, MIN_POKE_INTERVAL_S),
             started_epoch_s=watch.started_epoch_s,
-            deadline_epoch_s=watch.deadline_epoch_s,
+            deadline_epoch_s=deadline_epoch_s,
             outage_tolerance_s=watch.outage.tolerance_s,
             cancel_on_kill=self.cancel_on_kill,
             poll_with=self.poll_with,
@@ -255,8 +254,8 @@ class WaitsForOperation:
             owner=self._owner if self.cancel_on_kill else "record",  # the default isn't stored
         )
         trigger.before_deferring = partial(self._before_deferring, watch.name)
-        left = max(watch.deadline_epoch_s - clock.now(), 0.0)
-        self.defer(  # type: ignore[attr-defined]  # BaseOperator's
+        left = max(deadline_epoch_s - clock.now(), 0.0)
+        self.defer(
             trigger=trigger,
             method_name="execute_complete",
             kwargs={
@@ -362,12 +361,17 @@ class WaitsForOperation:
         note = None
         if outcome.kind is Kind.TIMED_OUT:
             note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
-        error = error_of(outcome, final=self._is_final, timeout_class=self.timeout_class, note=note)
+        error = error_of(
+            outcome,
+            final=self._is_final,
+            may_be_final=not self._policy_decides,
+            timeout_class=self.timeout_class,
+            note=note,
+        )
         if isinstance(error, OperationCancelled) and not self._killed:
             error.note = by_whom(outcome.name, self._pulled(context, CANCELLED_BY_KEY))
-        if error is not None:
-            raise error
-        assert outcome.operation is not None  # noqa: S101  success has one
+        if error is not None or outcome.operation is None:
+            raise error or OperationEventError(f"operation {outcome.name}: its end is unknown")
         self.log.info("%s: succeeded after %s", outcome.name, outcome.elapsed)
         return storable(outcome.operation.response)
 
@@ -385,7 +389,7 @@ class WaitsForOperation:
         try:
             # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
             # that it doesn't skip on in poke mode.
-            return BaseOperator.resume_execution(self, next_method, given, context)  # type: ignore[arg-type]  # mixed into one
+            return BaseOperator.resume_execution(self, next_method, given, context)
         except AirflowTaskTimeout:
             name = str(given.get("operation_name") or "")
             if not name:
@@ -400,7 +404,7 @@ class WaitsForOperation:
 
     def pre_execute(self, context: Any) -> None:
         """Hold the operation of a deferred task before 2.11 lets ``execution_timeout`` fail it, and calls ``on_kill``."""
-        super().pre_execute(context)  # type: ignore[misc]  # BaseOperator's
+        super().pre_execute(context)
         ti = context["ti"]
         if EXECUTION_TIMEOUT_SPANS_STAYS and self.cancel_on_kill and getattr(ti, "next_method", None):
             name = (ti.next_kwargs or {}).get("operation_name") or self._own_name(context)
@@ -476,7 +480,7 @@ class WaitsForOperation:
 
         :raises OperationsError: the kill has come already; the operation is cancelled now.
         """
-        self.hook  # noqa: B018  looked up now: in a signal handler it could deadlock
+        self._look_up_connection()
         known = self._operation is not None
         operation: Future[Operation] = Future()
         operation.set_result(Operation(name))
@@ -572,58 +576,7 @@ class WaitsForOperation:
         return not is_last_try(self._task_instance)
 
 
-class CancelEnd(NamedTuple):
-    """
-    What became of an operation that was to be cancelled.
-
-    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or pass.
-    """
-
-    over: bool
-    note: str
-    failure: CallFailure | None = None
-    refused: bool = False
-
-
-_REFUSED = frozenset({400, 404, 405, 409, 412, 501})
-_NOT_NOW = frozenset({400, 409})
-"""Refusals of a cancel that may have to do with the state that the operation is in."""
-
-
-def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
-    """
-    Cancel, wait until it is over, and say what became of it.
-
-    :param outage_s: how long the cancel call is repeated while the server doesn't answer.
-    :param settle_s: how long the end is waited for, once the server has been asked.
-    """
-    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
-    deadline = clock.now() + settle_s
-    pause_s = 0.5
-    while True:
-        seen = hook.poll(name)
-        if isinstance(seen, Operation) and seen.done:
-            return CancelEnd(over=True, note=since_then(seen))
-        may_yet = failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
-        if may_yet and clock.now() + pause_s <= deadline:
-            clock.sleep(pause_s)
-            pause_s = min(pause_s * 1.2, 5.0)
-            failure = hook.try_cancel(name, Retries(1))
-            continue
-        if failure is not None:
-            # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
-            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
-                return CancelEnd(over=True, note="the server doesn't know it")
-            problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
-            refused = failure.http_status in _REFUSED and isinstance(seen, Operation)
-            return CancelEnd(False, f"it may still run: {problem}", failure, refused)
-        if clock.now() + pause_s > deadline:
-            return CancelEnd(over=False, note="asked to cancel, it is not over yet")
-        clock.sleep(pause_s)
-        pause_s = min(pause_s * 1.2, 5.0)
-
-
-def policy_argument(retry_policy: Any) -> dict[str, Any]:
+def _policy_argument(retry_policy: Any) -> dict[str, Any]:
     """Return the argument for ``BaseOperator``, which before Airflow 3.3 takes none: then warn instead."""
     if retry_policy is None:
         return {}
@@ -642,7 +595,7 @@ def _warn_of_policy() -> None:
     )
 
 
-def as_deferrable(asked: bool | None) -> bool:
+def _as_deferrable(asked: bool | None) -> bool:
     """Return whether a task defers: as asked, else as Airflow's configuration says for all."""
     if asked is None:
         return bool(conf.getboolean("operators", "default_deferrable", fallback=False))

@@ -201,7 +201,7 @@ def _outcome(hook: OperationsHook, args: Namespace, out: Output) -> Outcome:
         with out.progress(args.name) as show:
             verdict = watch.judge(hook.get_operation(args.name), clock.now())
             show(watch)
-            return verdict if isinstance(verdict, Outcome) else hook.watch(watch, show)
+            return verdict if isinstance(verdict, Outcome) else hook.watch(watch, on_poll=show)
     except KeyboardInterrupt:
         out.note(f"No longer waiting. Operation {args.name} goes on.")
         raise

@@ -295,18 +295,30 @@ class OperationsHook(OperationsCalls, HttpHook):
         seen = self.poll(name)
         return None if isinstance(seen, Operation) and seen.done else failure
 
-    def watch(self, watch: Watch, show: Callable[[Watch], None] | None = None) -> Outcome:
+    def watch(
+        self,
+        watch: Watch,
+        *,
+        seen: Operation | CallFailure | None = None,
+        pause: Callable[[float], None] | None = None,
+        on_poll: Callable[[Watch], None] | None = None,
+    ) -> Outcome:
         """
         Poll until the watch says that it's over.
 
-        :param show: called after every poll; ``None`` logs what is new.
+        :param seen: what the caller knows already, instead of a first poll; it says nothing of what a poll may find.
+        :param pause: sleeps between two polls, or raises to wait elsewhere.
+        :param on_poll: called after every poll; ``None`` logs what is new.
         """
         while True:
-            verdict = watch.judge(self.poll(watch.name), clock.now())
-            (show or self._log_news)(watch)
+            polled = seen is None
+            verdict = watch.judge(self.poll(watch.name) if seen is None else seen, clock.now())
+            watch.found = watch.found and polled
+            (on_poll or self._log_news)(watch)
             if isinstance(verdict, Outcome):
                 return verdict
-            clock.sleep(verdict)
+            (pause or clock.sleep)(verdict)
+            seen = None
 
     def _log_news(self, watch: Watch) -> None:
         for line in watch.take_news():

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY, operation_xcom
+from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.request import name_text
-from airflow_provider_operations._tasks.base import (
-    SERVICE_FIELDS,
-    WaitsForOperation,
-    as_deferrable,
-    policy_argument,
-)
-from airflow_provider_operations.exceptions import error_of_call
+from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations.links import OperationLink
 
 if TYPE_CHECKING:
@@ -25,12 +18,11 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
-    from airflow.sdk.definitions.retry_policy import RetryPolicy
 
 __all__ = ["CancelOperationOperator"]
 
 
-class CancelOperationOperator(WaitsForOperation, BaseOperator):
+class CancelOperationOperator(BaseOperationOperator):
     """
     Cancel an operation, wait until it is over, say how it ended.
 
@@ -60,77 +52,42 @@ class CancelOperationOperator(WaitsForOperation, BaseOperator):
         self,
         *,
         operation_name: str,
-        operations_conn_id: str = "operations_default",
-        base_url: str | None = None,
-        path_prefix: str | None = None,
-        cancel_suffix: str | None = None,
-        cancel_method: str | None = None,
-        error_format: int | None = None,
         wait_for_completion: bool = True,
-        deferrable: bool | None = None,
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = 600.0,
-        outage_tolerance: timedelta | float = 600.0,
-        retry_policy: RetryPolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**policy_argument(retry_policy), **kwargs)
+        super().__init__(cancel_on_kill=False, cancel_on_timeout=False, **kwargs)
         self.operation_name = operation_name
         self.wait_for_completion = wait_for_completion
-        self.deferrable = as_deferrable(deferrable)
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
-        self._keep_waiting_arguments(
-            outage_tolerance=outage_tolerance,
-            cancel_on_kill=False,
-            cancel_on_timeout=False,
-            service={
-                "operations_conn_id": operations_conn_id,
-                "base_url": base_url,
-                "path_prefix": path_prefix,
-                "cancel_suffix": cancel_suffix,
-                "cancel_method": cancel_method,
-                "error_format": error_format,
-            },
-        )
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
         self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
-        with self._policy_is_asked():
-            return self._cancel(context)
-
-    def _cancel(self, context: Context) -> dict[str, Any]:
         started_epoch_s = clock.now()
         name = self.operation_name = name_text(self.operation_name, "operation name")
         failure = self.hook.cancel_unless_over(name)
         if failure is not None:
-            raise error_of_call(failure, name, final=self._is_final(failure))
+            raise self._error_of_call(failure, name, final=self._is_final(failure))
         self.log.info("%s: asked to cancel", name)
         self._push_link(context, name)
         if not self.wait_for_completion:
             return {"name": name, "ended": None}
         self._push(context, OPERATION_NAME_KEY, name)
         watch = self._watch_for(name, started_epoch_s, created_epoch_s=None)
-        outcome = watch.judge(self.hook.poll(name), clock.now())
-        self._log_news(watch)
-        if not isinstance(outcome, Outcome):
-            if self.deferrable:
-                self._defer_for(watch)
-            outcome = self.hook.watch(watch)
-        return self._deliver(context, outcome)
+        return self._deliver(context, self._wait_for(watch))
 
     def execute_complete(
         self, context: Context, event: Any = None, operation_name: str = "", started_epoch_s: float = 0.0
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Resume with the trigger's event."""
-        with self._policy_is_asked():
-            return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+        return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
-    def _deliver(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+    def _deliver(self, context: Context, outcome: Outcome) -> Any:
         if outcome.kind is not Kind.DONE or outcome.operation is None:
-            super()._deliver(context, outcome)
-        assert outcome.operation is not None  # noqa: S101  else it was raised
+            return super()._deliver(context, outcome)
         self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
         self.log.info("%s: %s", outcome.name, ending(outcome.operation))
         return {"name": outcome.name, "ended": ending(outcome.operation)}

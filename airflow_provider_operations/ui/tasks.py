@@ -17,9 +17,9 @@ from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations._airflow.compat import stored_task_state
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._json.abridging import is_too_deep
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
-from airflow_provider_operations._tasks.base import SERVICE_FIELDS
 from airflow_provider_operations.operation import MalformedOperation, Operation
 from airflow_provider_operations.ui.live import Target
 

@@ -24,7 +24,8 @@ from airflow.providers.common.compat.sdk import task as task_decorator
 
 from airflow_provider_operations._protocol import outcome
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
-from airflow_provider_operations._tasks import base as waiting
+from airflow_provider_operations._tasks.base import BACKSTOP_S
+from airflow_provider_operations._tasks.cancel import cancel
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
@@ -225,7 +226,7 @@ def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, s
         for kind in gone:
             emulator.script_fault(kind=kind, status=404)
 
-        assert waiting.cancel(hook, name, 10, 10)[:2] == end
+        assert cancel(hook, name, 10, 10)[:2] == end
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
@@ -235,7 +236,7 @@ def test_a_page_for_an_answer_to_cancel(emulator: Emulator, moved: MovedClock, s
         name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
         emulator.script_fault(kind="cancel", status=status, body="<html>log in</html>", times=3)
 
-        assert waiting.cancel(hook, name, 60, 15).over
+        assert cancel(hook, name, 60, 15).over
     assert kinds(emulator).count("cancel") == 4
 
 
@@ -246,12 +247,12 @@ def test_a_cancel_that_is_refused_for_now(emulator: Emulator, moved: MovedClock,
         name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
         emulator.script_fault(kind="cancel", status=status, times=4)
 
-        assert waiting.cancel(hook, name, 60, 15).over
+        assert cancel(hook, name, 60, 15).over
         assert kinds(emulator).count("cancel") == 5
 
         other = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
         emulator.script_fault(kind="cancel", status=status)
-        end = waiting.cancel(hook, other, 60, 15)
+        end = cancel(hook, other, 60, 15)
         assert (end.over, end.refused) == (False, True)
         assert moved.now - 1_800_000_000 < 120
 
@@ -310,7 +311,7 @@ def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(where)
     assert deferred.value.timeout is not None
-    assert deferred.value.timeout.total_seconds() == pytest.approx(60 + waiting.BACKSTOP_S)
+    assert deferred.value.timeout.total_seconds() == pytest.approx(60 + BACKSTOP_S)
 
     with pytest.raises(OperationTimeout, match="it has been cancelled"):
         task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where)

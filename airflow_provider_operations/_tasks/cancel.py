@@ -1,0 +1,76 @@
+"""Cancelling an operation that nobody waits for any more, from a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import since_then
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations.operation import Operation
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.hooks import OperationsHook
+
+__all__ = ["CANCEL_OUTAGE_S", "SETTLE_LIMIT_S", "CancelEnd", "cancel"]
+
+CANCEL_OUTAGE_S = 60.0
+"""How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
+
+CANCEL_DOUBT_S = 20.0
+"""How long a cancel call is repeated whose answer is no service's: a proxy's page, say."""
+
+SETTLE_LIMIT_S = 15.0
+"""How long a cancelled operation's end is then waited for."""
+
+
+class CancelEnd(NamedTuple):
+    """
+    What became of an operation that was to be cancelled.
+
+    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or pass.
+    """
+
+    over: bool
+    note: str
+    failure: CallFailure | None = None
+    refused: bool = False
+
+
+_REFUSED = frozenset({400, 404, 405, 409, 412, 501})
+_NOT_NOW = frozenset({400, 409})
+"""Refusals of a cancel that may have to do with the state that the operation is in."""
+
+
+def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
+    """
+    Cancel, wait until it is over, and say what became of it.
+
+    :param outage_s: how long the cancel call is repeated while the server doesn't answer.
+    :param settle_s: how long the end is waited for, once the server has been asked.
+    """
+    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
+    deadline = clock.now() + settle_s
+    pause_s = 0.5
+    while True:
+        seen = hook.poll(name)
+        if isinstance(seen, Operation) and seen.done:
+            return CancelEnd(over=True, note=since_then(seen))
+        may_yet = failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
+        if may_yet and clock.now() + pause_s <= deadline:
+            clock.sleep(pause_s)
+            pause_s = min(pause_s * 1.2, 5.0)
+            failure = hook.try_cancel(name, Retries(1))
+            continue
+        if failure is not None:
+            # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
+            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
+                return CancelEnd(over=True, note="the server doesn't know it")
+            problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
+            refused = failure.http_status in _REFUSED and isinstance(seen, Operation)
+            return CancelEnd(False, f"it may still run: {problem}", failure, refused)
+        if clock.now() + pause_s > deadline:
+            return CancelEnd(over=False, note="asked to cancel, it is not over yet")
+        clock.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, 5.0)

@@ -1,0 +1,381 @@
+"""What starts an operation once for each intent, over tries, lost workers and clears."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from threading import Thread
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tenacity
+
+from airflow_provider_operations._lifecycle.plan import Facts, Plan, Step, after_look, plan
+from airflow_provider_operations._lifecycle.record import Record, State
+from airflow_provider_operations._lifecycle.start_call import StartCall
+from airflow_provider_operations._lifecycle.task_state import Records
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.outcome import ending
+from airflow_provider_operations._protocol.polling import as_seconds
+from airflow_provider_operations._protocol.request import name_text, start_method
+from airflow_provider_operations._protocol.request_values import (
+    body_value,
+    header_values,
+    query_values,
+    refuse_early,
+)
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._tasks.base import BaseOperationOperator
+from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
+from airflow_provider_operations.exceptions import WORTH_A_RETRY, OperationsCallError, OperationsError
+from airflow_provider_operations.operation import Code, Operation, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["Begun", "StartsOperation"]
+
+_WEEK_S = 7 * 24 * 3600.0
+
+NOTE_LIMIT_S = 40.0
+"""How long Airflow may fail to note a started operation that no later try would find."""
+
+NEXT_TRY_S = 600.0
+"""How long it may take after ``retry_delay`` until the next try asks."""
+
+PREDECESSOR_LIMIT_S = 300.0
+"""How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
+
+
+class _KilledBeforeStartError(OperationsError):
+    """The task was killed before its start call was sent."""
+
+
+class Begun(NamedTuple):
+    """
+    The operation that a try goes on with.
+
+    :param seen: what is known of it; ``None``: an earlier try has handed its result over.
+    """
+
+    record: Record
+    seen: Operation | CallFailure | None
+
+
+class StartsOperation(BaseOperationOperator):
+    """A task that starts an operation; ``RunOperationOperator`` documents the arguments."""
+
+    _records: Records | None = None
+    _settled: bool = False
+    """Whether the operation is over, or was dealt with when its time was up."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        method: str = "POST",
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        poke_interval: timedelta | float = 30.0,
+        timeout: timedelta | float = _WEEK_S,
+        wait_for_completion: bool = True,
+        request_id_field: str | None = None,
+        request_id_in: str = "query",
+        durable: bool = True,
+        request_id_ttl: timedelta | float = 3600.0,
+        on_uncertain_start: str = "start",
+        retry_on: Collection[Code | int | str] | Code | int | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if request_id_in not in {"query", "body"}:
+            raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
+        if on_uncertain_start not in {"start", "fail"}:
+            raise ValueError(f"'on_uncertain_start' is 'start' or 'fail', not {on_uncertain_start!r}")
+        for argument, value, read in (
+            ("json", json, body_value),
+            ("query", query, query_values),
+            ("headers", headers, header_values),
+        ):
+            refuse_early(value, argument, read)
+        start_method(method)
+        self.durable = durable
+        self.request_id_ttl = as_seconds("request_id_ttl", request_id_ttl)
+        self.on_uncertain_start = on_uncertain_start
+        self.path = path
+        self.method = method
+        self.json = json
+        self.query = query
+        self.headers = headers
+        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.timeout = as_seconds("timeout", timeout)
+        self.wait_for_completion = wait_for_completion
+        self.request_id_field = request_id_field
+        self.request_id_in = request_id_in
+        self.retry_on = WORTH_A_RETRY if retry_on is None else Code.set_of("retry_on", retry_on)
+
+    # --- earlier tries ---------------------------------------------------------------------------------------
+
+    def _records_of(self, context: Context) -> Records:
+        if self._records is None:
+            self._records = Records(context if self.durable else {"ti": context["ti"]}, self.log)
+        return self._records
+
+    def _begin(self, records: Records) -> Begun:
+        """Start the operation, or take over what an earlier try has started, as ``plan`` says."""
+        if not self.durable:
+            return self._start(records)
+        facts = Facts(
+            records.max_tries,
+            clock.now(),
+            self.request_id_ttl,
+            waits=self.wait_for_completion,
+            fails_if_uncertain=self.on_uncertain_start == "fail",
+        )
+        record = self._read_patiently(records)
+        todo = plan(record, facts, self._call)
+        if todo.step is Step.RESEND and record is not None:
+            self._log_plan(todo)
+            record, _ = self._send(self._call(), record, records, again=True)
+            todo = plan(record, facts, self._call)
+        if todo.step is Step.REFUSE:
+            call = self._call()
+            status = Status(Code.UNKNOWN, todo.reason)
+            failure = CallFailure(call.method, call.path, None, status, todo.reason)
+            raise self._error_of_call(failure, final=self._is_final(failure))
+        if todo.step is Step.REPLACE and record is not None:
+            self._end_predecessor(record.name, cleared=record.max_tries != records.max_tries)
+            return self._start(records)
+        self._log_plan(todo)
+        if record is None or todo.step is Step.START:
+            return self._start(records)
+        if todo.step is Step.REDELIVER:
+            return Begun(record, None)
+        todo, seen = self._look(record)
+        if todo.step is Step.START:
+            return self._start(records)
+        return Begun(self._note_reattached(records, record), seen)
+
+    def _look(self, record: Record) -> tuple[Plan, Operation | CallFailure]:
+        """Ask for the operation of an earlier try, and say what is to be done about it."""
+        self._hold(record.name)
+        seen = self.hook.poll(record.name)
+        todo = after_look(record, seen, final=isinstance(seen, Operation) and self._is_final(seen))
+        if todo.step is Step.FORGOTTEN and isinstance(seen, CallFailure):
+            return todo, replace(seen, problem=todo.reason)
+        self._log_plan(todo)
+        return todo, seen
+
+    def _log_plan(self, todo: Plan) -> None:
+        if todo.reason:
+            (self.log.warning if todo.warns else self.log.info)("%s", todo.reason)
+
+    def _note_reattached(self, records: Records, record: Record) -> Record:
+        """Note that this try has taken the operation over; it goes on with it, whether Airflow takes that or not."""
+        taken_over = replace(record, reattached=True)
+        try:
+            records.write(taken_over)
+        except Exception as error:  # noqa: BLE001  whatever the store raises
+            records.noted = True  # what it has says the same but for this
+            self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
+        return taken_over
+
+    def _read_patiently(self, records: Records) -> Record | None:
+        """
+        Return the record, and ask as long for it as an outage of the service may last: an operation may depend on it.
+
+        :raises ValueError: there is one that can't be read.
+        """
+
+        def log(attempt: tenacity.RetryCallState) -> None:
+            if attempt.attempt_number == 1:
+                self.log.warning(
+                    "Airflow's task state store doesn't say whether an earlier try has started an operation (%r); "
+                    "asking on for up to %g s",
+                    attempt.outcome.exception() if attempt.outcome else None,
+                    self.outage_tolerance,
+                )
+
+        asking = _retrying(self.outage_tolerance)
+        asking.retry = tenacity.retry_if_exception(
+            lambda error: isinstance(error, Exception) and not (isinstance(error, ValueError) or self._killed)
+        )
+        asking.before_sleep = log
+        return asking(records.read)
+
+    def _end_predecessor(self, name: str, *, cleared: bool) -> None:
+        """
+        Cancel the operation of before a clear or a failure and wait, bounded, until it is over.
+
+        :raises OperationsCallError: the server can't be reached to cancel it; the next try sees to it.
+        """
+        self._hold(name)
+        why = "cleared" if cleared else "failed before"
+        seen = self.hook.poll(name)
+        if isinstance(seen, Operation) and seen.done:
+            self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))
+        elif not (self.cancel_on_kill if cleared else self.cancel_on_timeout):
+            self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
+        else:
+            self.log.info("%s: cancelling %s before starting afresh", why, name)
+            end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S)
+            if end.failure is not None and not end.refused:
+                raise self._error_of_call(end.failure, name, final=False)
+            (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
+        self._operation = None
+
+    # --- the start -------------------------------------------------------------------------------------------
+
+    def _call(self) -> StartCall:
+        """
+        Return the start call.
+
+        :raises InvalidRequestValue: something in it can't be sent; nothing was sent then, and no start is noted.
+        """
+        self.path = name_text(self.path, "start path")
+        return StartCall(
+            self.path,
+            self.method,
+            body_value(self.json, "json"),
+            query_values(self.query),
+            header_values(self.headers),
+            self.request_id_field,
+            self.request_id_in,
+        )
+
+    def _start(self, records: Records) -> Begun:
+        """Start afresh: note the intent, send, note the name."""
+        call = self._call()
+        now = clock.now()
+        record = Record(
+            State.STARTING,
+            records.max_tries,
+            records.try_number,
+            str(uuid.uuid4()),
+            call.digest,
+            now,
+            self._deadline_s(now),
+        )
+        self._look_up_connection()  # a bad one is no reason to note a start
+        records.write(record)
+        return self._send(call, record, records)
+
+    def _send(self, call: StartCall, record: Record, records: Records, *, again: bool = False) -> Begun:
+        """
+        Send the start call from a thread of its own, and note what came of it.
+
+        A refusal of a start that is sent ``again`` says nothing of the first.
+
+        A signal interrupts the main thread anywhere; here the answer is kept, and ``on_kill`` waits for it.
+        """
+        hook = self.hook
+        answer: Future[Operation] = Future()
+
+        def start() -> None:
+            try:
+                if self._killed:
+                    raise _KilledBeforeStartError("the task was killed before the operation was started")  # noqa: TRY301
+                retries = Retries(None, for_s=self.outage_tolerance, abandoned=lambda: self._killed)
+                operation = hook.start_operation(
+                    call.path, **call.arguments(record.request_id), retries=retries
+                )
+            except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+                answer.set_exception(error)
+            else:
+                answer.set_result(operation)
+
+        self._operation = answer
+        Thread(target=start, name="start", daemon=True).start()
+        try:
+            operation = answer.result()
+        except OperationsCallError as error:
+            # Of several attempts, only the last is known.
+            known = not again and (error.failure.attempts == 1 or not call.recognised)
+            if error.failure.had_no_effect and known:
+                records.write(replace(record, state=State.REJECTED))
+            # It has been carried out, and nobody could read which operation it began: the same id tells that again.
+            lost = call.recognised and error.failure.http_status in range(200, 300)
+            final = not lost and self._is_final(error.failure)
+            raise self._error_of_call(error.failure, final=final) from None
+        except (ValueError, _KilledBeforeStartError):  # nothing was sent
+            if not again:
+                records.write(replace(record, state=State.REJECTED))
+            raise
+        self.log.info("%s: started", operation.name or "an operation without a name")
+        started = replace(
+            record,
+            state=State.STARTED,
+            name=operation.name,
+            handed_on=not self.wait_for_completion,
+            answered_epoch_s=clock.now(),
+        )
+        try:
+            records.write(started)
+        except Exception as error:  # noqa: BLE001  whatever the store raises
+            self._started_but_not_noted(call, started, records, operation, error)
+        return Begun(started, operation)
+
+    def _started_but_not_noted(
+        self, call: StartCall, started: Record, records: Records, operation: Operation, error: Exception
+    ) -> None:
+        """
+        Leave the operation to the next try, which finds it by its request id, or note it after all, or end it.
+
+        Airflow ends a worker that can't reach it by its heartbeats, 28 s or more after the first that failed.
+
+        :raises OperationsError: where it could not be noted; to be retried.
+        """
+        name = operation.name
+        shown, why = name or "(without a name)", f"{type(error).__name__}: {error}"
+        unnoted = OperationsError(
+            f"operation {shown} was started, and Airflow's task state store doesn't take that ({why})"
+        )
+        self._settled = True
+        if not name or operation.done:
+            raise unnoted from error
+        if self._next_try_finds_it(call, started, records, unnoted):
+            self._looked_after_later = name
+            raise OperationsError(f"{unnoted}; the next try finds it by its request id") from error
+        self.log.warning("%s; trying on for %g s", unnoted, NOTE_LIMIT_S)
+        try:
+            _retrying(NOTE_LIMIT_S)(records.write, started)
+        except Exception as again:
+            note = self._cancel_late(name)
+            with suppress(Exception):  # so that the next try knows it
+                _retrying(NOTE_LIMIT_S / 4)(records.write, replace(started, state=State.FAILED))
+            raise OperationsError(f"{unnoted}; {note}") from again
+        self._settled = False
+
+    def _next_try_finds_it(
+        self, call: StartCall, record: Record, records: Records, error: OperationsError
+    ) -> bool:
+        """Tell whether there will be a next try while the service still knows the request id."""
+        policy = getattr(self, "retry_policy", None)
+        foreign_policy = policy is not None and not hasattr(policy, "fails")
+        if not call.recognised or records.last_try or foreign_policy or self._will_fail(error):
+            return False
+        age_s = clock.now() - record.started_epoch_s
+        return age_s + self._longest_retry_delay_s(records.try_number) + NEXT_TRY_S < self.request_id_ttl
+
+    def _longest_retry_delay_s(self, try_number: int) -> float:
+        """Return what Airflow may wait before the next try; with a backoff it draws up to twice the power."""
+        delay_s = self.retry_delay.total_seconds()
+        factor = 2.0 if self.retry_exponential_backoff is True else float(self.retry_exponential_backoff or 1)
+        if factor == 1:
+            return delay_s
+        longest_s = as_seconds("max_retry_delay", self.max_retry_delay or timedelta(days=1))
+        return min(2 * max(delay_s, 1.0) * factor ** min(try_number, 100), longest_s)
+
+
+def _retrying(for_s: float) -> tenacity.Retrying:
+    """Repeat what Airflow doesn't take; raises what it raised last."""
+    end = clock.now() + for_s
+    return tenacity.Retrying(
+        stop=lambda _: clock.now() >= end, wait=tenacity.wait_fixed(2), sleep=clock.sleep, reraise=True
+    )
