@@ -42,6 +42,9 @@ __all__ = [
 TIMEOUT_S = 12
 """As in ``dags/chaos.py``."""
 
+WORKER_STARTS_S = 60
+"""What Airflow may take to start the worker that cancels, and the one of a retry before it, among 28 tasks at once."""
+
 # --- singles -----------------------------------------------------------------------------------------------
 
 PHASES = ("before_request", "unanswered", "answered", "stored", "resuming", "delivered", "waiting")
@@ -228,7 +231,11 @@ def _limits() -> Iterator[Round]:
     for mode in ("deferred", "running"):
         for limit in ("timeout", "execution_timeout"):
             expect = Expect(
-                ("failed",), starts=(4, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
+                ("failed",),
+                starts=(4, 4),
+                error=("OperationTimeout",),
+                touched=True,
+                within_s=TIMEOUT_S + WORKER_STARTS_S,
             )
             yield Round((limit,), dag(mode, limit=limit), expect, dict(DAY))
             sensed = replace(expect, starts=(1, 1), error=("OperationSensorTimeout",), within_s=None)
@@ -237,7 +244,11 @@ def _limits() -> Iterator[Round]:
         yield Round(("dagrun_timeout",), dag(mode, limit="dagrun_timeout"), expect, dict(DAY), first=True)
         # The deadline counts from the start of the operation, not from the reattaching.
         killed = Expect(
-            ("failed",), starts=(3, 4), error=("OperationTimeout",), touched=True, within_s=TIMEOUT_S + 25
+            ("failed",),
+            starts=(3, 4),
+            error=("OperationTimeout",),
+            touched=True,
+            within_s=TIMEOUT_S + WORKER_STARTS_S,
         )
         yield Round(
             ("timeout", "worker killed: stored"),
