@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._connection.extras import GOOGLE_EXTRAS, OAUTH2_EXTRAS, STANDARD_NAMES
 from airflow_provider_operations._connection.fields import (
     InvalidConnection,
     allowed_hosts,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from airflow_provider_operations._connection.fields import ConnectionFields
 
 __all__ = [
-    "AUTH_EXTRAS",
     "GOOGLE_HOSTS",
     "Auth",
     "ClientCredentials",
@@ -44,16 +44,7 @@ GOOGLE_HOSTS = ("*.googleapis.com",)
 """Where Google's tokens and what they are exchanged for may go."""
 
 _SCHEMES = ("none", "basic", "bearer", "google", "oauth2")
-_GOOGLE_EXTRAS = frozenset(
-    {"keyfile_dict", "key_path", "impersonation_chain", "quota_project", "gcp_conn_id"}
-)
-_OAUTH2_EXTRAS = frozenset(
-    {"oauth2_url", "oauth2_client_auth", "audience", "token_url", "token_endpoint_auth_method"}
-)
 _CLIENT_AUTH = ("client_secret_basic", "client_secret_post")
-
-AUTH_EXTRAS = _GOOGLE_EXTRAS | _OAUTH2_EXTRAS | {"auth", "scope", "headers"}
-"""The extras that are read here."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +142,9 @@ def read_auth(fields: ConnectionFields, where: str) -> Auth:
 
 def _scheme_of(fields: ConnectionFields) -> str:
     filled = {key for key, value in fields.extra.items() if value not in (None, "", [], {})}
-    if filled & _OAUTH2_EXTRAS:
+    if filled & OAUTH2_EXTRAS:
         return "oauth2"
-    if filled & _GOOGLE_EXTRAS:
+    if filled & GOOGLE_EXTRAS:
         return "google"
     if fields.login:
         return "basic"
@@ -238,7 +229,7 @@ def with_checked_addresses(key: dict[str, Any], allowed: tuple[str, ...]) -> dic
 
 def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentials:
     extra = fields.extra
-    given, key = _either(extra, "oauth2_url", "token_url", where)
+    given, key = _either(extra, "oauth2_url", where)
     url = _needed(given, "oauth2_url (or token_url)", "oauth2", where)
     token_url = checked_url(url, f"{where}: {key!r}")
     server = origin_of(token_url)
@@ -246,7 +237,7 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
         raise InvalidConnection(
             f"{where}: the client secret is not sent over plain http to {server.host}; give an https {key}"
         )
-    client_auth, key = _either(extra, "oauth2_client_auth", "token_endpoint_auth_method", where)
+    client_auth, key = _either(extra, "oauth2_client_auth", where)
     if client_auth and client_auth not in _CLIENT_AUTH:
         raise InvalidConnection(f"{where}: {key!r} is {' or '.join(_CLIENT_AUTH)}, not {client_auth!r}")
     return ClientCredentials(
@@ -259,13 +250,9 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
     )
 
 
-def _either(extra: Mapping[str, Any], key: str, standard: str, where: str) -> tuple[str, str]:
-    """
-    Return an extra and the name under which it was found.
-
-    :param standard: its name in the standard, which has "token" in it: Airflow then shows its value to nobody.
-    """
-    given = text(extra.get(key), key, where)
+def _either(extra: Mapping[str, Any], key: str, where: str) -> tuple[str, str]:
+    """Return an extra, by its name or the standard's, and the name under which it was found."""
+    given, standard = text(extra.get(key), key, where), STANDARD_NAMES[key]
     return (given, key) if given else (text(extra.get(standard), standard, where), standard)
 
 

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from airflow_provider_operations._connection.console_url import checked_template
 from airflow_provider_operations._connection.credentials import (
-    AUTH_EXTRAS,
     GOOGLE_HOSTS,
     Auth,
     GoogleCredentials,
     read_auth,
 )
+from airflow_provider_operations._connection.extras import KNOWN_EXTRAS
 from airflow_provider_operations._connection.fields import (
     ConnectionFields,
     InvalidConnection,
@@ -46,27 +46,6 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT_S = 30.0
 _CANCEL_METHODS = {"POST", "GET", "DELETE", "PUT", "PATCH"}
-_KNOWN_EXTRAS = AUTH_EXTRAS | frozenset(
-    {
-        "path_prefix",
-        "cancel_suffix",
-        "cancel_method",
-        "error_format",
-        "wait_timeout_in",
-        "timeout",
-        "verify",
-        "cert",
-        "proxies",
-        "console_url",
-        "allowed_hosts",
-        "max_connections",
-        "max_requests_per_second",
-        "poll_with",
-        "list_filter",
-    }
-)
-
-
 _PREFIX = re.compile(r"(?:[\w.~:@!$&'()*+,;=-]+(?:/[\w.~:@!$&'()*+,;=-]+)*)?", re.ASCII)
 
 
@@ -112,7 +91,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     where = f"connection {fields.conn_id!r}"
     if not isinstance(extra, Mapping):
         raise InvalidConnection(f"{where}: its extra is a JSON object, not {type(extra).__name__}")
-    unknown = sorted(set(extra) - _KNOWN_EXTRAS)
+    unknown = sorted(set(extra) - KNOWN_EXTRAS)
     if unknown:
         log.warning("%s: unknown extras are ignored and not sent: %s", where, ", ".join(unknown))
     auth = read_auth(fields, where)
