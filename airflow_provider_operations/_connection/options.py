@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["SERVICE_FIELDS", "ServiceOptions"]
 
@@ -28,6 +31,25 @@ class ServiceOptions:
     def of(cls, holder: Any) -> ServiceOptions:
         """Return what a task's or a trigger's attributes of these names say by now: in a task they are templates."""
         return cls(**{field: getattr(holder, field) for field in SERVICE_FIELDS})
+
+    @classmethod
+    def stored(cls, rendered: Mapping[str, Any]) -> ServiceOptions:
+        """
+        Read a task's rendered fields, in which a template leaves text; what isn't of its type is left out.
+
+        :param rendered: with an ``operations_conn_id``.
+        """
+        given = {
+            field: value
+            for field in ("base_url", "path_prefix", "cancel_suffix", "cancel_method")
+            if isinstance(value := rendered.get(field), str)  # an empty prefix is one, too
+        }
+        error_format = str(rendered.get("error_format"))
+        return cls(
+            rendered["operations_conn_id"],
+            **given,
+            error_format=int(error_format) if error_format in {"1", "2"} else None,
+        )
 
     def arguments(self) -> dict[str, Any]:
         """Return them as keyword arguments."""

@@ -233,7 +233,7 @@ def _shown(
         "live": running if operation else not seen.over,
         "may_cancel": running and may_edit and not seen.by_xcom,
         "cancel_asked": asked,
-        "conn_id": seen.target.conn_id if seen.target else None,
+        "conn_id": seen.target.options.operations_conn_id if seen.target else None,
         "console_url": page(answered.console_url, seen.target.name) if answered and seen.target else None,
     }
 

@@ -21,6 +21,7 @@ from airflow_provider_operations.hooks import OperationsHook
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from airflow_provider_operations._connection.options import ServiceOptions
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations.operation import Operation
 
@@ -46,15 +47,10 @@ neither Airflow's own threads nor those in which others are asked.
 
 @dataclass(frozen=True)
 class Target:
-    """An operation, and how its service is reached; fields but name as ``OperationsHook`` takes them."""
+    """An operation, and how its service is reached."""
 
     name: str
-    conn_id: str
-    base_url: str | None = None
-    path_prefix: str | None = None
-    cancel_suffix: str | None = None
-    cancel_method: str | None = None
-    error_format: int | None = None
+    options: ServiceOptions
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class Asking:
         return answered.problem
 
     async def _in_thread(self, call: Callable[[Target], Answered], target: Target) -> Answered:
-        kind = call, target.conn_id
+        kind = call, target.options.operations_conn_id
         turns = self._turns.setdefault(kind, _Turns(anyio.CapacityLimiter(THREADS)))
         turns.taken_or_awaited += 1
         try:
@@ -167,14 +163,7 @@ def cancel_at_service(target: Target) -> Answered:
 
 def _call(target: Target, call: Callable[[OperationsHook], Operation | CallFailure | None]) -> Answered:
     try:
-        with _BriefHook(
-            target.conn_id,
-            base_url=target.base_url,
-            path_prefix=target.path_prefix,
-            cancel_suffix=target.cancel_suffix,
-            cancel_method=target.cancel_method,
-            error_format=target.error_format,
-        ) as hook:
+        with _BriefHook(**target.options.arguments()) as hook:
             console_url = hook.settings.console_url
             result = call(hook)
     except (InvalidName, InvalidConnection, AirflowNotFoundException) as error:

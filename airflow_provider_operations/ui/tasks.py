@@ -17,7 +17,7 @@ from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations._airflow.compat import stored_task_state
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
-from airflow_provider_operations._connection.options import SERVICE_FIELDS
+from airflow_provider_operations._connection.options import SERVICE_FIELDS, ServiceOptions
 from airflow_provider_operations._json.abridging import is_too_deep
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
 from airflow_provider_operations.operation import MalformedOperation, Operation
@@ -115,7 +115,7 @@ def look(key: TaskKey, session: Session) -> Seen | None:
         ended=ti.end_date,
         name=name,
         by_xcom=name is not None and own is None,
-        target=_target(name, fields) if name and fields else None,
+        target=Target(name, ServiceOptions.stored(fields)) if name and fields else None,
         final=_operation(xcoms.get(OPERATION_KEY)),
     )
 
@@ -173,19 +173,6 @@ def _recorded(key: TaskKey, session: Session) -> str | None:
     except Exception:
         log.exception("can't look into the task state store")  # a backend of others
         return None
-
-
-def _target(name: str, fields: Mapping[str, Any]) -> Target:
-    error_format = str(fields.get("error_format"))  # a template leaves text
-    given: dict[str, Any] = {
-        # An empty prefix is one too.
-        key: value
-        for key in ("base_url", "path_prefix", "cancel_suffix", "cancel_method")
-        if isinstance(value := fields.get(key), str)
-    }
-    if error_format in {"1", "2"}:
-        given["error_format"] = int(error_format)
-    return Target(name, fields["operations_conn_id"], **given)
 
 
 def _text(value: Any) -> str | None:

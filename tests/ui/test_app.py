@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import by_whom
 from airflow_provider_operations.ui.live import Asking, Target
 from tests.hooks.raw import RawServer
@@ -469,11 +470,13 @@ async def test_a_cancellation_doesnt_queue_behind_those_who_look(
     asking = Asking()
     with hanging(monkeypatch) as server:
         looks = [
-            asyncio.create_task(asking.ask(Target(f"operations/{index}", "hanging"))) for index in range(20)
+            asyncio.create_task(asking.ask(Target(f"operations/{index}", ServiceOptions("hanging"))))
+            for index in range(20)
         ]
         await until(lambda: len(server.seen) >= 4)
         cancels = [
-            asyncio.create_task(asking.cancel(Target(f"operations/{index}", "hanging"))) for index in range(3)
+            asyncio.create_task(asking.cancel(Target(f"operations/{index}", ServiceOptions("hanging"))))
+            for index in range(3)
         ]
         await until(lambda: len(server.seen) == 7)
         assert not any(task.done() for task in looks)
@@ -488,7 +491,7 @@ async def test_nobody_waits_in_vain_for_long(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("airflow_provider_operations.ui.live.PATIENCE_S", 0.5)
     asking = Asking()
     with hanging(monkeypatch) as server:
-        looks = [asking.ask(Target(f"operations/{index}", "hanging")) for index in range(10)]
+        looks = [asking.ask(Target(f"operations/{index}", ServiceOptions("hanging"))) for index in range(10)]
         problems = [answered.problem for answered in await asyncio.gather(*looks)]
         server.released.set()
         await until(lambda: not asking._turns)
