@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
     DecoratedOperator,
@@ -44,7 +44,7 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
         *DecoratedOperator.template_fields,
         *RunOperationOperator.template_fields,
     )
-    template_fields_renderers = {  # noqa: RUF012  as Airflow's
+    template_fields_renderers: ClassVar[dict[str, str]] = {
         **DecoratedOperator.template_fields_renderers,
         **RunOperationOperator.template_fields_renderers,
     }

@@ -80,18 +80,23 @@ class Record:
         :raises ValueError: anything else; whether an operation is running is then unknown.
         """
         try:
-            if not _is_count(value["version"]) or value["version"] != RECORD_VERSION:
-                raise ValueError(f"its version is {value['version']!r:.50}, not {RECORD_VERSION}")  # noqa: TRY301  as the others
-            known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
-            for name, stored in known.items():
-                if not _FIELDS[name](stored):
-                    raise TypeError(f"{name!r} is {stored!r:.50}")  # noqa: TRY301  as the others
+            known = _checked(value)
             return cls(**{**known, "state": State(known["state"])})
         except (TypeError, ValueError, KeyError) as error:
             raise ValueError(
                 f"the record {RECORD_KEY!r} in the task's state store can't be read ({error}), so it is unknown "
                 "whether an operation is running; look for it, then delete the record and clear the task"
             ) from error
+
+
+def _checked(value: Any) -> dict[str, Any]:
+    if not _is_count(value["version"]) or value["version"] != RECORD_VERSION:
+        raise ValueError(f"its version is {value['version']!r:.50}, not {RECORD_VERSION}")
+    known = {field.name: value[field.name] for field in fields(Record) if field.name in value}
+    for name, stored in known.items():
+        if not _FIELDS[name](stored):
+            raise TypeError(f"{name!r} is {stored!r:.50}")
+    return known
 
 
 MAX_COUNT = 2**31 - 1

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -528,13 +527,12 @@ class BaseOperationOperator(BaseOperator):
 
     def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation]) -> None:
         deadline = clock.now() + KILL_BUDGET_S
-        try:
-            name = starting.result(timeout=KILL_BUDGET_S).name
-        except FutureTimeoutError:
-            self.log.error("killed while the start was unanswered: an operation may be running")  # noqa: TRY400
+        if not wait([starting], KILL_BUDGET_S).done:
+            self.log.error("killed while the start was unanswered: an operation may be running")
             return
-        except Exception:  # noqa: BLE001  nothing was started; the main thread says why
+        if starting.exception() is not None:  # nothing was started; the main thread says why
             return
+        name = starting.result().name
         with hook:
             if not self._kill_ends(name):
                 return

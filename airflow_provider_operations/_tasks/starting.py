@@ -277,18 +277,17 @@ class StartsOperation(BaseOperationOperator):
         hook = self.hook
         answer: Future[Operation] = Future()
 
+        def send() -> Operation:
+            if self._killed:
+                raise _KilledBeforeStartError("the task was killed before the operation was started")
+            retries = Retries(None, for_s=self.outage_tolerance, abandoned=lambda: self._killed)
+            return hook.start_operation(call.path, **call.arguments(record.request_id), retries=retries)
+
         def start() -> None:
             try:
-                if self._killed:
-                    raise _KilledBeforeStartError("the task was killed before the operation was started")  # noqa: TRY301
-                retries = Retries(None, for_s=self.outage_tolerance, abandoned=lambda: self._killed)
-                operation = hook.start_operation(
-                    call.path, **call.arguments(record.request_id), retries=retries
-                )
+                answer.set_result(send())
             except BaseException as error:  # noqa: BLE001  handed to the thread that waits
                 answer.set_exception(error)
-            else:
-                answer.set_result(operation)
 
         self._operation = answer
         Thread(target=start, name="start", daemon=True).start()

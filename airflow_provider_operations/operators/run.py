@@ -6,7 +6,7 @@ import math
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
@@ -88,7 +88,7 @@ class RunOperationOperator(StartsOperation):
         "headers",
         *SERVICE_FIELDS,
     )
-    template_fields_renderers = {"json": "json", "query": "json", "headers": "json"}  # noqa: RUF012  as Airflow's
+    template_fields_renderers: ClassVar[dict[str, str]] = {"json": "json", "query": "json", "headers": "json"}
     operator_extra_links = (OperationLink(),)
     ui_color = "#dbeafe"
 

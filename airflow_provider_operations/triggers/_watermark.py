@@ -224,26 +224,30 @@ class Checkpoint:
         """
         Read what ``to_json`` has written.
 
-        :raises UnreadableMemory: anything else, another version included.
+        :raises UnreadableCheckpoint: anything else, another version included.
         """
         try:
-            if not isinstance(value, dict) or value["version"] != _VERSION:
-                raise UnreadableCheckpoint(f"not a memory of version {_VERSION}: {str(value)[:200]}")
-            floor, newest = float(value["floor"]), float(value["newest"])
-            texts = [value["prefix"], value["timed"], value["untimed"], *value["running"]]
-            if not (math.isfinite(floor + newest) and all(isinstance(text, str) for text in texts)):
-                raise TypeError("a number that isn't finite, or something else than text")  # noqa: TRY301  as the others
-            if len(value["prefix"]) > MAX_NAME_BYTES or len(value["running"]) > MAX_RUNNING_KEPT:
-                raise ValueError("names that are too long, or too many")  # noqa: TRY301  as the others
-            memory = cls(floor, whole=bool(value["whole"]))
-            memory._known = {
-                **dict.fromkeys(_digests(value["untimed"])),
-                **dict.fromkeys(_digests(value["timed"]), newest),
-            }
-            names = [value["prefix"] + name for name in value["running"]]
-            memory._restored = dict.fromkeys(names, LOOKS_MISSING)
+            return cls._read(value)
         except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
             raise UnreadableCheckpoint(f"{type(error).__name__}: {error} in {str(value)[:200]}") from error
+
+    @classmethod
+    def _read(cls, value: object) -> Checkpoint:
+        if not isinstance(value, dict) or value["version"] != _VERSION:
+            raise UnreadableCheckpoint(f"not a checkpoint of version {_VERSION}: {str(value)[:200]}")
+        floor, newest = float(value["floor"]), float(value["newest"])
+        texts = [value["prefix"], value["timed"], value["untimed"], *value["running"]]
+        if not (math.isfinite(floor + newest) and all(isinstance(text, str) for text in texts)):
+            raise TypeError("a number that isn't finite, or something else than text")
+        if len(value["prefix"]) > MAX_NAME_BYTES or len(value["running"]) > MAX_RUNNING_KEPT:
+            raise ValueError("names that are too long, or too many")
+        memory = cls(floor, whole=bool(value["whole"]))
+        memory._known = {
+            **dict.fromkeys(_digests(value["untimed"])),
+            **dict.fromkeys(_digests(value["timed"]), newest),
+        }
+        names = [value["prefix"] + name for name in value["running"]]
+        memory._restored = dict.fromkeys(names, LOOKS_MISSING)
         return memory
 
     def _is_news(self, seen: Seen) -> bool:

@@ -65,10 +65,11 @@ async def _by_trigger(name: str, base_url: str | None, poll_with: str | None = N
 
 
 def _by_tab(name: str, base_url: str | None) -> Told:
+    from airflow_provider_operations._connection.options import ServiceOptions
     from airflow_provider_operations.ui.live import Target, ask_service
     from airflow_provider_operations.ui.views import shown_text
 
-    answered = ask_service(Target(name, "ops", base_url=base_url))
+    answered = ask_service(Target(name, ServiceOptions("ops", base_url=base_url)))
     # As JSON: the browser shows it in an element of its own, where a line break forges nothing.
     return Told(answered.operation, json.dumps(shown_text(answered.problem or ""), ensure_ascii=False))
 

@@ -217,12 +217,13 @@ def test_the_tab(attacker: Attacker, attack: Attack, *, cancel: bool, memory: bo
     """The tab gets an operation or a problem to show, as JSON for browsers, without credentials."""
     with warnings.catch_warnings():  # of what Airflow's API server imports of its own
         warnings.simplefilter("ignore")
+        from airflow_provider_operations._connection.options import ServiceOptions
         from airflow_provider_operations.ui import live as asking
         from airflow_provider_operations.ui.app import _shown
         from airflow_provider_operations.ui.tasks import Seen, TaskKey
 
     attacker.attack = attack
-    target = asking.Target(NAME, "ops")
+    target = asking.Target(NAME, ServiceOptions("ops"))
     seen = Seen("running", 1, None, None, NAME, False, target, None)
 
     def look() -> None:
