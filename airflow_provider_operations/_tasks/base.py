@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -79,6 +79,9 @@ BACKSTOP_S = 90.0
 KILL_BUDGET_S = 4.0
 """Airflow sends SIGKILL 5 s after SIGTERM."""
 
+DECIDE_IN_S = 0.5
+"""How long a signal handler waits for Airflow's answer: the signal may have interrupted the call before that one."""
+
 RESUME_S = 60.0
 """How long it may take until a resumed task runs in a worker."""
 
@@ -121,6 +124,7 @@ class BaseOperationOperator(BaseOperator):
     _killed: bool = False
     _cancelled: bool = False
     """Whether the kill cancels the operation, or has."""
+    _killing: Thread | None = None
     _task_instance: Any = None
     _looked_after_later: str = ""
     """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
@@ -281,6 +285,8 @@ class BaseOperationOperator(BaseOperator):
         :raises OperationsError: to be retried.
         """
         asks_later = LINKS_ARE_MADE_LAST and self._has_last_moment
+        if self._killing is not None:
+            self._killing.join(KILL_BUDGET_S)
         with _kill_is_decided:
             if asks_later and not self._cancelled:
                 self._looked_after_later = name  # before the question: a signal may come at any line
@@ -516,16 +522,18 @@ class BaseOperationOperator(BaseOperator):
             return
         if not self.cancel_on_kill or self._hook is None or self._operation is None:
             return
-        thread = Thread(
+        decided = Event()
+        self._killing = Thread(
             target=self._cancel_killed,
-            args=(self._hook.detached(), self._operation),
+            args=(self._hook.detached(), self._operation, decided),
             name="cancel",
             daemon=True,
         )
-        thread.start()
-        thread.join(KILL_BUDGET_S)
+        self._killing.start()
+        if decided.wait(DECIDE_IN_S):
+            self._killing.join(KILL_BUDGET_S)
 
-    def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation]) -> None:
+    def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation], decided: Event) -> None:
         deadline = clock.now() + KILL_BUDGET_S
         if not wait([starting], KILL_BUDGET_S).done:
             self.log.error("killed while the start was unanswered: an operation may be running")
@@ -540,6 +548,7 @@ class BaseOperationOperator(BaseOperator):
                 if self._looked_after_later:  # the task has come to its deferral, or its end, meanwhile
                     return
                 self._cancelled = True
+            decided.set()
             left_s = max(deadline - clock.now(), 1.0)
             note = cancel(hook, name, left_s / 2, left_s / 2).note
         self.log.info("%s: the task was killed; %s", name, note)

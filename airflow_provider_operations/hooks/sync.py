@@ -314,13 +314,14 @@ class OperationsHook(OperationsCalls, HttpHook):
             polled = seen is None
             verdict = watch.judge(self.poll(watch.name) if seen is None else seen, clock.now())
             watch.found = watch.found and polled
-            (on_poll or self._log_news)(watch)
+            (on_poll or self.log_news)(watch)
             if isinstance(verdict, Outcome):
                 return verdict
             (pause or clock.sleep)(verdict)
             seen = None
 
-    def _log_news(self, watch: Watch) -> None:
+    def log_news(self, watch: Watch) -> None:
+        """Log what is new since the last poll."""
         for line in watch.take_news():
             self.log.info("%s", line)
 

@@ -119,6 +119,9 @@ class RunOperationOperator(StartsOperation):
         if seen is None:
             return self._deliver_again(context, record)
         if not self.wait_for_completion:
+            watch = self._watch_of(record)
+            watch.judge(seen, clock.now())
+            self.hook.log_news(watch)
             if isinstance(seen, Operation):
                 self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
             self._operation = None  # handed on: from now on a kill of this process is none of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -296,6 +297,40 @@ def test_told_to_end_before_it_looks(
     with pytest.raises(OperationsError if state == "failed" else TaskDeferred):
         task.execute(context_of(TaskInstance("task", 2), store))
     assert kinds(emulator) == (["start", "cancel"] if state == "failed" else ["start"])
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 a worker that is told to end doesn't ask")
+def test_told_to_end_in_a_call_of_airflow(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A signal that interrupts a call of Airflow's: the next one is answered only once that has gone on.
+
+    The task is held up at its deferral until it is known what became of it.
+    """
+    task = run_operator()
+    handled = threading.Event()
+    states, set_ = airflow.states, StateStore.set
+
+    def after_the_interrupted_call(**asked: Any) -> Any:
+        assert handled.wait(10)
+        return states(**asked)
+
+    def interrupted(self: StateStore, key: str, value: Any, **more: Any) -> None:
+        set_(self, key, value, **more)
+        if value["state"] == "started":
+            task.on_kill()
+            handled.set()
+
+    monkeypatch.setattr(
+        "airflow.sdk.execution_time.task_runner.RuntimeTaskInstance.get_task_states",
+        after_the_interrupted_call,
+    )
+    monkeypatch.setattr(StateStore, "set", interrupted)
+    airflow.say("failed")
+    with pytest.raises(OperationsError, match="was cancelled, as its worker was told to end"):
+        deferred(task, TaskInstance("task"))
+    assert kinds(emulator) == ["start", "cancel"]
 
 
 def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> None:
