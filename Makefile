@@ -73,10 +73,10 @@ functions-emulator: .functions-emulator/ready
 	touch $@
 
 bench: .venv/ready
-	@$(BIN)/python -m tests.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m tests.tooling.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY))
 
 chaos: .venv/ready
-	@$(BIN)/python -m tests.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.tooling.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
 
 # Celery asks for an older python-dateutil than Airflow has, so it has an environment of its own; the Celery provider
 # (3.26) can't be imported with Celery 5.7.
@@ -91,7 +91,7 @@ celery: .venv-celery/ready
 	touch $@
 
 demo: .venv/ready
-	@$(BIN)/python -m tests.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
+	@$(BIN)/python -m tests.tooling.harness.demo $(if $(filter-out 0,$(ONCE)),--once)
 
 # The oldest direct dependencies that pyproject.toml allows, and today's of all else; the tests that come near them.
 lowest: .venv-lowest/ready
@@ -112,12 +112,12 @@ dist: .venv/ready
 
 # The wheel on each Airflow, with the Pythons that are on the machine; needs no other environment than its own.
 matrix:
-	@$(PYTHON) -m tests.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN)) \
+	@$(PYTHON) -m tests.tooling.matrix.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) $(if $(TURN),--turn $(TURN)) \
 	  $(if $(AT_ONCE),--at-once $(AT_ONCE))
 
 # Versions for users, one file for each Airflow; make matrix installs one environment of each Airflow by it.
 constraints:
-	@$(PYTHON) -m tests.matrix.constraints
+	@$(PYTHON) -m tests.tooling.matrix.constraints
 
 # Known vulnerabilities in what is locked: information, as what to do about one takes thought.
 audit:

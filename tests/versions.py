@@ -45,7 +45,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
         (3, 2),
         "DagBag is where the documentation imports it from",
     ),
-    "matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
+    "tooling/matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
     "tasks/test_after_its_end.py": ((3, 0), "workers make links"),
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),

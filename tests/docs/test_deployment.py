@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]  # has none
 import tests.executors.clusters
 from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
 from airflow_provider_operations.emulator import __main__ as emulator_main
-from tests.matrix.plan import AIRFLOWS
+from tests.tooling.matrix.plan import AIRFLOWS
 
 from .markdown import DOCS, ROOT, blocks
 

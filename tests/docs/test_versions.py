@@ -38,7 +38,7 @@ NOT_THERE = {("2.11", "asset watcher")}
 """What can't even be tried."""
 
 MEASURED: list[dict[str, Any]] = list(
-    json.loads((ROOT / "tests" / "matrix" / "RESULTS.json").read_text(encoding="utf-8")).values()
+    json.loads((ROOT / "tests" / "tooling" / "matrix" / "RESULTS.json").read_text(encoding="utf-8")).values()
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.harness.standalone import Standalone
+from tests.tooling.harness.standalone import Standalone
 
 from .functions import FunctionsEmulator
 from .spanner import GATEWAY, SpannerEmulator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import requests
 
-from tests.harness.standalone import free_ports
+from tests.tooling.harness.standalone import free_ports
 
 if TYPE_CHECKING:
     from types import TracebackType

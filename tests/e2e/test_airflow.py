@@ -14,7 +14,7 @@ import requests
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import EmulatorProcess
-    from tests.harness.standalone import Standalone
+    from tests.tooling.harness.standalone import Standalone
 
     from .functions import FunctionsEmulator
     from .spanner import SpannerEmulator

@@ -13,7 +13,7 @@ from tests.emulator.raw import start
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import EmulatorProcess
-    from tests.harness.standalone import Standalone
+    from tests.tooling.harness.standalone import Standalone
 
 pytestmark = pytest.mark.airflow
 

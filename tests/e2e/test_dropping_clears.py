@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.harness.standalone import Standalone
+from tests.tooling.harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

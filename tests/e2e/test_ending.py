@@ -9,7 +9,7 @@ import pytest
 from .test_airflow import finished, states
 
 if TYPE_CHECKING:
-    from tests.harness.standalone import Standalone
+    from tests.tooling.harness.standalone import Standalone
 
 pytestmark = pytest.mark.airflow
 

@@ -11,7 +11,7 @@ from .test_airflow import finished, journal, states
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import EmulatorProcess
-    from tests.harness.standalone import Standalone
+    from tests.tooling.harness.standalone import Standalone
 
 pytestmark = pytest.mark.airflow
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_operations.emulator import EmulatorProcess
-    from tests.harness.standalone import Standalone
+    from tests.tooling.harness.standalone import Standalone
 
 pytestmark = pytest.mark.airflow
 

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.emulator.raw import start
-from tests.harness.standalone import Standalone
+from tests.tooling.harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 from sqlalchemy import text
 
-from tests.chaos.cluster import Cluster
-from tests.harness.standalone import free_ports
+from tests.tooling.chaos.cluster import Cluster
+from tests.tooling.harness.standalone import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,10 @@ class CeleryCluster(Cluster):
     :raises FileNotFoundError: there is no ``redis-server``.
     """
 
-    BUNDLES: Mapping[str, Path] = {"chaos": HERE.parent / "chaos" / "dags", "celery": HERE / "celery_dags"}
+    BUNDLES: Mapping[str, Path] = {
+        "chaos": HERE.parent / "tooling" / "chaos" / "dags",
+        "celery": HERE / "celery_dags",
+    }
 
     _redis: subprocess.Popen[bytes] | None = None
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from tests.chaos.cluster import TRIGGERERS
 from tests.executors.clusters import WORKERS, CeleryCluster
+from tests.tooling.chaos.cluster import TRIGGERERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.cluster import Ti
+    from tests.tooling.chaos.cluster import Ti
 
 pytestmark = pytest.mark.celery
 

@@ -10,7 +10,7 @@ import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
-from tests.matrix.plan import AIRFLOWS, CONSTRAINED, CONSTRAINTS, PINS
+from tests.tooling.matrix.plan import AIRFLOWS, CONSTRAINED, CONSTRAINTS, PINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

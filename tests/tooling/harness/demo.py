@@ -20,16 +20,16 @@ from rich.console import Console
 
 from airflow_provider_operations.emulator import EmulatorProcess
 from airflow_provider_operations.operation import Code, Operation, Status
-from tests.harness.display import State, display
-from tests.harness.interrupts import Interrupted, Interrupts
-from tests.harness.standalone import Standalone
+from tests.tooling.harness.display import State, display
+from tests.tooling.harness.interrupts import Interrupted, Interrupts
+from tests.tooling.harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.harness.display import Display
+    from tests.tooling.harness.display import Display
 
-DAGS = Path(__file__).parents[2] / "dags" / "examples"
+DAGS = Path(__file__).parents[3] / "dags" / "examples"
 CONNECTION = "operations_default"
 RUNS_TIMEOUT_S = 420.0
 
@@ -374,7 +374,7 @@ def _times(what: str, count: int) -> str:
 
 def main(interrupts: Interrupts, argv: Sequence[str] | None = None) -> int:
     """Show the demo; return 0 if every run ended as it is meant to, 128 + signal if it was ended before."""
-    parser = argparse.ArgumentParser(prog="python -m tests.harness.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.tooling.harness.demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="leave when the runs are over")
     once = parser.parse_args(argv).once
     try:

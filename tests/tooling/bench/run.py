@@ -1,5 +1,5 @@
 """
-Run the bench: ``python -m tests.bench.run [--short] [--only NAME]``.
+Run the bench: ``python -m tests.tooling.bench.run [--short] [--only NAME]``.
 
 Targets that are missed are shown and don't fail it: times depend on the machine. It fails where a figure could not
 be measured.
@@ -13,9 +13,9 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.bench import report
-from tests.bench.bench import Bench, NotMeasured, Row
-from tests.bench.figures import FIGURES, IN_BACKGROUND
+from tests.tooling.bench import report
+from tests.tooling.bench.bench import Bench, NotMeasured, Row
+from tests.tooling.bench.figures import FIGURES, IN_BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

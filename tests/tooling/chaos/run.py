@@ -1,5 +1,5 @@
 """
-Run the chaos suite: ``python -m tests.chaos.run [--short] [--rounds N] [--seed S] [--record]``.
+Run the chaos suite: ``python -m tests.tooling.chaos.run [--short] [--rounds N] [--seed S] [--record]``.
 
 First every fault on its own, side by side, those of the network among them; then the faults of shared parts, and
 their combinations with outages; then random mixes until there are enough rounds. ``--only`` plays the rounds whose

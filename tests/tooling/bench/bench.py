@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.spec import Measured, Spec
+from tests.tooling.bench.spec import Measured, Spec
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Bench", "NotMeasured", "Row"]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIMIT_S = 420.0
 NOT_INHERITED = ("AIRFLOW_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """What must not make a difference; a CA bundle is read for every connection, be it used or not."""
@@ -112,7 +112,9 @@ class Bench:
 
         :raises NotMeasured: it failed, or its waits did.
         """
-        answer = self.run("tests.bench.measured", spec.to_json(), connection_to=spec.url, of=spec.candidate)
+        answer = self.run(
+            "tests.tooling.bench.measured", spec.to_json(), connection_to=spec.url, of=spec.candidate
+        )
         measured = Measured(**answer)
         if measured.errors:
             said = "; ".join(f"{text} ({count} times)" for text, count in measured.errors.items())

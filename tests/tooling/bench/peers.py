@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.http.triggers.http import HttpEventTrigger, HttpSensorTrigger
 
-from tests.bench.ours import first_event
+from tests.tooling.bench.ours import first_event
 
 if TYPE_CHECKING:
-    from tests.bench.spec import Spec
+    from tests.tooling.bench.spec import Spec
 
 
 class Sensor:
@@ -38,7 +38,7 @@ class Event:
         """Wait for its event."""
         return await first_event(
             HttpEventTrigger(
-                response_check_path="tests.bench.check.never",
+                response_check_path="tests.tooling.bench.check.never",
                 http_conn_id="bench",
                 endpoint=f"v1/{name}",
                 poll_interval=interval_s,

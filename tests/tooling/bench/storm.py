@@ -1,5 +1,5 @@
 """
-A server that allows so many requests a second and refuses the others: ``python -m tests.bench.storm RATE``.
+A server that allows so many requests a second and refuses the others: ``python -m tests.tooling.bench.storm RATE``.
 
 Prints its URL. ``/after/SECONDS`` says what came of the requests since so long after the first one.
 """
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.loopback import LOOPBACK, Answering, body_of, listening
+from tests.tooling.bench.loopback import LOOPBACK, Answering, body_of, listening
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,8 +98,8 @@ class StormServer:
     def __enter__(self) -> StormServer:
         """Start it."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.storm", str(self._rate)],
-            cwd=Path(__file__).parents[2],
+            [sys.executable, "-m", "tests.tooling.bench.storm", str(self._rate)],
+            cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -15,10 +15,10 @@ import psutil
 from sqlalchemy import create_engine, text
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.bench.bench import ROOT, Bench, NotMeasured, Row
-from tests.bench.emulated import start_operation
-from tests.chaos.cluster import Postgres
-from tests.harness.standalone import Standalone, free_ports
+from tests.tooling.bench.bench import ROOT, Bench, NotMeasured, Row
+from tests.tooling.bench.emulated import start_operation
+from tests.tooling.chaos.cluster import Postgres
+from tests.tooling.harness.standalone import Standalone, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ CONTROL = "airflow.providers.standard.triggers.temporal.DateTimeTrigger"
 def triggerer(bench: Bench) -> list[Row]:
     """One real triggerer process with deferred tasks on it."""
     count, resumed = bench.either((1_000, 20), (200, 4))
-    bench.run("tests.bench.supports", json.dumps({"end_from_trigger": True}))
+    bench.run("tests.tooling.bench.supports", json.dumps({"end_from_trigger": True}))
     with tempfile.TemporaryDirectory(prefix="bench-postgres-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         data = Path(folder) / "pg"
@@ -154,7 +154,7 @@ class Sets:
         file = self._airflow.home / f"{told['dag_id']}.json"
         file.write_text(json.dumps(told))
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.defer", str(file)],
+            [sys.executable, "-m", "tests.tooling.bench.defer", str(file)],
             cwd=ROOT,
             env=self._airflow.environment,
             check=False,

@@ -10,7 +10,7 @@ from airflow_provider_operations.triggers import OperationTrigger
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
-    from tests.bench.spec import Spec
+    from tests.tooling.bench.spec import Spec
 
 OLD_S = 3600.0
 """A wait as old as this has reached its longest pause."""

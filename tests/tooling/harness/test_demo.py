@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def _belong_to(folder: Path) -> list[psutil.Process]:
@@ -30,7 +30,7 @@ def _belong_to(folder: Path) -> list[psutil.Process]:
 def test_ended_while_airflow_starts(tmp_path: Path, number: signal.Signals) -> None:
     """However it is ended, and be it twice, no process and no file stays; the exit code says by which signal."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.harness.demo", "--once"],
+        [sys.executable, "-m", "tests.tooling.harness.demo", "--once"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdin=subprocess.DEVNULL,

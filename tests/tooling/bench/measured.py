@@ -1,5 +1,5 @@
 """
-One candidate in a process of its own: ``python -m tests.bench.measured SPEC RESULT_FILE``.
+One candidate in a process of its own: ``python -m tests.tooling.bench.measured SPEC RESULT_FILE``.
 
 It measures itself: CPU time of the process, its memory, the rounds of its event loop.
 """
@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 import psutil
 
-from tests.bench.sampling import BlockWatch, CpuSamples, MemorySamples
-from tests.bench.server import counts_at
-from tests.bench.spec import Measured, Spec
+from tests.tooling.bench.sampling import BlockWatch, CpuSamples, MemorySamples
+from tests.tooling.bench.server import counts_at
+from tests.tooling.bench.spec import Measured, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,9 @@ class Process:
         self.spec = spec
         self.result = Measured()
         module, _, name = CLASSES[spec.candidate].partition(":")
-        self._candidate: Candidate = getattr(importlib.import_module(f"tests.bench.{module}"), name)(spec)
+        self._candidate: Candidate = getattr(importlib.import_module(f"tests.tooling.bench.{module}"), name)(
+            spec
+        )
         self._errors: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -25,7 +25,7 @@ import requests
 from sqlalchemy import create_engine, text
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.harness.standalone import free_ports, processes_of
+from tests.tooling.harness.standalone import free_ports, processes_of
 
 from .proxies import ApiProxy, Line, Network
 
@@ -39,7 +39,7 @@ __all__ = ["TRIGGERERS", "Cluster", "Postgres", "Ti"]
 
 TRIGGERERS = ("triggerer-a", "triggerer-b")
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 
 TRIGGERER_THRESHOLD_S = 10
 """A triggerer that is silent for so long loses its triggers to the other one."""

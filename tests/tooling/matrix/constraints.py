@@ -1,5 +1,5 @@
 """
-Write the constraints files: ``python -m tests.matrix.constraints``.
+Write the constraints files: ``python -m tests.tooling.matrix.constraints``.
 
 Each has the versions that the matrix would install today on one Airflow, without what only the tests need.
 """

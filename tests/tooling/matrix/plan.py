@@ -36,7 +36,7 @@ LOWEST = ("2.11.0", "3.3.2")
 CONSTRAINED: Python = (3, 12)
 """The Python that constraints files are for: every Airflow supports it, and Airflow's images have it by default."""
 
-CONSTRAINTS = Path(__file__).parents[2] / "constraints"
+CONSTRAINTS = Path(__file__).parents[3] / "constraints"
 
 FAB = {"3.0.6": ("apache-airflow-providers-fab", "flask-jwt-extended<4.7")}
 """

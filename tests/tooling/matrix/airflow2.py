@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from tests.harness.standalone import START_TIMEOUT_S, Standalone
+from tests.tooling.harness.standalone import START_TIMEOUT_S, Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from tests.bench.loopback import BODY, LOOPBACK, Answering, body_of, listening
+from tests.tooling.bench.loopback import BODY, LOOPBACK, Answering, body_of, listening
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.harness.interrupts import Interrupted, Interrupts
+from tests.tooling.harness.interrupts import Interrupted, Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

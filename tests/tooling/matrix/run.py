@@ -1,5 +1,5 @@
 """
-Run the provider on each Airflow: ``python -m tests.matrix.run [--only NAME] [--short] [--turn N] [--at-once N]
+Run the provider on each Airflow: ``python -m tests.tooling.matrix.run [--only NAME] [--short] [--turn N] [--at-once N]
 [--keep]``.
 
 Each environment is fresh and gets the built wheel; the tests run in a folder without the sources. Needs only the
@@ -29,7 +29,7 @@ from .plan import PINS, Environment, environments, in_turn, left_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORK = ROOT / ".matrix"
 RESULTS = Path(__file__).parent / "RESULTS.md"
 PACKAGE = "airflow_provider_operations"
@@ -213,7 +213,7 @@ class Runner:
 
     def _end_to_end(self) -> str:
         try:
-            return _counted(self._python("-m", "pytest", "-q", "tests/matrix/endtoend.py"))
+            return _counted(self._python("-m", "pytest", "-q", "tests/tooling/matrix/endtoend.py"))
         finally:
             if self._features.exists():
                 self.column.features = json.loads(self._features.read_text())

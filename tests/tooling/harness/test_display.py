@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from tests.harness.display import Bars, Lines, State, display
+from tests.tooling.harness.display import Bars, Lines, State, display
 
 RUNNING = State("dag.task", 40.0, "compiling")
 SILENT = State("dag.mapped[3]", None, "")

@@ -1,5 +1,5 @@
 """
-Defer the tasks of a DAG run in Airflow's database: ``python -m tests.bench.defer FILE``, with Airflow's environment.
+Defer the tasks of a DAG run in Airflow's database: ``python -m tests.tooling.bench.defer FILE``, with Airflow's environment.
 
 The file holds ``{"dag_id": str, "run_id": str, "triggers": [{"classpath": str, "kwargs": dict, "next": dict}]}``, one
 for each task instance. What is stored is what Airflow's own ``defer`` stores, and the XCom that our sensor pushes before.

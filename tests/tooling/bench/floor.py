@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 if TYPE_CHECKING:
-    from tests.bench.spec import Spec
+    from tests.tooling.bench.spec import Spec
 
 JITTER = 0.1
 """As in our schedule: the share by which a pause is shortened at random."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.server import nginx_version
+from tests.tooling.bench.server import nginx_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.bench.bench import Row
+    from tests.tooling.bench.bench import Row
 
 __all__ = ["machine", "show", "write"]
 

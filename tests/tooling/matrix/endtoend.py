@@ -19,7 +19,7 @@ import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.emulator.raw import start
-from tests.harness.standalone import Standalone
+from tests.tooling.harness.standalone import Standalone
 from tests.versions import AIRFLOW
 
 from .airflow2 import Standalone2

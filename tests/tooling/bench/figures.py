@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.bench.bench import Bench, NotMeasured, Row
-from tests.bench.emulated import ask, start_operation
-from tests.bench.server import Sampler, static_server
-from tests.bench.spec import Measured, Spec
-from tests.bench.storm import StormServer
-from tests.bench.triggerer import triggerer
+from tests.tooling.bench.bench import Bench, NotMeasured, Row
+from tests.tooling.bench.emulated import ask, start_operation
+from tests.tooling.bench.server import Sampler, static_server
+from tests.tooling.bench.spec import Measured, Spec
+from tests.tooling.bench.storm import StormServer
+from tests.tooling.bench.triggerer import triggerer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -294,7 +294,7 @@ def listing(bench: Bench) -> list[Row]:
 
 def delay(bench: Bench) -> list[Row]:
     """How late an end is seen, by the operation's length, on a moved clock."""
-    figures = bench.run("tests.bench.delays", str(bench.either(200, 40)))
+    figures = bench.run("tests.tooling.bench.delays", str(bench.either(200, 40)))
     words = {"5": "5 s", "60": "1 min", "600": "10 min", "3600": "1 h"}
     return [
         Row(

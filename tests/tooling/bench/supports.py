@@ -1,5 +1,5 @@
 """
-Tell whether our trigger takes some arguments: ``python -m tests.bench.supports JSON RESULT_FILE``.
+Tell whether our trigger takes some arguments: ``python -m tests.tooling.bench.supports JSON RESULT_FILE``.
 
 A trigger that raises when it is made takes a real triggerer down with it, so this is asked before.
 """

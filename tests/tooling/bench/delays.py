@@ -1,7 +1,7 @@
 """
 How late an operation's end is seen, by its length, on a clock that is moved instead of waited for.
 
-``python -m tests.bench.delays ROUNDS RESULT_FILE``. The trigger is real, and so are its requests; only its sleeps
+``python -m tests.tooling.bench.delays ROUNDS RESULT_FILE``. The trigger is real, and so are its requests; only its sleeps
 take no time. The server is in this process and goes by the same clock.
 """
 
@@ -18,8 +18,8 @@ from typing import Any
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.bench.loopback import LOOPBACK, Answering, body_of, listening
-from tests.bench.ours import first_event
+from tests.tooling.bench.loopback import LOOPBACK, Answering, body_of, listening
+from tests.tooling.bench.ours import first_event
 
 LENGTHS_S = (5.0, 60.0, 600.0, 3600.0)
 SPREAD = 0.2

@@ -1,1 +1,0 @@
-"""Chaos suite: real processes that are killed, stopped and lied to; ``python -m tests.chaos.run``."""
