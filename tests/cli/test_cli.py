@@ -23,17 +23,18 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.cli.output import Output
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.provider_info import get_provider_info
-from tests.emulator.raw import start
-from tests.hooks.raw import RawServer
-from tests.hooks.slow import dripping
+from tests.support.endless import dripping
+from tests.support.raw_requests import start
+from tests.support.raw_server import RawServer
 
-from .conftest import SECRET, Ended
+from .conftest import SECRET
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from tests.emulator.raw import Clock
+    from tests.support.commands import Ended
+    from tests.support.raw_requests import Clock
 
     Run = Callable[..., Ended]
 

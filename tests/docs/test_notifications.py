@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 from .markdown import DOCS, blocks
 

@@ -15,7 +15,7 @@ from airflow_provider_operations._connection.settings import ConnectionFields, r
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.google_documents import OPERATION_FIELDS, document
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 from .markdown import DOCS, Section, codes, sections
 

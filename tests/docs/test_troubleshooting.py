@@ -15,7 +15,7 @@ import airflow_provider_operations
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError
 from airflow_provider_operations.hooks import OperationsHook
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 from .markdown import DOCS, codes, sections
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import EmulatorProcess

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hooks.token_server import CLIENT, TokenServer
+from tests.support.token_server import CLIENT, TokenServer
 
 from .test_airflow import finished, states
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 from tests.tooling.harness.standalone import Standalone
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_operations.emulator import Emulator
-
-from .raw import Clock
+from tests.support.raw_requests import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

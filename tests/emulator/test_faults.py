@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .raw import Clock, call, exchange, start
+from tests.support.raw_requests import Clock, call, exchange, start
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator

@@ -15,8 +15,7 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from airflow_provider_operations.emulator.script import METADATA
-
-from .raw import Clock, call, start
+from tests.support.raw_requests import Clock, call, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
-
-from .raw import call, start
+from tests.support.raw_requests import call, start
 
 RUN = "/v1/projects/p/things:run"
 UUID = "8a6c1f0e-3b1d-4c53-9d0e-0123456789ab"

@@ -8,8 +8,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from airflow_provider_operations.emulator import Emulator
-
-from .raw import Clock, Reply, call, start
+from tests.support.raw_requests import Clock, Reply, call, start
 
 if TYPE_CHECKING:
     from pathlib import Path

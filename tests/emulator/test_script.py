@@ -7,8 +7,7 @@ import pytest
 
 from airflow_provider_operations.emulator.errors import ApiError
 from airflow_provider_operations.emulator.script import METADATA, STRUCT, Record, Script, timestamp
-
-from .raw import call
+from tests.support.raw_requests import call
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator

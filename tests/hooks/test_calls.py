@@ -17,14 +17,13 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.operation import Code
-from tests.emulator.raw import Clock, start
+from tests.support.raw_requests import Clock, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
-
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 
 def asked(emulator: Emulator, *keys: str) -> list[tuple[Any, ...]]:

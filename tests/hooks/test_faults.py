@@ -16,17 +16,15 @@ from airflow_provider_operations.exceptions import OperationsCallError, Operatio
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks._body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code
-from tests.emulator.raw import start
-
-from .raw import RawServer, answer, sends
+from tests.support.raw_requests import start
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
-
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 
 def failed(

@@ -21,6 +21,7 @@ import pytest
 from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
 from airflow_provider_operations._protocol.request import InvalidName, Request, Service
 from airflow_provider_operations.hooks import OperationsHook
+from tests.support.raw_server import RawServer, Seen, answer, sends
 
 from .google_documents import (
     VERBS,
@@ -33,12 +34,11 @@ from .google_documents import (
     document,
     documents,
 )
-from .raw import RawServer, Seen, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 COUNTED_IN = "2.202.0"
 

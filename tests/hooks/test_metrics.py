@@ -14,7 +14,7 @@ from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from airflow_provider_operations.hooks._rate_limit import AdaptiveRateLimiter
-
-from .virtual import run
+from tests.support.virtual_loop import run
 
 
 async def times_of_turns(pace: AdaptiveRateLimiter, count: int) -> list[tuple[int, float]]:

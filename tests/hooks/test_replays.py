@@ -28,14 +28,13 @@ from airflow_provider_operations.exceptions import OperationsCallError, Operatio
 from airflow_provider_operations.hooks._body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.tasks.conftest import MovedClock
-
-from .raw import Seen, answer
+from tests.support.clocks import MovedClock
+from tests.support.raw_server import Seen, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 RECORDED = Path(__file__).parent / "transcripts"
 

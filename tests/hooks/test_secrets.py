@@ -18,15 +18,14 @@ from airflow_provider_operations.exceptions import OperationsCallError, error_of
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
-
-from .raw import RawServer, answer
-from .token_server import TokenServer
+from tests.support.raw_server import RawServer, answer
+from tests.support.token_server import TokenServer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 PASSWORD = "p/ss w+rd-of-\u00e4 t\u00ebst-\"with%everything'"
 KEY = "K3Y/of the+api=="

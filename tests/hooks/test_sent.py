@@ -9,14 +9,13 @@ import pytest
 
 from airflow_provider_operations import __version__
 from airflow_provider_operations.exceptions import OperationsCallErrorFinal
-
-from .raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 USER_AGENT = f"airflow-provider-operations/{__version__}"
 

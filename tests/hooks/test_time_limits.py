@@ -20,16 +20,15 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
 from airflow_provider_operations.triggers import OperationTrigger
-
-from .raw import RawServer, answer, sends
-from .slow import ENDLESS, Listener, dripping, within
-from .token_server import TokenServer
+from tests.support.endless import ENDLESS, Listener, dripping, within
+from tests.support.raw_server import RawServer, answer, sends
+from tests.support.token_server import TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 LIMIT_S = 1.0
 MARGIN_S = 6.0

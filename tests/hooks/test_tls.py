@@ -13,14 +13,13 @@ import trustme
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-
-from .raw import answer
+from tests.support.raw_server import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,13 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsAsyncHook
 from airflow_provider_operations.hooks import _tokens as tokens
-
-from .token_server import CLIENT, TokenServer
+from tests.support.token_server import CLIENT, TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .conftest import Calls
+    from tests.support.hooks import Calls
 
 NOW = 1_800_000_000.0
 

@@ -18,9 +18,8 @@ from airflow_provider_operations.hooks import _client as transport
 from airflow_provider_operations.hooks import _list_cache as listing
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.emulator.raw import start
-
-from .raw import RawServer, answer
+from tests.support.raw_requests import start
+from tests.support.raw_server import RawServer, answer
 
 if TYPE_CHECKING:
     import socket

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tests.hooks.raw import RawServer
+from tests.support.raw_server import RawServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

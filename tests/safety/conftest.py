@@ -18,12 +18,15 @@ from airflow_provider_operations.exceptions import error_of_call
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.hooks import hook_of
 from tests.versions import AIRFLOW
 
 from .costs import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+__all__ = ["hook_of"]
 
 ONCE = Retries(attempts=1, delay_s=0)
 

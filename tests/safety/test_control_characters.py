@@ -15,17 +15,14 @@ from airflow_provider_operations._protocol.request import InvalidName, Request, 
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.exceptions import OperationsCallError, error_of_call
 from airflow_provider_operations.operation import Code, Status
-from tests.hooks.conftest import hook_of
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.hooks.conftest import Calls
+    from tests.support.hooks import Calls
 
     from .conftest import Told
-
-__all__ = ["hook_of"]
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 STEERING = f"\x1b[31m\x00\x07\x7f\x9b\u2028\u2029{BIDI}"

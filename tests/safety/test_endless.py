@@ -14,20 +14,19 @@ from airflow_provider_operations.cli import commands
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _base as hook_calls
-from tests.cli.conftest import run
-from tests.hooks.conftest import hook_of
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.commands import run
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
-    from tests.cli.conftest import Ended
-    from tests.hooks.conftest import Calls
+    from tests.support.commands import Ended
+    from tests.support.hooks import Calls
 
     from .conftest import Told
 
-__all__ = ["hook_of", "run"]
+__all__ = ["run"]
 
 
 @pytest.fixture

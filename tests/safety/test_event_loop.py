@@ -25,7 +25,7 @@ from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers._list_stream import ListStream
 from airflow_provider_operations.triggers._watermark import MAX_EVENT_CHARS as MAX_ASSET_EVENT_CHARS
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 from tests.tasks.conftest import moved
 
 from .attacks import FUZZ
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.tasks.conftest import MovedClock
+    from tests.support.clocks import MovedClock
 
     from .costs import Meter
 

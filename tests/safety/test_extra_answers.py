@@ -16,19 +16,15 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations.hooks import OperationsAsyncHook
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.hooks.conftest import hook_of
-
-from .kept_alive import KeptAlive, operation, said
+from tests.support.kept_alive import KeptAlive, operation, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.hooks.conftest import Calls
+    from tests.support.hooks import Calls
 
     from .conftest import Told
-
-__all__ = ["hook_of"]
 
 FOREIGN = operation("operations/foreign", "FOREIGN")
 

@@ -9,15 +9,12 @@ import pytest
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol.request import InvalidRequest
 from airflow_provider_operations.operators import RunOperationOperator
-from tests.hooks.conftest import hook_of
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.hooks.conftest import Calls
-
-__all__ = ["hook_of"]
+    from tests.support.hooks import Calls
 
 OF_THE_CLIENT = {
     "Transfer-Encoding": "chunked",

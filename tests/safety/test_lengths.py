@@ -22,17 +22,14 @@ from airflow_provider_operations.operation import (
 )
 from airflow_provider_operations.triggers import _watermark as finished
 from airflow_provider_operations.triggers._watermark import Checkpoint, ListSnapshot, Seen
-from tests.hooks.conftest import hook_of
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.hooks.conftest import Calls
+    from tests.support.hooks import Calls
 
     from .conftest import Told
-
-__all__ = ["hook_of"]
 
 MEGABYTES = 7_000_000
 LONG = "operations/" + "x" * MEGABYTES

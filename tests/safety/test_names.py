@@ -12,7 +12,7 @@ from airflow_provider_operations._connection.settings import (
     read_settings,
 )
 from airflow_provider_operations._protocol.request import InvalidName, Service
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,8 +24,9 @@ from airflow_provider_operations.exceptions import OperationsError, error_of_cal
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.hooks.slow import within
-from tests.tasks.conftest import moved, taken_by_airflow
+from tests.support.endless import within
+from tests.support.tasks import taken_by_airflow
+from tests.tasks.conftest import moved
 from tests.versions import AIRFLOW
 
 from .attacks import ATTACK, MOST_BYTES, NAME, SECRET, Attack, Attacker, attacks
@@ -35,7 +36,7 @@ from .test_control_characters import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.tasks.conftest import MovedClock
+    from tests.support.clocks import MovedClock
 
 __all__ = ["moved"]
 

@@ -22,7 +22,7 @@ from airflow_provider_operations._connection.settings import (
 )
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.hooks._base import check_origin
-from tests.hooks.raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 from .attacks import FUZZ
 

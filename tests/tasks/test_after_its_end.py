@@ -14,15 +14,16 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.tasks import StateStore, TaskInstance, context_of
 from tests.versions import AIRFLOW
 
-from .conftest import MovedClock, StateStore, TaskInstance, context_of
 from .test_operators import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 class Airflow:

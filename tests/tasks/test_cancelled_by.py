@@ -15,8 +15,8 @@ from airflow_provider_operations.sensors import OperationSensor
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
-
-    from .conftest import Driver, MovedClock
+    from tests.support.clocks import MovedClock
+    from tests.support.tasks import Driver
 
 NAME = "operations/o"
 WORD = {"name": NAME, "by": "ann", "at": "2026-11-29T12:00:00Z"}

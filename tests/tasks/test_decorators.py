@@ -10,9 +10,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowSkipException, task
 
 from airflow_provider_operations.operators import RunOperationOperator
+from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict, context_of
 from tests.versions import DagSerialization
 
-from .conftest import Driver, StateStore, TaskInstance, Verdict, context_of
 from .test_operators import WAYS, kinds
 
 if TYPE_CHECKING:

@@ -23,14 +23,15 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
+from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict
 
-from .conftest import Driver, MovedClock, StateStore, TaskInstance, Verdict
 from .test_operators import WAYS, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 class DiedError(BaseException):

@@ -14,9 +14,8 @@ from airflow_provider_operations.exceptions import OperationEventError, Operatio
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.tasks import StateStore, TaskInstance, context_of
 from tests.versions import AIRFLOW, TRIGGER_TIMEOUT
-
-from .conftest import StateStore, TaskInstance, context_of
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator

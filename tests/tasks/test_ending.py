@@ -27,11 +27,11 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers import _end_from_trigger as ending
-
-from .conftest import Driver, MovedClock, TaskInstance
+from tests.support.tasks import Driver, TaskInstance
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 class Supervisor:

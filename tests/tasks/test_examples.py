@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import TaskInstance
+from tests.support.tasks import TaskInstance
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator

@@ -25,13 +25,13 @@ from airflow_provider_operations.triggers import _kill as trigger_kill
 from airflow_provider_operations.triggers import event as watchers
 from airflow_provider_operations.triggers import operation as triggers
 from airflow_provider_operations.triggers._ownership import Fate
-from tests.emulator.raw import start as raw_start
+from tests.support.raw_requests import start as raw_start
+from tests.support.tasks import Driver, TaskInstance
 from tests.versions import TRIGGER_TIMEOUT
-
-from .conftest import Driver, MovedClock, TaskInstance
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 def start(**script: Any) -> str:

@@ -12,9 +12,8 @@ from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.tasks import Driver, TaskInstance, context_of
 from tests.versions import DagSerialization
-
-from .conftest import Driver, TaskInstance, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from airflow_provider_operations.emulator.client import EmulatorControls
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-
-from .conftest import Driver, MovedClock, StateStore, Verdict
+from tests.support.clocks import MovedClock
+from tests.support.tasks import Driver, StateStore, Verdict
 
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke"},

@@ -10,12 +10,11 @@ import pytest
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
-
-    from .conftest import Driver
+    from tests.support.tasks import Driver
 
 TASKS = [
     pytest.param(OperationSensor, {}, id="poke"),

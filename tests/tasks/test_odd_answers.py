@@ -16,16 +16,16 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from tests.hooks.raw import RawServer, answer
+from tests.support.raw_server import RawServer, answer
+from tests.support.tasks import Driver, Verdict
 from tests.versions import AIRFLOW
-
-from .conftest import Driver, MovedClock, Verdict
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 SENSORS: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke"},

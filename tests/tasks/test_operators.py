@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -43,9 +43,11 @@ from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.tasks import Driver, TaskInstance, Verdict
 from tests.versions import AIRFLOW, TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
-from .conftest import Driver, MovedClock, TaskInstance, Verdict
+if TYPE_CHECKING:
+    from tests.support.clocks import MovedClock
 
 WAYS = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "in the worker"])
 

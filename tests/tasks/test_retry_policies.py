@@ -33,12 +33,13 @@ from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.retry_policies import OperationRetryPolicy
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.tasks import Driver, StateStore, TaskInstance
 
-from .conftest import Driver, MovedClock, StateStore, TaskInstance
 from .test_operators import WAYS, kinds, run
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 RETRY, FAIL, DEFAULT = RetryAction.RETRY, RetryAction.FAIL, RetryAction.DEFAULT
 TYPES = "type.googleapis.com/google.rpc."

@@ -10,15 +10,13 @@ import pytest
 from airflow_provider_operations.exceptions import OperationFailedFinal
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-
-from .conftest import taken_by_airflow
+from tests.support.tasks import taken_by_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
-
-    from .conftest import Driver
+    from tests.support.tasks import Driver
 
 NAME = "operations/x"
 

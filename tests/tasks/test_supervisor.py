@@ -18,7 +18,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow_provider_operations._airflow.compat import mask_secret
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
-from tests.hooks.token_server import CLIENT, TokenServer
+from tests.support.token_server import CLIENT, TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

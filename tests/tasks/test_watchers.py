@@ -22,9 +22,9 @@ from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.triggers import OperationsEventTrigger
 from airflow_provider_operations.triggers import _list_stream as looking
 from airflow_provider_operations.triggers import event as watchers
-from tests.emulator.raw import call, start
-from tests.hooks.raw import RawServer, answer
-from tests.hooks.slow import dripping
+from tests.support.endless import dripping
+from tests.support.raw_requests import call, start
+from tests.support.raw_server import RawServer, answer
 
 if TYPE_CHECKING:
     import socket

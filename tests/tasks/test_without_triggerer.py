@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.emulator import Emulator
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

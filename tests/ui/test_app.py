@@ -12,8 +12,8 @@ import pytest
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import by_whom
 from airflow_provider_operations.ui.live import Asking, Target
-from tests.hooks.raw import RawServer
-from tests.hooks.slow import dripping
+from tests.support.endless import dripping
+from tests.support.raw_server import RawServer
 from tests.versions import AIRFLOW
 
 from .conftest import BEGAN, OPERATOR, run_number, start

@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_operations.operation import Code, MalformedOperation, Operation, Progress, Status
-
-from .values import JSON
+from tests.support.json_values import JSON
 
 TYPES = "type.googleapis.com/google.rpc."
 

@@ -25,8 +25,7 @@ from airflow_provider_operations._protocol.rendering import finite
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.exceptions import error_of
 from airflow_provider_operations.operation import Code, Operation, Status
-
-from .values import JSON
+from tests.support.json_values import JSON
 
 NAME = "operations/x"
 START = 1_700_000_000.0

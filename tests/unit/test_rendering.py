@@ -7,8 +7,7 @@ from hypothesis import given
 
 from airflow_provider_operations._protocol.rendering import MAX_TEXT_CHARS, clip, printable, render_status
 from airflow_provider_operations.operation import Code, Status
-
-from .values import JSON
+from tests.support.json_values import JSON
 
 TYPES = "type.googleapis.com/google.rpc."
 

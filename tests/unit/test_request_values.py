@@ -23,8 +23,7 @@ from airflow_provider_operations._protocol.request_values import (
     query_values,
     refuse_early,
 )
-
-from .values import JSON
+from tests.support.json_values import JSON
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 

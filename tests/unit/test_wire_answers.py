@@ -17,8 +17,7 @@ from airflow_provider_operations._protocol.response import (
     read_operation,
 )
 from airflow_provider_operations.operation import Code, Operation, Status
-
-from .values import JSON
+from tests.support.json_values import JSON
 
 NOW = datetime(2026, 11, 24, 8, 30, tzinfo=timezone.utc)
 BASE = "https://api.example.com"

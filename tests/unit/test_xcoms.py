@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from airflow_provider_operations._airflow.xcom import MAX_OPERATION_CHARS, operation_xcom, storable
 from airflow_provider_operations._protocol.rendering import each_text
 from airflow_provider_operations.operation import Code, Operation, Status
+from tests.support.json_values import JSON
 from tests.versions import deserialize, serialize
-
-from .values import JSON
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations.emulator import EmulatorProcess
-from tests.emulator.raw import start
+from tests.support.raw_requests import start
 from tests.tooling.harness.standalone import Standalone
 from tests.versions import AIRFLOW
 

@@ -8,7 +8,7 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from .raw import RawServer
+from .raw_server import RawServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
