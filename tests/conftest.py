@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .support.fixtures import connection_fields, emulator, moved, real_emulator
 from .versions import AIRFLOW, ROOT, reason_to_skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+__all__ = ["connection_fields", "emulator", "moved", "real_emulator"]
 
 
 class Skipped(pytest.File):

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._protocol import clock
-from airflow_provider_operations.emulator import Emulator
 from tests.support.commands import run
-from tests.support.raw_requests import Clock
+from tests.support.connections import set_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["run"]
 
@@ -19,32 +16,12 @@ SECRET = "s3cr3t-bearer-token"
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Time that passes only when the command sleeps, for command and emulator."""
-    time = Clock()
-    monkeypatch.setattr(clock, "now", time)
-
-    def sleep(seconds: float) -> None:
-        time.now += seconds
-
-    monkeypatch.setattr(clock, "sleep", sleep)
-    return time
-
-
-@pytest.fixture
-def emulator(time: Clock, connect: Callable[..., None]) -> Iterator[Emulator]:
-    """An emulator behind the default connection."""
-    with Emulator(clock=time) as emulator:
-        connect(emulator.url)
-        yield emulator
+def connection_fields() -> dict[str, Any]:
+    """The emulator is asked with a token."""
+    return {"password": SECRET}
 
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Set the default connection."""
-
-    def connect(host: str, **fields: Any) -> None:
-        fields = {"conn_type": "operations", "host": host, "password": SECRET, **fields}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(fields))
-
-    return connect
+    return lambda host, **fields: set_connection(monkeypatch, host, **{"password": SECRET, **fields})

@@ -19,7 +19,6 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its types are another package
 
 from airflow_provider_operations.__main__ import main
-from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.cli.output import Output
 from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.provider_info import get_provider_info
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from tests.support.clocks import MovedClock
     from tests.support.commands import Ended
-    from tests.support.raw_requests import Clock
 
     Run = Callable[..., Ended]
 
@@ -277,30 +276,23 @@ def test_wait_for_failure(run: Run, emulator: Emulator, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_wait_times_out(run: Run, emulator: Emulator, time: Clock, form: str) -> None:
+def test_wait_times_out(run: Run, emulator: Emulator, moved: MovedClock, form: str) -> None:
     """Code 4, after the time given and no sooner; nothing on stdout, and the operation isn't cancelled."""
     start(emulator.url, name=NAME, duration=600)
-    before = time.now
+    before = moved.now
     ended = run("wait", NAME, "--timeout", "90", "-o", form)
-    assert (ended.code, ended.stdout, time.now - before) == (4, "", 90)
+    assert (ended.code, ended.stdout, moved.now - before) == (4, "", 90)
     assert ended.stderr.splitlines()[-1] == (
         f"Operation {NAME} was not over after 0:01:30; last seen: run; it goes on"
     )
     assert emulator.journal("cancel") == []
 
 
-def test_poke_interval(run: Run, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, time: Clock) -> None:
+def test_poke_interval(run: Run, emulator: Emulator, moved: MovedClock) -> None:
     """No pause is longer than told."""
-    pauses: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        time.now += seconds
-
-    monkeypatch.setattr(clock, "sleep", sleep)
     start(emulator.url, name=NAME, duration=120)
     assert run("wait", NAME, "--poke-interval", "4").code == 0
-    assert 3.6 < max(pauses) <= 4
+    assert 3.6 < max(moved.sleeps) <= 4
 
 
 def test_wait_bears_an_outage_once_it_has_begun(run: Run, emulator: Emulator) -> None:
@@ -423,14 +415,14 @@ def test_refused(run: Run, emulator: Emulator, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "list"])
-def test_unreachable(run: Run, connect: Callable[..., None], time: Clock, command: str) -> None:
+def test_unreachable(run: Run, connect: Callable[..., None], moved: MovedClock, command: str) -> None:
     """No answer is code 3 after three attempts, for ``wait`` too, which bears only later outages."""
     connect("http://127.0.0.1:1")
-    before = time.now
+    before = moved.now
     ended = run(command, NAME, "-o", "json")
     assert (ended.code, ended.stdout) == (3, "")
     assert "(attempt 3)" in ended.stderr
-    assert time.now - before < 10
+    assert moved.now - before < 10
 
 
 @pytest.mark.parametrize("status", [200, 404, 501])
@@ -547,7 +539,7 @@ def answering(body: object, status: str = "200 OK") -> Callable[[socket.socket],
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
 @pytest.mark.parametrize("command", ["get", "list"])
 def test_hostile_resource(
-    run: Run, connect: Callable[..., None], time: Clock, command: str, form: str
+    run: Run, connect: Callable[..., None], moved: MovedClock, command: str, form: str
 ) -> None:
     """Whatever stands where in an answer: no control character, no forged line, no markup gets to the terminal."""
     resource = {
@@ -574,7 +566,7 @@ def test_hostile_resource(
 
 @pytest.mark.parametrize("status", ["200 OK", "403 Forbidden"])
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
-def test_secrets(run: Run, connect: Callable[..., None], time: Clock, form: str, status: str) -> None:
+def test_secrets(run: Run, connect: Callable[..., None], moved: MovedClock, form: str, status: str) -> None:
     """A server that repeats our token, in an operation or in an error, doesn't get it printed."""
     said = {"name": NAME, "done": True, "error": {"code": 7, "message": f"not with {SECRET}"}}
     with RawServer(answering(said, status)) as server:

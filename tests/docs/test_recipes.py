@@ -15,6 +15,7 @@ from airflow_provider_operations._connection.settings import ConnectionFields, r
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.google_documents import OPERATION_FIELDS, document
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
 from .markdown import DOCS, Section, codes, sections
@@ -335,8 +336,7 @@ def test_what_a_launch_of_dataflow_would_do(monkeypatch: pytest.MonkeyPatch) -> 
     from airflow_provider_operations.exceptions import OperationsCallErrorFinal
 
     with RawServer(sends(answer(200, b'{"job": {"id": "2026-11-24_1"}}'))) as server:
-        connection = {"conn_type": "operations", "host": server.url, "extra": {"path_prefix": "v1b3"}}
-        monkeypatch.setenv("AIRFLOW_CONN_DATAFLOW", json.dumps(connection))
+        set_connection(monkeypatch, server.url, "dataflow", extra={"path_prefix": "v1b3"})
         with OperationsHook("dataflow") as hook, pytest.raises(OperationsCallErrorFinal) as raised:
             hook.start_operation("projects/p/locations/l/flexTemplates:launch", json={})
     assert len(server.seen) == 1

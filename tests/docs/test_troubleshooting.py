@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ import airflow_provider_operations
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError
 from airflow_provider_operations.hooks import OperationsHook
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
 from .markdown import DOCS, codes, sections
@@ -82,8 +82,7 @@ STATUSES = {text: int(text[-3:]) for text in PROVOKED if re.fullmatch(r"failed: 
 
 
 def _error(monkeypatch: pytest.MonkeyPatch, host: str) -> str:
-    connection = {"conn_type": "operations", "host": host, "extra": {"timeout": 5}}
-    monkeypatch.setenv("AIRFLOW_CONN_X", json.dumps(connection))
+    set_connection(monkeypatch, host, "x", extra={"timeout": 5})
     with (
         OperationsHook("x", retries=Retries(1, delay_s=0)) as hook,
         pytest.raises(OperationsCallError) as raised,

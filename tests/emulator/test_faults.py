@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.raw_requests import Clock, call, exchange, start
+from tests.support.raw_requests import call, exchange, start
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 RUN = "/v1/projects/p/things:run"
 
@@ -148,11 +149,11 @@ def test_after_and_times_count_matching_requests(emulator: Emulator) -> None:
     ]
 
 
-def test_outages_end_by_the_clock(emulator: Emulator, clock: Clock) -> None:
+def test_outages_end_by_the_clock(emulator: Emulator, moved: MovedClock) -> None:
     """A fault ``for`` so many seconds hits every kind of request until then, and none later."""
     emulator.script_fault(for_=10, status=503)
     assert [call(emulator.url, "GET", path).status for path in ("/", "/v1/operations")] == [503, 503]
-    clock.now += 10
+    moved.now += 10
     assert call(emulator.url, "GET", "/").status == 200
 
 

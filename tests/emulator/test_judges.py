@@ -15,12 +15,13 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
 from airflow_provider_operations.emulator.script import METADATA
-from tests.support.raw_requests import Clock, call, start
+from tests.support.raw_requests import call, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 @pytest.fixture
@@ -69,24 +70,24 @@ def metadata_type() -> Any:
 pytestmark = pytest.mark.usefixtures("metadata_type")
 
 
-def test_api_core_gets(emulator: Emulator, clock: Clock, api_core: Any, metadata_type: Any) -> None:
+def test_api_core_gets(emulator: Emulator, moved: MovedClock, api_core: Any, metadata_type: Any) -> None:
     """google-api-core parses a default operation, its metadata and its response, strictly."""
     name = start(emulator.url)
     operation = api_core.get_operation(name)
     metadata = metadata_type()
     assert operation.metadata.Unpack(metadata)
     assert (operation.name, operation.done, metadata.verb) == (name, False, "run")
-    assert metadata.create_time.seconds == int(clock.now)
-    clock.now += 1
+    assert metadata.create_time.seconds == int(moved.now)
+    moved.now += 1
     response = struct_pb2.Struct()
     assert api_core.get_operation(name).response.Unpack(response)
     assert response["operation"] == name
 
 
-def test_api_core_sees_errors(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+def test_api_core_sees_errors(emulator: Emulator, moved: MovedClock, api_core: Any) -> None:
     """The code and message of a failed operation reach google-api-core."""
     name = start(emulator.url, error={"code": 8, "message": "out of things"})
-    clock.now += 1
+    moved.now += 1
     error = api_core.get_operation(name).error
     assert (error.code, error.message) == (8, "out of things")
 
@@ -101,11 +102,11 @@ def test_api_core_pages(emulator: Emulator, api_core: Any) -> None:
     assert [entry["query"]["pageSize"] for entry in emulator.journal("list")] == ["2", "2", "2"]
 
 
-def test_api_core_cancels_and_deletes(emulator: Emulator, clock: Clock, api_core: Any) -> None:
+def test_api_core_cancels_and_deletes(emulator: Emulator, moved: MovedClock, api_core: Any) -> None:
     """Cancelled from google-api-core an operation ends with code 1; deleted it is NotFound."""
     name = start(emulator.url, duration=60)
     api_core.cancel_operation(name)
-    clock.now += 3
+    moved.now += 3
     assert api_core.get_operation(name).error.code == 1
     api_core.delete_operation(name)
     with pytest.raises(exceptions.NotFound, match="Operation not found"):
@@ -121,12 +122,12 @@ def test_api_core_maps_unimplemented(emulator: Emulator, api_core: Any) -> None:
     assert [detail["reason"] for detail in refused.value.details] == ["CANCEL_UNIMPLEMENTED"]
 
 
-def test_api_client_gets_and_cancels(emulator: Emulator, clock: Clock, cloudbuild: Any) -> None:
+def test_api_client_gets_and_cancels(emulator: Emulator, moved: MovedClock, cloudbuild: Any) -> None:
     """google-api-python-client reads and cancels through the URLs of a bundled API document."""
     start(emulator.url, name="operations/x", duration=60)
     assert cloudbuild.get(name="operations/x").execute()["done"] is False
     assert cloudbuild.cancel(name="operations/x", body={}).execute() == {}
-    clock.now += 3
+    moved.now += 3
     assert cloudbuild.get(name="operations/x").execute()["error"]["code"] == 1
 
 

@@ -8,10 +8,12 @@ from urllib.request import Request, urlopen
 import pytest
 
 from airflow_provider_operations.emulator import Emulator
-from tests.support.raw_requests import Clock, Reply, call, start
+from tests.support.raw_requests import Reply, call, start
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.clocks import MovedClock
 
 UUID = "8a6c1f0e-3b1d-4c53-9d0e-0123456789ab"
 ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -30,13 +32,13 @@ def listed(reply: Reply) -> list[str]:
     return [operation["name"].rpartition("/")[2] for operation in reply.body["operations"]]
 
 
-def test_started_operation_runs_and_ends(emulator: Emulator, clock: Clock) -> None:
+def test_started_operation_runs_and_ends(emulator: Emulator, moved: MovedClock) -> None:
     """A start answers with the running operation; gets see it end by the clock."""
     name = start(emulator.url, duration=5, response={"answer": 42})
     assert name.startswith("projects/p/operations/")
-    clock.now += 4.9
+    moved.now += 4.9
     assert call(emulator.url, "GET", f"/v1/{name}").body["done"] is False
-    clock.now += 0.1
+    moved.now += 0.1
     ended = call(emulator.url, "GET", f"/v1/{name}?alt=json&$.xgafv=2")
     assert (ended.status, ended.body["done"], ended.body["response"]) == (200, True, {"answer": 42})
     assert emulator.operation(name) == ended.body
@@ -165,16 +167,16 @@ def test_older_error_format_on_request(emulator: Emulator) -> None:
 @pytest.mark.parametrize("suffix", [":cancel", "/cancel"])
 @pytest.mark.parametrize("body", [None, {}])
 def test_cancel_ends_the_operation_later(
-    emulator: Emulator, clock: Clock, suffix: str, body: dict[str, Any] | None
+    emulator: Emulator, moved: MovedClock, suffix: str, body: dict[str, Any] | None
 ) -> None:
     """A cancel is answered at once and only asks: the operation ends with code 1 after a while."""
     name = start(emulator.url, duration=2)
     assert call(emulator.url, "POST", f"/v1/{name}{suffix}", body)[::2] == (200, {})
-    clock.now += 2.9
+    moved.now += 2.9
     running = emulator.operation(name)
     assert (running["done"], running["metadata"]["requestedCancellation"]) == (False, True)
     assert call(emulator.url, "POST", f"/v1/{name}{suffix}", body).status == 200
-    clock.now += 0.1
+    moved.now += 0.1
     assert emulator.operation(name)["error"] == {"code": 1, "message": "Operation was cancelled"}
 
 
@@ -187,14 +189,14 @@ def test_cancel_without_support(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "moved"), [({"onCancel": "ignore", "duration": 9}, 0), ({"duration": 1}, 1)]
+    ("script", "after_s"), [({"onCancel": "ignore", "duration": 9}, 0), ({"duration": 1}, 1)]
 )
 def test_cancel_without_effect(
-    emulator: Emulator, clock: Clock, script: dict[str, Any], moved: float
+    emulator: Emulator, moved: MovedClock, script: dict[str, Any], after_s: float
 ) -> None:
     """A cancel that the server ignores, or of an operation that's over, answers 200 and changes nothing."""
     name = start(emulator.url, **script)
-    clock.now += moved
+    moved.now += after_s
     before = emulator.operation(name)
     assert call(emulator.url, "POST", f"/v1/{name}:cancel")[::2] == (200, {})
     assert emulator.operation(name) == before
@@ -266,11 +268,11 @@ def emulator_start(emulator: Emulator) -> None:
     assert call(emulator.url, "POST", "/v1/things").status == 200
 
 
-def test_list_filters(emulator: Emulator, clock: Clock) -> None:
+def test_list_filters(emulator: Emulator, moved: MovedClock) -> None:
     """A filter is applied to the operations as they are at this moment."""
     start(emulator.url, name="operations/short", duration=1)
     start(emulator.url, name="operations/long", duration=9)
-    clock.now += 1
+    moved.now += 1
     assert listed(call(emulator.url, "GET", "/v1/operations?filter=done%3Dfalse")) == ["long"]
     assert listed(call(emulator.url, "GET", "/v1/operations?filter=done+AND+metadata.verb%3Drun")) == [
         "short"
@@ -333,7 +335,7 @@ def test_bad_request_ids_are_refused(
     assert len(emulator.operations()) == 1
 
 
-def test_wait_returns_at_the_end(emulator: Emulator, clock: Clock) -> None:
+def test_wait_returns_at_the_end(emulator: Emulator, moved: MovedClock) -> None:
     """``:wait`` answers when the operation is over, and other requests are served meanwhile."""
     name = start(emulator.url, duration=5)
     replies: list[Reply] = []
@@ -345,7 +347,7 @@ def test_wait_returns_at_the_end(emulator: Emulator, clock: Clock) -> None:
         time.sleep(0.01)
     assert call(emulator.url, "GET", f"/v1/{name}").body["done"] is False
     assert emulator.journal("wait")[0]["status"] is None
-    clock.now += 5
+    moved.now += 5
     waiting.join(10)
     assert [reply.body["done"] for reply in replies] == [True]
 
@@ -390,7 +392,7 @@ def test_probes_are_answered(emulator: Emulator, path: str) -> None:
     assert call(emulator.url, "GET", path)[::2] == (200, {"status": "ok"})
 
 
-def test_journal_keeps_requests_as_they_came(emulator: Emulator, clock: Clock) -> None:
+def test_journal_keeps_requests_as_they_came(emulator: Emulator, moved: MovedClock) -> None:
     """The journal shows path and body as sent, the answered status, and never its own readers."""
     call(emulator.url, "POST", "/v1/a%20b:run?x=1&x=2&empty=", {"operation": {"name": "operations/x"}})
     call(emulator.url, "GET", "/v1/operations/unknown")
@@ -399,7 +401,7 @@ def test_journal_keeps_requests_as_they_came(emulator: Emulator, clock: Clock) -
     assert first.pop("headers")["content-length"] == "39"
     assert first == {
         "seq": 1,
-        "time": clock.now,
+        "time": moved.now,
         "kind": "start",
         "method": "POST",
         "path": "/v1/a%20b:run",

@@ -17,12 +17,13 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.operation import Code
-from tests.support.raw_requests import Clock, start
+from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
     from tests.support.hooks import Calls
 
 
@@ -31,31 +32,31 @@ def asked(emulator: Emulator, *keys: str) -> list[tuple[Any, ...]]:
     return [tuple(entry[key] for key in keys) for entry in emulator.journal()]
 
 
-def test_get(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_get(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """The operation is read as it is: running, then done with its response."""
     name = start(emulator.url, duration=10, metadata={"progressPercent": 40}, response={"a": 1})
     running = hook("get_operation", name)
     assert (running.name, running.done, running.progress.percent) == (name, False, 40.0)
-    clock.now += 10
+    moved.now += 10
     done = hook("get_operation", name)
     assert (done.done, done.response, done.error) == (True, {"a": 1}, None)
 
 
-def test_get_of_a_failed_operation(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_get_of_a_failed_operation(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """An operation's error arrives whole, and is no error of the call."""
     detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R", "domain": "d"}
     name = start(emulator.url, error={"code": 8, "message": "m", "details": [detail]})
-    clock.now += 1
+    moved.now += 1
     error = hook("get_operation", name).error
     assert (error.code, error.message, error.details) == (Code.RESOURCE_EXHAUSTED, "m", [detail])
 
 
-def test_cancel(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_cancel(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """A cancelled operation ends with code 1; the request has no body."""
     name = start(emulator.url, duration=60)
     emulator.clear_journal()
     assert hook("cancel_operation", name) is None
-    clock.now += 3
+    moved.now += 3
     assert hook("get_operation", name).error.code == Code.CANCELLED
     assert asked(emulator, "method", "path", "body") == [
         ("POST", f"/v1/{name}:cancel", None),
@@ -172,7 +173,7 @@ def test_start_by_other_methods(emulator: Emulator, hook: Calls, method: str) ->
     assert "content-type" not in entry["headers"]
 
 
-def test_start_done_without_name(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_start_done_without_name(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """A done operation without a name is one (Datastore emulator); a running one couldn't be asked for."""
     done = hook("start_operation", "projects/p:export", json={"operation": {"duration": 0, "omitName": True}})
     assert (done.name, done.done) == ("", True)
@@ -180,28 +181,20 @@ def test_start_done_without_name(emulator: Emulator, clock: Clock, hook: Calls) 
         hook("start_operation", "projects/p:export", json={"operation": {"duration": 60, "omitName": True}})
 
 
-def test_wait_until_done(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_wait_until_done(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """A finished operation is returned however it ended, after one request."""
     name = start(emulator.url, error={"code": 3, "message": "m"})
     emulator.clear_journal()
-    clock.now += 1
+    moved.now += 1
     assert hook("wait_until_done", name).error.code == Code.INVALID_ARGUMENT
     assert asked(emulator, "kind") == [("get",)]
 
 
-def test_wait_until_done_polls(hook_of: Callable[..., Calls]) -> None:
+def test_wait_until_done_polls(emulator: Emulator, hook: Calls) -> None:
     """A running operation is asked for again until it is done."""
-    from airflow_provider_operations.emulator import Emulator
-
-    class Ticking(Clock):
-        def __call__(self) -> float:
-            self.now += 0.5
-            return self.now
-
-    with Emulator(clock=Ticking()) as emulator:
-        name = start(emulator.url, duration=10)
-        assert hook_of(emulator.url)("wait_until_done", name, poke_interval=0.001).done
-        assert len(emulator.journal("get")) >= 2
+    name = start(emulator.url, duration=10)
+    assert hook("wait_until_done", name, poke_interval=2).done
+    assert len(emulator.journal("get")) >= 2
 
 
 def test_wait_until_done_in_time(emulator: Emulator, hook: Calls) -> None:
@@ -214,10 +207,10 @@ def test_wait_until_done_in_time(emulator: Emulator, hook: Calls) -> None:
     assert (late.value.name, last_seen.progress.percent) == (name, 40.0)
 
 
-def test_wait_until_done_through_faults(emulator: Emulator, clock: Clock, hook: Calls) -> None:
+def test_wait_until_done_through_faults(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """Failures that may pass are borne; without tolerance the first one is the end."""
     name = start(emulator.url)
-    clock.now += 1
+    moved.now += 1
     emulator.script_fault(kind="get", status=503, times=2)
     assert hook("wait_until_done", name, poke_interval=0.001).done
     emulator.script_fault(kind="get", status=503, times=1)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat import sdk
 
-from airflow_provider_operations._protocol import clock
-from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 
 class Stats:
@@ -41,18 +41,11 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
     return stats
 
 
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as emulator:
-        yield emulator
-
-
-async def test_of_a_trigger(emulator: Emulator, stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_trigger(real_emulator: Emulator, stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trigger that is over has told its polls, their errors, its delay, and that nothing is watched any more."""
-    connection = {"conn_type": "operations", "host": emulator.url}
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(connection))
-    start(emulator.url, name="operations/x", duration=0.1)
-    emulator.script_fault(kind="get", status=503, times=1)
+    set_connection(monkeypatch, real_emulator.url, "ops")
+    start(real_emulator.url, name="operations/x", duration=0.1)
+    real_emulator.script_fault(kind="get", status=503, times=1)
     trigger = OperationTrigger("operations/x", operations_conn_id="ops", poke_interval=0.2)
     [event] = [event async for event in trigger.run()]
     assert json.loads(event.payload["outcome"])["kind"] == "done"
@@ -60,19 +53,17 @@ async def test_of_a_trigger(emulator: Emulator, stats: Stats, monkeypatch: pytes
     method, delay = told.pop("operations.detection_delay")
     assert method == "timing"
     assert timedelta() <= delay < timedelta(seconds=60)
-    assert told.pop("operations.polls") == ("incr", len(emulator.journal("get")))
+    assert told.pop("operations.polls") == ("incr", len(real_emulator.journal("get")))
     assert told == {"operations.poll_errors": ("incr", 1), "operations.watched": ("gauge", 0)}
 
 
-def test_sent_every_ten_seconds(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sent_every_ten_seconds(stats: Stats, moved: MovedClock) -> None:
     """Thousands of polls are told as one number."""
-    now = [1000.0]
-    monkeypatch.setattr(clock, "now", lambda: now[0])
     figures = Figures("ops")
     for _ in range(1001):
         figures.polled(failed=False, throttled_s=0.5)
     assert stats.told == []
-    now[0] += 10
+    moved.now += 10
     figures.polled(failed=True, throttled_s=0.0)
     assert stats.told == [
         ("incr", "operations.polls", 1002),
@@ -96,11 +87,9 @@ def test_sent_every_ten_seconds(stats: Stats, monkeypatch: pytest.MonkeyPatch) -
     ],
     ids=str,
 )
-def test_detection_delay(
-    stats: Stats, monkeypatch: pytest.MonkeyPatch, ended: object, delay_s: float | None
-) -> None:
+def test_detection_delay(stats: Stats, moved: MovedClock, ended: object, delay_s: float | None) -> None:
     """The delay counts from the metadata's ``endTime``, where that is one."""
-    monkeypatch.setattr(clock, "now", lambda: 1_800_000_005.0)
+    moved.now += 5
     Figures("ops").detected(Operation("x", done=True, metadata={"endTime": ended}))
     delays = [value.total_seconds() for _, _, value in stats.told]
     assert delays == ([] if delay_s is None else [delay_s])

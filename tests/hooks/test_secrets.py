@@ -18,6 +18,7 @@ from airflow_provider_operations.exceptions import OperationsCallError, error_of
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer
 from tests.support.token_server import TokenServer
 
@@ -160,8 +161,7 @@ async def test_trigger(kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytes
         connection.sendall(answer(body=json.dumps(body).encode()))
 
     with RawServer(state) as server:
-        fields = {"conn_type": "operations", "host": server.url, **CONNECTIONS[kind]}
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        set_connection(monkeypatch, server.url, "ops", **CONNECTIONS[kind])
         logged: list[str] = []
 
         class Log:
@@ -215,7 +215,7 @@ def test_headers_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
         connection.sendall(answer(400, json.dumps({"error": {"code": 400, "message": f"{sent}?"}}).encode()))
 
     with RawServer(repeat) as server:
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "operations", "host": server.url}))
+        set_connection(monkeypatch, server.url, "ops")
         with OperationsHook("ops", retries=ONCE) as hook, pytest.raises(OperationsCallError) as raised:
             hook.start_operation("things:run", headers={"X-Api-Key": KEY})
     assert "***?" in str(raised.value)

@@ -20,6 +20,7 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.endless import ENDLESS, Listener, dripping, within
 from tests.support.raw_server import RawServer, answer, sends
 from tests.support.token_server import TokenServer
@@ -227,8 +228,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Define the connection ``ops``."""
 
     def connect(url: str, **others: Any) -> None:
-        fields = {"conn_type": "operations", "host": url, **extra(**others)}
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        set_connection(monkeypatch, url, "ops", **extra(**others))
 
     return connect
 
@@ -353,8 +353,7 @@ async def test_trigger_without_token(
     monkeypatch.setattr(tokens, "WAIT_S", LIMIT_S)
     monkeypatch.setattr(tokens.TokenSource, "_renew", lambda *_: released.wait(60))
     fields = credentials(kind, "https://127.0.0.1:1", keys)
-    connection = {"conn_type": "operations", "host": "http://127.0.0.1:1", **fields}
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(connection))
+    set_connection(monkeypatch, "http://127.0.0.1:1", "ops", **fields)
     trigger = OperationTrigger("operations/x", operations_conn_id="ops", outage_tolerance_s=1)
     (event,) = [event async for event in trigger.run()]
     outcome = json.loads(event.payload["outcome"])

@@ -18,16 +18,17 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_operations._connection.fields import InvalidConnection
-from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsAsyncHook
 from airflow_provider_operations.hooks import _tokens as tokens
+from tests.support.connections import set_connection
 from tests.support.token_server import CLIENT, TokenServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.clocks import MovedClock
     from tests.support.hooks import Calls
 
 NOW = 1_800_000_000.0
@@ -38,14 +39,6 @@ def server() -> Iterator[TokenServer]:
     tokens._source.cache_clear()
     with TokenServer() as server:
         yield server
-
-
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, in a list of one."""
-    now = [NOW]
-    monkeypatch.setattr(clock, "now", lambda: now[0])
-    return now
 
 
 def connection(server: TokenServer, kind: str) -> dict[str, Any]:
@@ -66,7 +59,7 @@ def get(calls: Calls) -> str:
 
 @KINDS
 def test_one_token_for_many_calls(
-    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls], kind: str
+    server: TokenServer, moved: MovedClock, hook_of: Callable[..., Calls], kind: str
 ) -> None:
     """A token is fetched with the first call and used by all, those of other hooks of the connection too."""
     fields = connection(server, kind)
@@ -77,7 +70,7 @@ def test_one_token_for_many_calls(
 
 
 def test_what_is_asked_of_google(
-    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls]
+    server: TokenServer, moved: MovedClock, hook_of: Callable[..., Calls]
 ) -> None:
     """The assertion is signed with the key and names the account and the scopes."""
     fields = connection(server, "google")
@@ -89,7 +82,7 @@ def test_what_is_asked_of_google(
 
 @pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
 def test_what_is_asked_of_oauth2(
-    server: TokenServer, moved: list[float], hook_of: Callable[..., Calls], client_auth: str
+    server: TokenServer, moved: MovedClock, hook_of: Callable[..., Calls], client_auth: str
 ) -> None:
     """Scope and audience go along, the secret where the connection says."""
     fields = connection(server, "oauth2")
@@ -119,7 +112,7 @@ def test_what_is_asked_of_oauth2(
 )
 def test_renewed_before_it_ends(
     server: TokenServer,
-    moved: list[float],
+    moved: MovedClock,
     hook_of: Callable[..., Calls],
     kind: str,
     lasts_s: float | None,
@@ -130,7 +123,7 @@ def test_renewed_before_it_ends(
     server.lasts_s = lasts_s
     calls = hook_of(server.url, connection=connection(server, kind))
     get(calls)
-    moved[0] += after_s
+    moved.now += after_s
     server.accepts.discard("" if issued == 1 else server.issued[0])
     get(calls)
     assert len(server.issued) == issued
@@ -142,14 +135,13 @@ def test_renewed_before_it_ends(
 
 @KINDS
 async def test_once_for_all_concurrent_polls(
-    server: TokenServer, moved: list[float], monkeypatch: pytest.MonkeyPatch, kind: str
+    server: TokenServer, moved: MovedClock, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A hundred polls that find the token at its end fetch one, and the event loop goes on meanwhile."""
-    fields = {"conn_type": "operations", "host": server.url, **connection(server, kind)}
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+    set_connection(monkeypatch, server.url, "ops", **connection(server, kind))
     async with OperationsAsyncHook("ops") as hook:
         await hook.get_operation("operations/x")
-        moved[0] += 3200
+        moved.now += 3200
         server.gate.clear()
         polls = [asyncio.create_task(hook.get_operation("operations/x")) for _ in range(100)]
         for _ in range(10):
@@ -215,7 +207,7 @@ def test_refused_again(server: TokenServer, hook_of: Callable[..., Calls], kind:
 def test_no_token(
     server: TokenServer,
     hook_of: Callable[..., Calls],
-    moved: list[float],
+    moved: MovedClock,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     answer: tuple[int, Any],
@@ -242,7 +234,7 @@ def test_no_token(
 def test_token_server_down_for_a_while(
     server: TokenServer,
     hook_of: Callable[..., Calls],
-    moved: list[float],
+    moved: MovedClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     kind: str,
@@ -251,7 +243,7 @@ def test_token_server_down_for_a_while(
     monkeypatch.setattr("time.sleep", lambda _: None)
     calls = hook_of(server.url, connection=connection(server, kind))
     get(calls)
-    moved[0] += 3100
+    moved.now += 3100
     server.refusals = [(500, "down")] * 100
     with caplog.at_level(logging.WARNING):
         get(calls)
@@ -260,11 +252,11 @@ def test_token_server_down_for_a_while(
     assert len(server.refusals) == left  # asked less than 5 s ago
     assert [sent for _, _, sent in server.served] == [f"Bearer {server.issued[0]}"] * 3
     assert "is used until it ends" in caplog.text
-    moved[0] += 300
+    moved.now += 300
     with pytest.raises(OperationsCallError, match="no token: "):
         get(calls)
     server.refusals.clear()
-    moved[0] += 6
+    moved.now += 6
     get(calls)
     assert len(server.issued) == 2
 

@@ -10,32 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsAsyncHook, asynchronous
 from airflow_provider_operations.hooks import _client as transport
 from airflow_provider_operations.hooks import _list_cache as listing
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.raw_requests import start
 from tests.support.raw_server import RawServer, answer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from airflow_provider_operations.emulator import Emulator
+    from tests.support.clocks import MovedClock
 
 NAMES = [f"projects/p/operations/{number}" for number in range(40)]
 
 
 @pytest.fixture
-def running() -> Iterator[Emulator]:
+def running(real_emulator: Emulator) -> Emulator:
     """An emulator on the real clock, with 40 operations that run for an hour."""
-    with Emulator() as emulator:
-        for name in NAMES:
-            start(emulator.url, name=name, duration=3600, cancelDelay=0)
-        emulator.clear_journal()
-        yield emulator
+    for name in NAMES:
+        start(real_emulator.url, name=name, duration=3600, cancelDelay=0)
+    real_emulator.clear_journal()
+    return real_emulator
 
 
 @pytest.fixture
@@ -43,8 +44,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Define the connection ``ops``."""
 
     def connect(url: str, **extra: Any) -> None:
-        fields = {"conn_type": "operations", "host": url, "extra": extra}
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        set_connection(monkeypatch, url, "ops", extra=extra)
 
     return connect
 
@@ -129,6 +129,7 @@ async def test_looked_up_once_in_a_while(
     connect: Callable[..., None],
     running: Emulator,
     lookups: list[str],
+    moved: MovedClock,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -137,21 +138,19 @@ async def test_looked_up_once_in_a_while(
 
     What it says then counts; where it can't be looked up, what it said before does, and it is tried again.
     """
-    now = [1_800_000_000.0]
-    monkeypatch.setattr(clock, "now", lambda: now[0])
     connect(running.url)
     many = hooks(20)
     await asyncio.gather(*(hook.poll(NAMES[0]) for hook in many))
     assert lookups == ["ops"]
-    now[0] += 299
+    moved.now += 299
     await many[0].poll(NAMES[0])
     assert lookups == ["ops"]
-    now[0] += 2
+    moved.now += 2
     connect(running.url, path_prefix="v9")
     await many[0].poll(NAMES[0])
     assert len(lookups) == 2
     assert running.journal()[-1]["path"] == f"/v9/{NAMES[0]}"
-    now[0] += 301
+    moved.now += 301
     monkeypatch.delenv("AIRFLOW_CONN_OPS")
     with caplog.at_level(logging.WARNING):
         await many[0].poll(NAMES[0])
@@ -159,7 +158,7 @@ async def test_looked_up_once_in_a_while(
     assert len(lookups) == 3
     assert "going on with what it said before" in caplog.text
     assert running.journal()[-1]["path"] == f"/v9/{NAMES[0]}"
-    now[0] += 31
+    moved.now += 31
     await many[0].poll(NAMES[0])
     assert len(lookups) == 4
     await close(many)

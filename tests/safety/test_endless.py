@@ -15,6 +15,7 @@ from airflow_provider_operations.exceptions import OperationsCallError, Operatio
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks import _base as hook_calls
 from tests.support.commands import run
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def test_the_bound() -> None:
 
 def test_whoever_stops_reading_stops_the_list(endless: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is asked ahead: two operations of pages with one each are two requests."""
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "operations", "host": endless.url}))
+    set_connection(monkeypatch, endless.url, "ops")
     with OperationsHook("ops") as hook:
         assert len([*itertools.islice(hook.list_operations("projects/p"), 2)]) == 2
     assert len(endless.seen) == 2
@@ -107,7 +108,7 @@ def test_the_command(
 ) -> None:
     """The command ends, too, and prints nothing of a list that it couldn't read."""
     monkeypatch.setattr(hook_calls, "MAX_PAGES", 5)
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "operations", "host": endless.url}))
+    set_connection(monkeypatch, endless.url, "ops")
     ended = run("list", "projects/p", "--conn-id", "ops", "-o", "json", *option)
     assert (ended.code, len(endless.seen)) == (code, requests)
     assert bool(ended.stdout) == (code == 0)
@@ -119,7 +120,7 @@ def test_the_commands_memory(
 ) -> None:
     """It keeps no more than it can print."""
     monkeypatch.setattr(commands, "MAX_LISTED_CHARS", 2500)
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "operations", "host": endless.url}))
+    set_connection(monkeypatch, endless.url, "ops")
     ended = run("list", "projects/p", "--conn-id", "ops")
     assert (ended.code, ended.stdout, len(endless.seen)) == (3, "", 3)
     assert "of operations are listed; give --limit or --filter" in ended.stderr

@@ -25,8 +25,8 @@ from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers._list_stream import ListStream
 from airflow_provider_operations.triggers._watermark import MAX_EVENT_CHARS as MAX_ASSET_EVENT_CHARS
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
-from tests.tasks.conftest import moved
 
 from .attacks import FUZZ
 from .costs import MOST_LOOP_S
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from tests.support.clocks import MovedClock
 
     from .costs import Meter
-
-__all__ = ["moved"]
 
 NAME = "operations/x"
 MIB = 2**20
@@ -84,8 +82,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RawServer
         server = RawServer(sends(act) if isinstance(act, bytes) else act)
         servers.append(server)
         server.__enter__()
-        fields = {"conn_type": "operations", "host": server.url, "password": "S3CR3T-TOKEN-0123"}
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        set_connection(monkeypatch, server.url, "ops", password="S3CR3T-TOKEN-0123")
         return server
 
     yield serve

@@ -16,6 +16,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations.hooks import OperationsAsyncHook
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.kept_alive import KeptAlive, operation, said
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def test_eight_triggers(monkeypatch: pytest.MonkeyPatch, poll_with: str) -> None
         return await asyncio.gather(*(run(f"projects/p/operations/{number}") for number in range(8)))
 
     with KeptAlive(answer) as server:
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "operations", "host": server.url}))
+        set_connection(monkeypatch, server.url, "ops")
         for number, outcome in enumerate(asyncio.run(outcomes())):
             name = f"projects/p/operations/{number}"
             assert outcome.kind is Kind.DONE

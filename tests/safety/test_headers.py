@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol.request import InvalidRequest
 from airflow_provider_operations.operators import RunOperationOperator
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def test_methods_of_a_start(server: RawServer, hook_of: Callable[..., Calls], me
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_in_a_task(server: RawServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
     """A task with such a header fails with its name, and has started nothing."""
-    monkeypatch.setenv("AIRFLOW_CONN_OPS", f'{{"conn_type": "operations", "host": "{server.url}"}}')
+    set_connection(monkeypatch, server.url, "ops")
     task = RunOperationOperator(
         task_id="t",
         path="x:run",

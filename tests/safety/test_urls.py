@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +21,7 @@ from airflow_provider_operations._connection.settings import (
 )
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.hooks._base import check_origin
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
 from .attacks import FUZZ
@@ -170,8 +170,7 @@ def test_inherited_run_keeps_the_origin(monkeypatch: pytest.MonkeyPatch) -> None
     with RawServer(sends(answer())) as elsewhere:
         moved = answer(307, b"", {"Location": f"{elsewhere.url}/x"})
         with RawServer(sends(moved)) as server:
-            fields = {"conn_type": "operations", "host": server.url, "password": "TOKEN"}
-            monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+            set_connection(monkeypatch, server.url, "ops", password="TOKEN")
             hook = OperationsHook("ops")
             hook.method = "GET"
             with pytest.raises(InvalidConnection):

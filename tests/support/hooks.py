@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
+from tests.support.connections import set_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,8 +71,7 @@ def hook_of(
     def make(
         url: str, *, retries: Retries = QUICK, connection: dict[str, Any] | None = None, **kwargs: Any
     ) -> Calls:
-        fields = {"conn_type": "operations", "host": url, **(connection or {})}
-        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        set_connection(monkeypatch, url, "ops", **(connection or {}))
         calls: Calls
         if request.param == "sync":
             calls = SyncCalls(OperationsHook("ops", retries=retries, **kwargs))

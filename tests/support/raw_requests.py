@@ -9,16 +9,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 
-class Clock:
-    """Seconds since the epoch, moved by hand."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Reply(NamedTuple):
     status: int
     headers: dict[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -116,14 +115,6 @@ def operations(emulator: Emulator) -> list[dict[str, Any]]:
     return [emulator.operation(op["name"]) for op in emulator.operations()]
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the operator logs; Airflow's own loggers don't propagate to where pytest listens."""
-    monkeypatch.setattr(RunOperationOperator, "log", logging.getLogger("operator"), raising=False)
-    caplog.set_level(logging.INFO, "operator")
-    return caplog
-
-
 KNOWN = {"request_id_field": "requestId"}
 
 
@@ -181,7 +172,7 @@ def test_an_answer_that_nobody_can_read(emulator: Emulator, driver: Driver, body
 
 @pytest.mark.parametrize("phase", ["sent, not answered", "answered, not stored"])
 def test_without_request_ids_a_lost_answer_is_lost(
-    emulator: Emulator, driver: Driver, dies: Any, phase: str, told: pytest.LogCaptureFixture
+    emulator: Emulator, driver: Driver, dies: Any, phase: str, logged: pytest.LogCaptureFixture
 ) -> None:
     """The one window that can't be closed: the next try warns and starts another, or fails if told to."""
     task = Task(driver)
@@ -197,7 +188,7 @@ def test_without_request_ids_a_lost_answer_is_lost(
         refused.error
     )
     assert verdict.state == "success"
-    assert "an operation of it may be running; starting afresh" in told.text
+    assert "an operation of it may be running; starting afresh" in logged.text
     assert len(operations(emulator)) == 2
 
 
@@ -226,7 +217,7 @@ def test_reattached(
     driver: Driver,
     moved: MovedClock,
     dies: Any,
-    told: pytest.LogCaptureFixture,
+    logged: pytest.LogCaptureFixture,
     *,
     deferrable: bool,
 ) -> None:
@@ -239,7 +230,7 @@ def test_reattached(
     verdict = task.retry()
 
     assert type(verdict.error) is OperationTimeout
-    assert f"reattached to {task.record['name']}, started by try 1, still running" in told.text
+    assert f"reattached to {task.record['name']}, started by try 1, still running" in logged.text
     assert moved.now - began == pytest.approx(200, abs=5)
     assert kinds(emulator) == ["start", "cancel"]
     assert task.record["state"] == "failed"
@@ -377,7 +368,7 @@ def test_cleared_after_its_end(emulator: Emulator, driver: Driver) -> None:
 
 
 def test_cleared_and_not_cancellable(
-    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, told: pytest.LogCaptureFixture
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, logged: pytest.LogCaptureFixture
 ) -> None:
     """A predecessor that ignores its cancel is waited for five minutes; then there is a warning."""
     task = Task(driver, json={"operation": {"duration": 3000, "onCancel": "ignore"}}, timeout=10)
@@ -388,7 +379,7 @@ def test_cleared_and_not_cancellable(
     new = max(op["metadata"]["createTime"] for op in operations(emulator))
     old = min(op["metadata"]["createTime"] for op in operations(emulator))
     assert new > old
-    assert "asked to cancel, it is not over yet; starting afresh" in told.text
+    assert "asked to cancel, it is not over yet; starting afresh" in logged.text
     assert 290 <= moved.now - began < 360
 
 
@@ -820,7 +811,7 @@ def test_started_and_never_noted(
     driver: Driver,
     moved: MovedClock,
     monkeypatch: pytest.MonkeyPatch,
-    told: pytest.LogCaptureFixture,
+    logged: pytest.LogCaptureFixture,
     arguments: dict[str, Any],
     try_number: int,
 ) -> None:
@@ -838,9 +829,9 @@ def test_started_and_never_noted(
     assert 40 <= moved.now - began - 9 <= 60
     assert flaky.refused == 6
     assert kinds(emulator) == ["start", "cancel"]
-    told.clear()
+    logged.clear()
     assert task.attempt(try_number=try_number + 1).state == "success"
-    assert "may be running" not in told.text
+    assert "may be running" not in logged.text
 
 
 def test_started_and_noted_late(
@@ -916,7 +907,7 @@ def test_record_of_another_version(emulator: Emulator, driver: Driver) -> None:
 def test_what_cannot_be_sent(
     emulator: Emulator,
     driver: Driver,
-    told: pytest.LogCaptureFixture,
+    logged: pytest.LogCaptureFixture,
     arguments: dict[str, Any],
     text: str,
 ) -> None:
@@ -931,7 +922,7 @@ def test_what_cannot_be_sent(
     mended = Task(driver, on_uncertain_start="fail")
     mended.store = task.store
     assert mended.attempt(3).value == {"a": 1}
-    assert "lost" not in told.text
+    assert "lost" not in logged.text
 
 
 def test_what_is_converted(emulator: Emulator, driver: Driver) -> None:
@@ -946,7 +937,7 @@ def test_what_is_converted(emulator: Emulator, driver: Driver) -> None:
     assert start["query"] == {"at": "2026-11-28T12:00:00Z"}
 
 
-def test_without_a_store(emulator: Emulator, told: pytest.LogCaptureFixture) -> None:
+def test_without_a_store(emulator: Emulator, logged: pytest.LogCaptureFixture) -> None:
     """Airflow before 3.3 keeps no task state: the task runs, and says once what is not covered."""
     task = RunOperationOperator(
         task_id="run", path="things:run", json={"operation": {"duration": 1, "response": {"a": 1}}}
@@ -954,4 +945,4 @@ def test_without_a_store(emulator: Emulator, told: pytest.LogCaptureFixture) -> 
     context: Any = {"ti": TaskInstance("run")}
 
     assert task.execute(context) == {"a": 1}
-    assert told.text.count("this Airflow keeps no task state") == 1
+    assert logged.text.count("this Airflow keeps no task state") == 1

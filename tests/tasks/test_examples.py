@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.connections import set_connection
 from tests.support.tasks import TaskInstance
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def test_cloud_build(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Non
     import httplib2
     from googleapiclient.discovery import build
 
-    connection = {"conn_type": "operations", "host": emulator.url, "password": "a-token"}
-    monkeypatch.setenv("AIRFLOW_CONN_CLOUD_BUILD", json.dumps(connection))
+    set_connection(monkeypatch, emulator.url, "cloud_build", password="a-token")
     task = example("operations_cloud_build").build
     task.render_template_fields({"params": {"project": "p", "image": "host/p/images/app"}})
     task.deferrable = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.connections import set_connection
 from tests.support.tasks import Driver, TaskInstance, context_of
 from tests.versions import DagSerialization
 
@@ -26,8 +26,7 @@ LINK = "_link_OperationLink"
 @pytest.fixture
 def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def connect(**extra: Any) -> None:
-        connection = {"conn_type": "operations", "host": emulator.url, "extra": extra}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        set_connection(monkeypatch, emulator.url, extra=extra)
 
     connect(console_url="https://console.example.com/{operation_id}?in={project}")
     return connect

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.connections import set_connection
 from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ TASKS = [
 def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service whose operations have numbers for names, and a console."""
     extra = {"path_prefix": "v1/operations", "console_url": "https://console.example.com/{name}"}
-    fields = {"conn_type": "operations", "host": emulator.url, "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(fields))
+    set_connection(monkeypatch, emulator.url, extra=extra)
 
 
 @pytest.mark.parametrize(("make", "arguments"), TASKS)

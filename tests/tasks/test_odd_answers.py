@@ -16,6 +16,7 @@ from airflow_provider_operations.exceptions import (
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
+from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer
 from tests.support.tasks import Driver, Verdict
 from tests.versions import AIRFLOW
@@ -304,10 +305,7 @@ def stands_still(moved: MovedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """A server behind the default connection."""
     case = StandsStill(moved, over_at_s=150)
     with case.server:
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_OPERATIONS_DEFAULT",
-            json.dumps({"conn_type": "operations", "host": case.server.url}),
-        )
+        set_connection(monkeypatch, case.server.url)
         yield case
 
 

@@ -26,7 +26,6 @@ from airflow_provider_operations._protocol import outcome
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._tasks.base import BACKSTOP_S
 from airflow_provider_operations._tasks.cancel import cancel
-from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
     OperationCancelledFinal,
@@ -43,10 +42,12 @@ from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.tasks import Driver, TaskInstance, Verdict
 from tests.versions import AIRFLOW, TRIGGER_TIMEOUT, allow_execute_in_this_thread
 
 if TYPE_CHECKING:
+    from airflow_provider_operations.emulator import Emulator
     from tests.support.clocks import MovedClock
 
 WAYS = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "in the worker"])
@@ -455,8 +456,7 @@ def test_out_of_reach(
     with socket.socket() as taken:  # bound and not listened at: nobody can connect
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        connection = {"conn_type": "operations", "host": url}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        set_connection(monkeypatch, url)
         monkeypatch.setattr("random.uniform", lambda _low, high: high)
         verdict = run(driver, deferrable=False, script={}, outage_tolerance=600)
 
@@ -591,16 +591,6 @@ def test_a_query_of_another_task() -> None:
 
 
 # --- kills ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def real_emulator(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An emulator on the real clock."""
-    with Emulator() as emulator:
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_OPERATIONS_DEFAULT", f'{{"conn_type":"operations","host":"{emulator.url}"}}'
-        )
-        yield emulator
 
 
 def killed_while(emulator: Emulator, task: Any, when: Any) -> BaseException:

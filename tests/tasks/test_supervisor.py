@@ -18,6 +18,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow_provider_operations._airflow.compat import mask_secret
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
+from tests.support.connections import set_connection
 from tests.support.token_server import CLIENT, TokenServer
 
 if TYPE_CHECKING:
@@ -118,11 +119,7 @@ async def test_secrets(
         },
         "gcp_conn_id": {"extra": {"gcp_conn_id": "g", "allowed_hosts": "127.0.0.1"}},
     }
-    fields = by_kind[kind]
-    monkeypatch.setenv(
-        "AIRFLOW_CONN_OPERATIONS_DEFAULT",
-        json.dumps({"conn_type": "operations", "host": server.url, **fields}),
-    )
+    set_connection(monkeypatch, server.url, **by_kind[kind])
 
     def of_google_provider(conn_id: str) -> Any:
         mask_secret("what the connection has")  # as looking a connection up does, the provider isn't here

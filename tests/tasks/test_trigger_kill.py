@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -11,26 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._protocol import clock
-from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers import _kill as trigger_kill
 from airflow_provider_operations.triggers import operation as triggers
 from airflow_provider_operations.triggers._ownership import OWNERS, Fate, fate_of
+from tests.support.clocks import MovedClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+
+    from airflow_provider_operations.emulator import Emulator
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator on the real clock, behind the default connection."""
-    with Emulator() as emulator:
-        url = f'{{"conn_type": "operations", "host": "{emulator.url}"}}'
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", url)
-        yield emulator
+def emulator(real_emulator: Emulator) -> Emulator:
+    """Most kills here work in real time."""
+    return real_emulator
 
 
 class Airflow:
@@ -69,34 +66,33 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
     return Airflow(monkeypatch)
 
 
-class Pauses:
-    """The pauses of a kill's work, which pass at once; the clock goes on by them."""
+class Pauses(MovedClock):
+    """The pauses of a kill's work, which pass at once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.slept: list[float] = []
+    def __init__(self) -> None:
+        super().__init__(now=time.time())
         self.at: dict[int, Callable[[], None]] = {}
         """What happens in the pause of this number."""
         self.after: dict[float, Callable[[], None]] = {}
         """What happens once so many seconds have passed."""
         self.stop_after = 100
-        monkeypatch.setattr(clock, "asleep", self.sleep)
-        began = time.time()
-        monkeypatch.setattr(clock, "now", lambda: began + sum(self.slept))
 
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        if (happens := self.at.get(len(self.slept))) is not None:
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+        if (happens := self.at.get(len(self.sleeps))) is not None:
             happens()
-        for moment in [moment for moment in self.after if sum(self.slept) > moment]:
+        for moment in [moment for moment in self.after if sum(self.sleeps) > moment]:
             self.after.pop(moment)()
-        if len(self.slept) > self.stop_after:
+        if len(self.sleeps) > self.stop_after:
             await asyncio.sleep(3600)
         await asyncio.sleep(0)
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
-    return Pauses(monkeypatch)
+    pauses = Pauses()
+    pauses.install(monkeypatch)
+    return pauses
 
 
 @pytest.fixture
@@ -121,14 +117,6 @@ def trigger_for(owner: str = "record", deadline_in_s: float | None = None, **scr
 
 def cancels(emulator: Emulator) -> int:
     return sum(entry["kind"] == "cancel" for entry in emulator.journal())
-
-
-@pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the trigger logs; Airflow's own loggers don't propagate to where pytest listens."""
-    monkeypatch.setattr(OperationTrigger, "log", logging.getLogger("trigger"), raising=False)
-    caplog.set_level(logging.INFO, "trigger")
-    return caplog
 
 
 ANOTHER = "operations/another"
@@ -208,10 +196,10 @@ async def test_asks_on(
 
     await trigger.on_kill()
 
-    assert len(pauses.slept) == 50
+    assert len(pauses.sleeps) == 50
     assert cancels(emulator) == (end == "failed")
-    assert pauses.slept[0] == pytest.approx(0.5, abs=0.2)
-    assert pauses.slept[-1] == pytest.approx(57, abs=4)
+    assert pauses.sleeps[0] == pytest.approx(0.5, abs=0.2)
+    assert pauses.sleeps[-1] == pytest.approx(57, abs=4)
 
 
 async def test_finished_is_not_killed(
@@ -334,7 +322,7 @@ async def test_done_while_asking_on(emulator: Emulator, airflow: Airflow, pauses
     trigger = trigger_for(duration=0)
     airflow.state = "up_for_retry"
     await trigger.on_kill()
-    assert (airflow.asked, pauses.slept) == (1, [])
+    assert (airflow.asked, pauses.sleeps) == (1, [])
 
 
 @pytest.mark.usefixtures("kills")
@@ -346,7 +334,7 @@ async def test_removed(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> 
 
     await trigger_for().on_kill()
 
-    assert sum(pauses.slept[:16]) < 60 <= sum(pauses.slept[16:])
+    assert sum(pauses.sleeps[:16]) < 60 <= sum(pauses.sleeps[16:])
     assert cancels(emulator) == 1
 
 
@@ -389,7 +377,7 @@ async def test_killed_in_an_outage(
 
     assert emulator.operation(trigger.operation_name)["error"]["code"] == 1
     assert logged.text.count(f"{trigger.operation_name}: NOT cancelled yet, and it may still run") == 1
-    assert max(pauses.slept) <= 300
+    assert max(pauses.sleeps) <= 300
 
 
 @pytest.mark.usefixtures("kills")
@@ -401,7 +389,7 @@ async def test_given_up_after_a_day(
     emulator.script_fault(status=503)
     pauses.stop_after = 1000
     await trigger.on_kill()
-    assert sum(pauses.slept) == pytest.approx(24 * 3600, abs=300)
+    assert sum(pauses.sleeps) == pytest.approx(24 * 3600, abs=300)
     assert (
         f"{trigger.operation_name}: NOT cancelled, and it may still run: given up after a day" in logged.text
     )
@@ -521,7 +509,7 @@ async def test_asked_again(emulator: Emulator, airflow: Airflow, pauses: Pauses)
     airflow.errors = 20
     await trigger_for().on_kill()
     assert cancels(emulator) == 1
-    assert len(pauses.slept) == 20
+    assert len(pauses.sleeps) == 20
 
 
 async def test_never_an_answer(
@@ -561,7 +549,7 @@ async def test_a_service_without_cancel(
     """A service that knows the operation and has no cancel for half a minute has none."""
     trigger = trigger_for(onCancel="unimplemented")
     await trigger.on_kill()
-    assert 30 <= sum(pauses.slept) < 60
+    assert 30 <= sum(pauses.sleeps) < 60
     assert f"{trigger.operation_name}: it may still run, the cancel call failed: HTTP 501" in logged.text
 
 

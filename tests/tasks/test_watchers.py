@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from airflow_provider_operations._protocol import clock
-from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.triggers import OperationsEventTrigger
 from airflow_provider_operations.triggers import _list_stream as looking
 from airflow_provider_operations.triggers import event as watchers
+from tests.support.clocks import MovedClock
+from tests.support.connections import set_connection
 from tests.support.endless import dripping
 from tests.support.raw_requests import call, start
 from tests.support.raw_server import RawServer, answer
@@ -30,28 +30,26 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Iterator
 
+    from airflow_provider_operations.emulator import Emulator
+
 shared_stream = pytest.importorskip("airflow.triggers.shared_stream", reason="Airflow 3.3")
 
 PARENT = "projects/p"
 
 
-class Gate:
+class Gate(MovedClock):
     """Time that passes when the test says so: whoever sleeps does so until the next ``tick``."""
 
     def __init__(self) -> None:
-        self.now = 1_800_000_000.0
+        super().__init__()
         self._asleep: list[asyncio.Future[None]] = []
-        self.pauses: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
 
     async def asleep(self, seconds: float) -> None:
         if not seconds:
             return
         future = asyncio.get_running_loop().create_future()
         self._asleep.append(future)
-        self.pauses.append(seconds)
+        self.sleeps.append(seconds)
         await future
 
     async def settle(self, sleepers: int = 1) -> None:
@@ -74,26 +72,12 @@ class Gate:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+def moved(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """The clock of provider and emulator."""
-    gate = Gate()
-    monkeypatch.setattr(clock, "now", gate)
-    monkeypatch.setattr(clock, "asleep", gate.asleep)
+    moved = Gate()
+    moved.install(monkeypatch)
     monkeypatch.setattr(watchers, "HELD_S", 0.0)
-    return gate
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    connection = {"conn_type": "operations", "host": url, "extra": {"timeout": 5}}
-    monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
-
-
-@pytest.fixture
-def emulator(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator behind the default connection."""
-    with Emulator(clock=gate) as emulator:
-        connect(monkeypatch, emulator.url)
-        yield emulator
+    return moved
 
 
 class Supervisor:
@@ -348,27 +332,27 @@ def test_light_import() -> None:
 # --- what is told ------------------------------------------------------------------------------------------------
 
 
-async def test_ends(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_ends(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """What is over at the first start is old; from then on each end is told once, however often one looks."""
     start(emulator.url, name=f"{PARENT}/operations/old", duration=1)
     start(emulator.url, name="projects/other/operations/x", duration=60)
-    gate.now += 10
+    moved.now += 10
     running = start(emulator.url, name=f"{PARENT}/operations/running", duration=60)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     quick = start(emulator.url, name=f"{PARENT}/operations/quick", duration=1)
     for _ in range(5):
-        await gate.tick()
+        await moved.tick()
         await triggerer.sync()
     assert triggerer.told() == [quick, running]
     assert lists(emulator) == 6
     assert emulator.journal("get") == []
 
 
-async def test_events(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_events(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """An event is small, says how the operation ended, and any database and encoding takes it."""
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     metadata = {"__id__": "x", "big": 2**70, "text": "a\u0000\ud800"}
     error = {
         "code": 8,
@@ -384,7 +368,7 @@ async def test_events(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> N
         response={"r": 1},
     )
     start(emulator.url, name=f"{PARENT}/operations/c", duration=3, error={"code": 1, "message": "cancelled"})
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     failed, succeeded, cancelled = (event for _, event in triggerer.events)
     assert {key: failed[key] for key in ("name", "done", "outcome", "error")} == {
@@ -402,7 +386,7 @@ async def test_events(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> N
     assert all(len(json.dumps(event)) < 9000 for _, event in triggerer.events)
 
 
-async def test_shared(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_shared(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """Watchers of one key share one listing, and each tells what it is for."""
     kind = "type.googleapis.com/example.v1.TrainMetadata"
     everything = OperationsEventTrigger(PARENT)
@@ -411,24 +395,24 @@ async def test_shared(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> N
     full = OperationsEventTrigger(PARENT, operation_type="example.v1.TrainMetadata", outcome="succeeded")
     for trigger in (everything, failures, trainings, full):
         triggerer.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     good = start(emulator.url, name=f"{PARENT}/operations/good", metadata={"@type": kind}, response={})
     bad = start(emulator.url, name=f"{PARENT}/operations/bad", duration=2, error={"code": 3})
-    await gate.tick()
-    await gate.tick()
+    await moved.tick()
+    await moved.tick()
     await triggerer.sync()
     assert [triggerer.told(number) for number in range(4)] == [[good, bad], [bad], [good], [good]]
     assert lists(emulator) == 3
 
 
-async def test_filter(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_filter(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """The filter is sent as it is; what leaves the list by it is asked for once, and its end told."""
     triggerer.run(OperationsEventTrigger(PARENT, filter="done=false AND metadata.shape=round"), "asset")
     start(emulator.url, name=f"{PARENT}/operations/square", duration=40, metadata={"shape": "square"})
     name = start(emulator.url, name=f"{PARENT}/operations/round", duration=40, metadata={"shape": "round"})
-    await gate.settle()
+    await moved.settle()
     for _ in range(4):
-        await gate.tick()
+        await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == [name]
     assert {entry["query"]["filter"] for entry in emulator.journal("list")} == {
@@ -438,16 +422,16 @@ async def test_filter(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> N
 
 
 async def test_forgotten(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that was seen running and that the server has forgotten is said to be so, once, and isn't told."""
     caplog.set_level(logging.INFO)
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=600)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     assert call(emulator.url, "DELETE", f"/v1/{name}").status == 200
     for _ in range(4):
-        await gate.tick()
+        await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == []
     assert len(emulator.journal("get")) == 1
@@ -460,7 +444,7 @@ async def test_forgotten(
 
 
 async def test_a_page_is_no_word_of_the_service(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A proxy's 404 in a rollout makes nobody forget an operation: its end is told; two such pages do, 30 s apart."""
     caplog.set_level(logging.INFO)
@@ -468,30 +452,30 @@ async def test_a_page_is_no_word_of_the_service(
         start(emulator.url, name=f"{PARENT}/operations/{each}", duration=40) for each in ("first", "second")
     )
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     unlisted = {"kind": "list", "body": {"operations": []}}
     page = {"kind": "get", "status": 404, "body": "<h1>Not Found</h1>"}
     emulator.script_fault(**unlisted, times=1)
     emulator.script_fault(**page, times=2)
-    await gate.tick()
+    await moved.tick()
     assert ours(caplog, logging.WARNING) == []
     for _ in range(3):
-        await gate.tick()
+        await moved.tick()
     await triggerer.sync()
     assert sorted(triggerer.told()) == [first, second]
     third = start(emulator.url, name=f"{PARENT}/operations/third", duration=4000)
-    await gate.tick()
+    await moved.tick()
     emulator.script_fault(**unlisted)
     emulator.script_fault(**page)
     for _ in range(4):
-        await gate.tick()
+        await moved.tick()
     await triggerer.sync()
     (said,) = ours(caplog, logging.WARNING)
     assert f"the server has forgotten {third}" in said
 
 
 async def test_the_last_is_held_back(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
     Of several ends the last one's event follows when the scheduler has made a run for the first.
@@ -500,20 +484,20 @@ async def test_the_last_is_held_back(
     """
     monkeypatch.setattr(watchers, "HELD_S", 8.0)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     a, b, c = (
         start(emulator.url, name=f"{PARENT}/operations/{each}", duration=ord(each) - 96) for each in "abc"
     )
-    await gate.tick(sleepers=2)
+    await moved.tick(sleepers=2)
     await triggerer.sync()
     assert triggerer.told() == [a, b]
-    assert gate.pauses[-1] == 8.0
+    assert moved.sleeps[-1] == 8.0
     await triggerer.stop()
-    gate._asleep.clear()
+    moved._asleep.clear()
 
     successor = Triggerer()
     successor.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     await successor.sync()
     await successor.stop()
     assert successor.told() == [c]
@@ -522,42 +506,42 @@ async def test_the_last_is_held_back(
 # --- over restarts -----------------------------------------------------------------------------------------------
 
 
-async def test_restart(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_restart(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """What was told isn't told again after a restart, and what ended meanwhile is, also if it has left the list."""
     trigger = OperationsEventTrigger(PARENT)
     long = start(emulator.url, name=f"{PARENT}/operations/long", duration=1000)
     triggerer.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     told = start(emulator.url, name=f"{PARENT}/operations/told", duration=1)
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == [told]
     await triggerer.stop()
 
     quick = start(emulator.url, name=f"{PARENT}/operations/quick", duration=1)
-    gate.now += 5000
+    moved.now += 5000
     successor = Triggerer()
     successor.run(trigger, "asset")
-    await gate.settle()
-    await gate.tick()
+    await moved.settle()
+    await moved.tick()
     await successor.sync()
     await successor.stop()
     assert successor.told() == [quick, long]
 
 
-async def test_restart_and_gone_from_the_list(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_restart_and_gone_from_the_list(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """An operation that was running before a restart, and whose end the server doesn't list, is asked for."""
     trigger = OperationsEventTrigger(PARENT, filter="done=false")
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=100)
     triggerer.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     await triggerer.stop()
-    gate.now += 5000
+    moved.now += 5000
     successor = Triggerer()
     successor.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     for _ in range(5):
-        await gate.tick()
+        await moved.tick()
     await successor.sync()
     await successor.stop()
     assert successor.told() == [name]
@@ -565,53 +549,53 @@ async def test_restart_and_gone_from_the_list(emulator: Emulator, gate: Gate, tr
 
 
 async def test_crash_before_the_event_is_stored(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, supervisor: Supervisor
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, supervisor: Supervisor
 ) -> None:
     """An event that the triggerer has lost with itself is told by the next one."""
     trigger = OperationsEventTrigger(PARENT)
     triggerer.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
-    await gate.tick()
+    await moved.tick()
     await triggerer.stop()
     assert triggerer.told() == []
     successor = Triggerer()
     successor.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     await successor.sync()
-    await gate.tick()
+    await moved.tick()
     await successor.sync()
     assert successor.told() == [name]
     await successor.stop()
     last = Triggerer()
     last.run(trigger, "asset")
-    await gate.settle()
-    await gate.tick()
+    await moved.settle()
+    await moved.tick()
     await last.sync()
     await last.stop()
     assert last.told() == []
 
 
-async def test_failover(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_failover(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """A triggerer that was held up, and whose watcher another runs by now, doesn't tell what that one has told."""
     trigger = OperationsEventTrigger(PARENT)
     triggerer.run(trigger, "asset")
-    await gate.settle()
-    held, gate._asleep = gate._asleep, []
+    await moved.settle()
+    held, moved._asleep = moved._asleep, []
     first = start(emulator.url, name=f"{PARENT}/operations/first", duration=1)
-    gate.now += 72
+    moved.now += 72
     other = Triggerer()
     other.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     await other.sync()
-    await gate.tick()
+    await moved.tick()
     await other.sync()
     assert other.told() == [first]
     second = start(emulator.url, name=f"{PARENT}/operations/second", duration=1)
-    await gate.tick()
+    await moved.tick()
     await other.sync()
-    gate._asleep += held
-    await gate.tick(sleepers=2)
+    moved._asleep += held
+    await moved.tick(sleepers=2)
     await triggerer.sync()
     await other.sync()
     assert other.told() == [first, second]
@@ -620,51 +604,51 @@ async def test_failover(emulator: Emulator, gate: Gate, triggerer: Triggerer) ->
 
 
 async def test_several_assets(
-    emulator: Emulator, gate: Gate, supervisor: Supervisor, triggerer: Triggerer
+    emulator: Emulator, moved: Gate, supervisor: Supervisor, triggerer: Triggerer
 ) -> None:
     """A watcher of two assets keeps its notes in both: when one is taken away, it goes on."""
     trigger = OperationsEventTrigger(PARENT)
     triggerer.run(trigger, "a", "b")
-    await gate.settle()
+    await moved.settle()
     await triggerer.stop()
     assert {name for name, _ in supervisor.values} == {"a", "b"}
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
-    gate.now += 10
+    moved.now += 10
     successor = Triggerer()
     successor.run(trigger, "b", "c")
-    await gate.settle()
+    await moved.settle()
     await successor.sync()
     await successor.stop()
     assert successor.told() == [name]
 
 
 async def test_two_watchers_of_one_asset(
-    emulator: Emulator, gate: Gate, supervisor: Supervisor, triggerer: Triggerer
+    emulator: Emulator, moved: Gate, supervisor: Supervisor, triggerer: Triggerer
 ) -> None:
     """Watchers that tell something else have notes of their own; another pace is no other watcher."""
     triggerer.run(OperationsEventTrigger(PARENT, outcome="failed"), "a")
     triggerer.run(OperationsEventTrigger(PARENT), "a")
-    await gate.settle()
+    await moved.settle()
     await triggerer.stop()
     keys = set(supervisor.values)
     assert len(keys) == 2
     assert all(key.startswith("airflow_provider_operations.") for _, key in keys)
     other = Triggerer()
     other.run(OperationsEventTrigger(PARENT, poke_interval=60), "a")
-    await gate.settle()
+    await moved.settle()
     await other.stop()
     assert set(supervisor.values) == keys
 
 
 async def test_without_a_store(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a store each start is a first one, and the log says so."""
     caplog.set_level(logging.INFO)
     triggerer.run(OperationsEventTrigger(PARENT))
-    await gate.settle()
+    await moved.settle()
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == [name]
     assert any("Nothing is kept for a restart" in line for line in ours(caplog))
@@ -672,7 +656,7 @@ async def test_without_a_store(
 
 async def test_store_away(
     emulator: Emulator,
-    gate: Gate,
+    moved: Gate,
     supervisor: Supervisor,
     triggerer: Triggerer,
     caplog: pytest.LogCaptureFixture,
@@ -680,32 +664,32 @@ async def test_store_away(
     """While Airflow can't say what was told, nothing is; later what ended meanwhile is told. It's logged once."""
     trigger = OperationsEventTrigger(PARENT)
     triggerer.run(trigger, "asset")
-    await gate.settle()
+    await moved.settle()
     await triggerer.stop()
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
     supervisor.broken = True
     successor = Triggerer()
     successor.run(trigger, "asset")
-    await gate.settle()
-    await gate.tick()
-    await gate.tick()
+    await moved.settle()
+    await moved.tick()
+    await moved.tick()
     await successor.sync()
     assert successor.told() == []
     assert len(ours(caplog, logging.WARNING)) == 1
     supervisor.broken = False
-    await gate.tick()
+    await moved.tick()
     await successor.sync()
     assert successor.told() == [name]
     supervisor.broken = True
     late = start(emulator.url, name=f"{PARENT}/operations/late", duration=1)
-    await gate.tick()
+    await moved.tick()
     await successor.sync()
     supervisor.broken = False
     await successor.stop()
     assert successor.told() == [name, late]
 
 
-async def test_alone(emulator: Emulator, gate: Gate) -> None:
+async def test_alone(emulator: Emulator, moved: Gate) -> None:
     """Where Airflow has no shared streams, before 3.3, ``run`` does the same alone."""
     trigger = OperationsEventTrigger(PARENT, outcome="succeeded")
     events: list[Any] = []
@@ -715,11 +699,11 @@ async def test_alone(emulator: Emulator, gate: Gate) -> None:
             events.append(event.payload["name"])  # noqa: PERF401  it never ends
 
     task = asyncio.create_task(collect())
-    await gate.settle()
+    await moved.settle()
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
     start(emulator.url, name=f"{PARENT}/operations/y", error={"code": 3})
-    await gate.tick()
-    await gate.tick()
+    await moved.tick()
+    await moved.tick()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -731,18 +715,18 @@ async def test_alone(emulator: Emulator, gate: Gate) -> None:
 
 
 async def test_outage(
-    emulator: Emulator, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An outage is borne as long as it lasts, with a line at its begin and its end; what ended in it is told."""
     caplog.set_level(logging.INFO)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     name = start(emulator.url, name=f"{PARENT}/operations/x", duration=1)
     emulator.script_fault(kind="list", status=503)
     for _ in range(20):
-        await gate.tick(3600)
+        await moved.tick(3600)
     emulator.clear_faults()
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == [name]
     where = "operations under 'projects/p' by connection 'operations_default': "
@@ -752,16 +736,16 @@ async def test_outage(
     ]
 
 
-async def test_hint(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_hint(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """The pause that the server asks for is kept, up to ten minutes."""
     emulator.script_fault(kind="list", status=429, headers={"Retry-After": "100"}, times=1)
     emulator.script_fault(kind="list", status=429, headers={"Retry-After": "100000"}, times=1)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
-    await gate.tick()
-    await gate.tick()
-    assert gate.pauses[:2] == [100.0, 600.0]
-    assert 27 <= gate.pauses[2] <= 30
+    await moved.settle()
+    await moved.tick()
+    await moved.tick()
+    assert moved.sleeps[:2] == [100.0, 600.0]
+    assert 27 <= moved.sleeps[2] <= 30
 
 
 @pytest.mark.parametrize(
@@ -777,7 +761,7 @@ async def test_hint(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> Non
 )
 async def test_refusals(
     emulator: Emulator,
-    gate: Gate,
+    moved: Gate,
     triggerer: Triggerer,
     caplog: pytest.LogCaptureFixture,
     trigger: OperationsEventTrigger,
@@ -785,19 +769,19 @@ async def test_refusals(
 ) -> None:
     """What won't pass by itself is logged once and tried again, a minute later at the earliest."""
     triggerer.run(trigger, "asset")
-    await gate.settle()
-    await gate.tick()
-    await gate.tick()
+    await moved.settle()
+    await moved.tick()
+    await moved.tick()
     (line,) = ours(caplog, logging.WARNING)
     assert text in line
-    assert gate.pauses == [60.0, 60.0, 60.0]
+    assert moved.sleeps == [60.0, 60.0, 60.0]
 
 
-async def test_cancelled(emulator: Emulator, gate: Gate, triggerer: Triggerer) -> None:
+async def test_cancelled(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """A watcher that is taken away leaves neither a task nor a session behind."""
     before = asyncio.all_tasks()
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     await triggerer.stop()
     assert asyncio.all_tasks() == before
 
@@ -853,30 +837,30 @@ def _time(number: int) -> str:
 
 
 @pytest.fixture
-def catalog(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
+def catalog(moved: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
     """A server of many operations behind the default connection."""
     catalog = Catalog()
     with catalog.server:
-        connect(monkeypatch, catalog.server.url)
+        set_connection(monkeypatch, catalog.server.url, extra={"timeout": 5})
         yield catalog
 
 
-async def test_newest_first(catalog: Catalog, gate: Gate, triggerer: Triggerer) -> None:
+async def test_newest_first(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
     """Where the newest come first a look ends with the page that brings nothing new; the first reads them all."""
     for number in range(-2000, 0):
         catalog.add(number)
     deep = catalog.operations[1900]
     deep["done"] = False
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     assert catalog.asked == ["list ", "list 500", "list 1000", "list 1500"]
     catalog.asked.clear()
-    await gate.tick()
+    await moved.tick()
     assert catalog.asked == ["list ", "get"]
     new = [catalog.add(number)["name"] for number in range(1, 701)]
     deep["done"] = True
     catalog.asked.clear()
-    await gate.tick()
+    await moved.tick()
     assert catalog.asked == ["list ", "list 500", "list 1000", "get"]
     await triggerer.sync()
     assert sorted(triggerer.told()) == sorted([*new, deep["name"]])
@@ -884,43 +868,43 @@ async def test_newest_first(catalog: Catalog, gate: Gate, triggerer: Triggerer) 
     late = OperationsEventTrigger(PARENT, outcome="succeeded")
     triggerer.run(late, "asset")
     catalog.asked.clear()
-    await gate.tick()
-    await gate.tick()
+    await moved.tick()
+    await moved.tick()
     assert len(catalog.asked) == 1 + 6  # whoever joins needs to know what is over
 
 
-async def test_too_many_newest_first(catalog: Catalog, gate: Gate, triggerer: Triggerer) -> None:
+async def test_too_many_newest_first(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
     """With a hundred thousand operations no more than 3,000 are read; those that run are listed besides."""
     for number in range(-1, -100_001, -1):
         catalog.add(number, first=False)
     deep = catalog.operations[90_000]
     deep["done"] = False
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     assert catalog.asked == [f"list {start or ''}" for start in range(0, 3000, 500)] + ["list done=false"]
     catalog.asked.clear()
     deep["done"] = True
     quick = catalog.add(1)
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     assert catalog.asked == ["list ", "list 500", "get"]
     assert sorted(triggerer.told()) == sorted([deep["name"], quick["name"]])
 
 
 async def test_too_many_in_another_order(
-    catalog: Catalog, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where they come in another order, those that run are listed from then on, and the log says what that means."""
     for number in range(-100_000, 0):
         catalog.add(number, first=False)
     running = catalog.add(0, done=False, first=False)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     catalog.asked.clear()
-    await gate.tick()
+    await moved.tick()
     running["done"] = True
-    await gate.tick()
-    await gate.tick()
+    await moved.tick()
+    await moved.tick()
     await triggerer.sync()
     assert catalog.asked == ["list done=false", "list done=false", "get", "list done=false"]
     assert triggerer.told() == [running["name"]]
@@ -930,7 +914,7 @@ async def test_too_many_in_another_order(
 
 
 async def test_too_many_without_filters(
-    catalog: Catalog, gate: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
+    catalog: Catalog, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where they can't be filtered either, the first 3,000 are watched, and the log says so, once."""
     catalog.filters = False
@@ -939,11 +923,11 @@ async def test_too_many_without_filters(
     early = catalog.operations[0]
     early["done"] = False
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     catalog.asked.clear()
     early["done"] = True
-    await gate.tick()
-    await gate.tick()
+    await moved.tick()
+    await moved.tick()
     await triggerer.sync()
     assert len(catalog.asked) == 12
     assert triggerer.told() == [early["name"]]
@@ -951,34 +935,34 @@ async def test_too_many_without_filters(
     assert "only the first 3000 are watched" in line
 
 
-async def test_small_pages(catalog: Catalog, gate: Gate, triggerer: Triggerer) -> None:
+async def test_small_pages(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
     """A server whose pages hold one operation each is read to its end: one alone tells no order."""
     catalog.page_size = 1
     for number in range(-5, 0):
         catalog.add(number, first=False)
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
-    await gate.settle()
+    await moved.settle()
     new = catalog.add(1, first=False)
-    await gate.tick()
+    await moved.tick()
     await triggerer.sync()
     assert triggerer.told() == [new["name"]]
     assert len(catalog.asked) == 5 + 6
 
 
 async def test_many_leave_the_list(
-    catalog: Catalog, gate: Gate, triggerer: Triggerer, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, moved: Gate, triggerer: Triggerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of those that have left the list a bounded number is asked for at a time; all are told in the end."""
     monkeypatch.setattr(looking, "MAX_ASKED", 10)
     names = [catalog.add(number, done=False)["name"] for number in range(25)]
     triggerer.run(OperationsEventTrigger(PARENT, filter="done=false"), "asset")
-    await gate.settle()
+    await moved.settle()
     for operation in catalog.operations:
         operation["done"] = True
     counts = []
     for _ in range(4):
         catalog.asked.clear()
-        await gate.tick()
+        await moved.tick()
         counts.append(catalog.asked.count("get"))
     await triggerer.sync()
     assert counts == [10, 10, 5, 0]
@@ -991,8 +975,7 @@ async def test_a_server_that_never_comes_to_an_end(
     """A look ends when the time for a request is over, and is made again."""
     looks = looking.ListStream(PARENT, None, 10.0, {"operations_conn_id": "operations_default"})
     with dripping("trailers") as server:
-        connection = {"conn_type": "operations", "host": server.url, "extra": {"timeout": 0.3}}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        set_connection(monkeypatch, server.url, extra={"timeout": 0.3})
         stream: Any = looks.open_stream()
         with caplog.at_level(logging.WARNING), suppress(asyncio.TimeoutError):
             await asyncio.wait_for(anext(stream), 5)

@@ -22,7 +22,6 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from airflow_provider_operations._lifecycle.record import RECORD_KEY
-from airflow_provider_operations.emulator import Emulator
 from tests.versions import AIRFLOW
 
 with warnings.catch_warnings():  # of what Airflow's API server imports of its own
@@ -37,6 +36,8 @@ if AIRFLOW >= (3, 3):
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from airflow_provider_operations.emulator import Emulator
 
 OPERATOR = {"operations_conn_id": "operations_default", "base_url": None, "path_prefix": None}
 """Rendered fields of a task that starts an operation."""
@@ -176,13 +177,15 @@ def database(tables: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 
 @pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+def connection_fields() -> dict[str, Any]:
+    """The connection has a console, and something that nobody may see."""
+    return {"extra": {"console_url": "https://console.example.com/{name}", "headers": {"X-Secret": "s3cret"}}}
+
+
+@pytest.fixture
+def emulator(real_emulator: Emulator) -> Emulator:
     """An operations service behind the default connection."""
-    with Emulator() as emulator:
-        extra = {"console_url": "https://console.example.com/{name}", "headers": {"X-Secret": "s3cret"}}
-        connection = {"conn_type": "operations", "host": emulator.url, "extra": extra}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
-        yield emulator
+    return real_emulator
 
 
 def start(emulator: Emulator, **script: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import by_whom
 from airflow_provider_operations.ui.live import Asking, Target
+from tests.support.connections import set_connection
 from tests.support.endless import dripping
 from tests.support.raw_server import RawServer
 from tests.versions import AIRFLOW
@@ -420,8 +421,7 @@ async def test_a_service_that_hangs_is_given_up(
 def hanging(monkeypatch: pytest.MonkeyPatch) -> RawServer:
     """A service that takes requests and never answers, behind the connection ``hanging``."""
     server = RawServer(lambda _connection: server.released.wait(30))
-    connection = {"conn_type": "operations", "host": server.url}
-    monkeypatch.setenv("AIRFLOW_CONN_HANGING", json.dumps(connection))
+    set_connection(monkeypatch, server.url, "hanging")
     return server
 
 
@@ -798,7 +798,6 @@ async def test_a_service_that_never_comes_to_an_end(
     """The tab says so when the time for a request is over."""
     database.add_task(name="operations/x")
     with dripping("trailers") as server:
-        connection = {"conn_type": "operations", "host": server.url, "extra": {"timeout": 0.5}}
-        monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(connection))
+        set_connection(monkeypatch, server.url, extra={"timeout": 0.5})
         view = await tab(people("viewer"))
     assert "the answer was not complete in time" in view["problem"]

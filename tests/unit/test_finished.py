@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers._watermark import (
     MAX_KNOWN,
@@ -14,13 +13,11 @@ from airflow_provider_operations.triggers._watermark import (
     Seen,
     UnreadableCheckpoint,
 )
+from tests.support.clocks import MovedClock
 
-NOW = 1_800_000_000.0
+NOW = MovedClock.now
 
-
-@pytest.fixture(autouse=True)
-def _now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
+pytestmark = pytest.mark.usefixtures("moved")
 
 
 def over(name: str, ended: float | None = None, created: float | None = None) -> Seen:
@@ -108,6 +105,7 @@ def test_times_to_come() -> None:
     assert memory.news_of(look(over("odd", NOW + 1e9))) == []
 
 
+@pytest.mark.slow
 def test_bounded() -> None:
     """Thousands of ends without a time, or within an hour, need a bounded memory, and none is told twice."""
     memory = Checkpoint.beginning_with(look(), NOW)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import tenacity
 
-from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.request import Request
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Code, Status
+from tests.support.clocks import MovedClock
 
 LOG = logging.getLogger(__name__)
 GET = Request("GET", "/v1/operations/x")
@@ -34,16 +34,16 @@ def failed(
 def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list[float]]:
     """Send until it ends; return what came of it, and the pauses. A sent request more than results is an error."""
     left = list(results)
-    pauses: list[float] = []
+    moved = MovedClock()
 
     def send() -> object:
         return left.pop(0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "now", lambda: 1_800_000_000.0 + sum(pauses))
-        result = tenacity.Retrying(**retries.options(request, LOG), sleep=pauses.append)(send)
+        moved.install(patch)
+        result = tenacity.Retrying(**retries.options(request, LOG), sleep=moved.sleep)(send)
     assert left == []
-    return result, pauses
+    return result, moved.sleeps
 
 
 @pytest.mark.parametrize(
