@@ -1,0 +1,1 @@
+"""What servers were seen to answer, and what each answer must be taken for."""
