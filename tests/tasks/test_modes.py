@@ -9,7 +9,6 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_operations.emulator import Emulator
-from airflow_provider_operations.emulator.client import EmulatorControls
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
@@ -221,11 +220,6 @@ def test_no_such_connection(moved: MovedClock, driver: Driver, mode: str) -> Non
     assert verdict.state == "failed"
     assert type(verdict.error).__name__ == "AirflowNotFoundException"
     assert "no_such_connection" in str(verdict.error)
-
-
-def test_controls_are_the_emulators(emulator: Emulator) -> None:
-    """The emulator of these tests is asked over its own socket."""
-    assert isinstance(emulator, EmulatorControls)
 
 
 def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
