@@ -1,4 +1,5 @@
 # make test    lint, types, import rules, documentation, unit and integration tests: all that needs no running Airflow
+# make quick   ruff, types and the pure tests: seconds, once their caches are warm
 # make docs    the documentation as a site, in docs/_build/html; SERVE=1 serves it on http://127.0.0.1:8000
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
 # make dist    sdist and wheel, checked
@@ -20,9 +21,16 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix constraints demo dist audit lock clean
+.PHONY: .venv test quick pure lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix constraints demo dist audit lock clean
 
 test: lint types imports docs unit
+
+# For the loop of work, with -j side by side.
+quick: lint types pure
+
+# In one process, as workers would each import Airflow; random input is left to make test.
+pure: .venv/ready
+	$(BIN)/python -m pytest -q -m "not slow and not hypothesis" tests/unit
 
 .venv: .venv/ready
 
@@ -51,7 +59,7 @@ docs: .venv/ready
 	@$(if $(filter-out 0,$(SERVE)),$(BIN)/python -m http.server --bind 127.0.0.1 --directory docs/_build/html 8000)
 
 unit: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) -m "not airflow and not celery"
+	$(BIN)/python -m pytest -n $(JOBS) --durations=10 -m "not airflow and not celery"
 
 fuzz: .venv/ready
 	FUZZ=$(or $(FUZZ),2000) $(if $(FUZZ_BYTES),FUZZ_BYTES=$(FUZZ_BYTES)) $(BIN)/python -m pytest -n $(JOBS) \

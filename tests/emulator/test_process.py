@@ -12,6 +12,8 @@ import pytest
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.support.raw_requests import call, start
 
+pytestmark = pytest.mark.slow
+
 RUN = "/v1/projects/p/things:run"
 UUID = "8a6c1f0e-3b1d-4c53-9d0e-0123456789ab"
 MODULE = "airflow_provider_operations.emulator"

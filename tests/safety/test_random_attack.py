@@ -26,7 +26,6 @@ from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.support.endless import within
 from tests.support.tasks import taken_by_airflow
-from tests.tasks.conftest import moved
 from tests.versions import AIRFLOW
 
 from .attacks import ATTACK, MOST_BYTES, NAME, SECRET, Attack, Attacker, attacks
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from tests.support.clocks import MovedClock
 
-__all__ = ["moved"]
+pytestmark = pytest.mark.slow
 
 ONCE = Retries(attempts=1, delay_s=0)
 

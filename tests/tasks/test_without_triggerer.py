@@ -17,6 +17,8 @@ from tests.support.raw_requests import start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 DAGS = Path(__file__).parent / "without_triggerer"
 DATE = "2024-01-02"
 

@@ -94,6 +94,7 @@ def test_options_that_are_read_are_airflows_own() -> None:
     assert "config" not in get_provider_info()
 
 
+@pytest.mark.slow
 def test_airflow_shows_it_in_full(tmp_path: Path) -> None:
     """``airflow providers get --full`` prints all of it, newer Airflows with the documentation's address."""
     command = [sys.executable, "-m", "airflow", "providers", "get", "airflow-provider-operations", "--full"]

@@ -18,6 +18,8 @@ from .proxies import ApiFault, ApiProxy, Line, Network
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 TASK = "01a2245d-04d7-7c28-a5fe-d06d8796aecd"
 OTHER = "01a2245d-0502-7857-b3cb-52a901eb7880"
 
