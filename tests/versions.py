@@ -62,37 +62,55 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
 STORE = ((3, 3), "tasks have a state store")
 NEEDS |= {
     "tasks/test_after_its_end.py::test_left_to_the_next_try": STORE,
-    "tasks/test_decorators.py::test_taken_over": STORE,
-    "tasks/test_decorators.py::test_lost_answer": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-malformed-strict]": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-malformed-soft_fail]": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-malformed-never_fail]": STORE,
+    "tasks/test_decorators.py::test_a_retry_takes_over_and_calls_no_function": STORE,
+    "tasks/test_decorators.py::test_a_start_whose_answer_is_lost_is_repeated_with_its_id": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-malformed-strict]": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-malformed-soft_fail]": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-malformed-never_fail]": STORE,
     "tasks/test_modes.py::test_odd_operations[done is text-reschedule]": STORE,
     "tasks/test_modes.py::test_outages_are_announced_once": STORE,
     "tasks/test_modes.py::test_time_without_a_worker_is_no_outage": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-outage-strict]": STORE,
-    "tasks/test_odd_answers.py::test_for_good[reschedule-HTML]": STORE,
-    "tasks/test_odd_answers.py::test_for_good[reschedule-401]": STORE,
-    "tasks/test_odd_answers.py::test_for_good[reschedule-403]": STORE,
-    "tasks/test_odd_answers.py::test_for_good[reschedule-quota as 403]": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-outage-soft_fail]": STORE,
-    "tasks/test_modes.py::test_verdicts[reschedule-outage-never_fail]": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-outage-strict]": STORE,
+    "tasks/test_odd_answers.py::test_odd_answers_are_an_outage[reschedule-HTML]": STORE,
+    "tasks/test_odd_answers.py::test_odd_answers_are_an_outage[reschedule-401]": STORE,
+    "tasks/test_odd_answers.py::test_odd_answers_are_an_outage[reschedule-403]": STORE,
+    "tasks/test_odd_answers.py::test_odd_answers_are_an_outage[reschedule-quota as 403]": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-outage-soft_fail]": STORE,
+    "tasks/test_modes.py::test_every_mode_gives_the_same_verdict[reschedule-outage-never_fail]": STORE,
     "tasks/test_operators.py::test_a_retry_policy_is_asked": ((3, 3), "tasks have a retry_policy"),
 }
 
 ONLY_BEFORE: dict[str, tuple[tuple[int, int], str]] = {
-    "tasks/test_fallbacks.py::test_retry_policy": ((3, 3), "the argument has no effect"),
-    "tasks/test_fallbacks.py::test_end_from_trigger": ((3, 3), "workers end every task"),
-    "tasks/test_fallbacks.py::test_no_record": ((3, 3), "there is no state store"),
-    "tasks/test_fallbacks.py::test_connection_form": ((3, 2), "hooks tell the connection's form"),
-    "tasks/test_fallbacks.py::test_no_watchers": ((3, 0), "there are asset watchers"),
+    "tasks/test_fallbacks.py::test_a_retry_policy_is_ignored_with_one_warning": (
+        (3, 3),
+        "the argument has no effect",
+    ),
+    "tasks/test_fallbacks.py::test_end_from_trigger_has_no_effect": (
+        (3, 3),
+        "workers end every task",
+    ),
+    "tasks/test_fallbacks.py::test_without_a_state_store_each_try_starts_its_own": (
+        (3, 3),
+        "there is no state store",
+    ),
+    "tasks/test_fallbacks.py::test_the_hook_tells_the_form_that_the_metadata_has": (
+        (3, 2),
+        "hooks tell the connection's form",
+    ),
+    "tasks/test_fallbacks.py::test_before_3_0_a_watcher_says_why_it_cannot_be_made": (
+        (3, 0),
+        "there are asset watchers",
+    ),
     "tasks/test_fallbacks.py::test_a_watcher_forgets": ((3, 3), "a watcher keeps what it has told"),
     "tasks/test_fallbacks.py::test_a_worker_is_there_in_time": (
         (3, 0),
         "each stay has the whole execution_timeout",
     ),
     "tasks/test_fallbacks.py::test_a_worker_is_late": ((3, 0), "each stay has the whole execution_timeout"),
-    "tasks/test_without_triggerer.py::test_state": ((3, 0), "the supervisor tells the state"),
+    "tasks/test_without_triggerer.py::test_before_3_0_the_state_is_read_in_the_database": (
+        (3, 0),
+        "the supervisor tells the state",
+    ),
     "tasks/test_fallbacks.py::test_a_kill_comes_as_a_cancellation": ((3, 3), "triggers have no on_kill"),
 }
 """The same for tests of fallbacks, with the first version that needs none."""

@@ -32,7 +32,7 @@ def asked(emulator: Emulator, *keys: str) -> list[tuple[Any, ...]]:
     return [tuple(entry[key] for key in keys) for entry in emulator.journal()]
 
 
-def test_get(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
+def test_an_operation_is_read_running_and_done(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """The operation is read as it is: running, then done with its response."""
     name = start(emulator.url, duration=10, metadata={"progressPercent": 40}, response={"a": 1})
     running = hook("get_operation", name)
@@ -51,7 +51,7 @@ def test_get_of_a_failed_operation(emulator: Emulator, moved: MovedClock, hook: 
     assert (error.code, error.message, error.details) == (Code.RESOURCE_EXHAUSTED, "m", [detail])
 
 
-def test_cancel(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
+def test_a_cancelled_operation_ends_with_code_1(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """A cancelled operation ends with code 1; the request has no body."""
     name = start(emulator.url, duration=60)
     emulator.clear_journal()
@@ -74,7 +74,7 @@ def test_cancel_unimplemented(emulator: Emulator, hook: Calls) -> None:
     assert asked(emulator, "kind") == [("cancel",)]
 
 
-def test_delete(emulator: Emulator, hook: Calls) -> None:
+def test_a_deleted_operation_is_unknown(emulator: Emulator, hook: Calls) -> None:
     """After deletion the operation is unknown: 404, final, named in the error."""
     name = start(emulator.url)
     assert hook("delete_operation", name) is None
@@ -135,7 +135,7 @@ def test_lists_that_are_none(emulator: Emulator, hook: Calls, body: Any) -> None
         hook.list("")
 
 
-def test_wait(emulator: Emulator, hook: Calls) -> None:
+def test_a_wait_returns_the_latest_state(emulator: Emulator, hook: Calls) -> None:
     """Wait is a POST with the timeout in the query; the latest state comes back, running or not."""
     name = start(emulator.url, duration=60)
     emulator.clear_journal()
@@ -147,7 +147,7 @@ def test_wait(emulator: Emulator, hook: Calls) -> None:
     ]
 
 
-def test_start(emulator: Emulator, hook: Calls) -> None:
+def test_a_start_sends_what_it_is_told(emulator: Emulator, hook: Calls) -> None:
     """A start sends method, path, query, body and headers as told, and returns the operation."""
     started = hook(
         "start_operation",
@@ -181,7 +181,7 @@ def test_start_done_without_name(emulator: Emulator, moved: MovedClock, hook: Ca
         hook("start_operation", "projects/p:export", json={"operation": {"duration": 60, "omitName": True}})
 
 
-def test_wait_until_done(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
+def test_a_finished_operation_is_returned_at_once(emulator: Emulator, moved: MovedClock, hook: Calls) -> None:
     """A finished operation is returned however it ended, after one request."""
     name = start(emulator.url, error={"code": 3, "message": "m"})
     emulator.clear_journal()
@@ -227,7 +227,7 @@ def test_wait_until_done_of_nothing(emulator: Emulator, hook: Calls) -> None:
     assert len(emulator.journal()) == 1
 
 
-def test_connection_test(emulator: Emulator, hook: Calls) -> None:
+def test_the_test_of_a_connection_lists_one_operation(emulator: Emulator, hook: Calls) -> None:
     """The test of a connection lists one operation, once."""
     assert hook("test_connection") == (True, f"{emulator.url} lists operations")
     assert asked(emulator, "method", "path", "query") == [("GET", "/v1/operations", {"pageSize": "1"})]
@@ -310,7 +310,7 @@ def test_bad_names_are_refused_before_any_request(emulator: Emulator, hook: Call
         ({"path_prefix": "v9"}, {"path_prefix": "v2"}, "POST /v2/operations/x:cancel"),
     ],
 )
-def test_spellings(
+def test_a_tasks_spellings_win_over_the_connections(
     emulator: Emulator, hook_of: Callable[..., Calls], extra: Any, kwargs: dict[str, Any], path: str
 ) -> None:
     """Prefix, suffix and method are as the connection says, or as the task says instead."""

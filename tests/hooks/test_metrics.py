@@ -41,7 +41,9 @@ def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
     return stats
 
 
-async def test_of_a_trigger(real_emulator: Emulator, stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trigger_that_is_over_has_reported_its_figures(
+    real_emulator: Emulator, stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A trigger that is over has told its polls, their errors, its delay, and that nothing is watched any more."""
     set_connection(monkeypatch, real_emulator.url, "ops")
     start(real_emulator.url, name="operations/x", duration=0.1)
@@ -95,7 +97,9 @@ def test_detection_delay(stats: Stats, moved: MovedClock, ended: object, delay_s
     assert delays == ([] if delay_s is None else [delay_s])
 
 
-def test_broken_metrics(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_metrics_break_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Metrics that fail are told once, and keep nothing from being watched."""
     monkeypatch.setattr(sdk, "Stats", None, raising=False)
     figures = Figures("ops")

@@ -25,19 +25,19 @@ async def times_of_turns(pace: AdaptiveRateLimiter, count: int) -> list[tuple[in
     return went
 
 
-def test_not_limited() -> None:
+def test_without_a_limit_everybody_goes_at_once() -> None:
     """Without a limit everybody goes at once."""
     assert run(times_of_turns(AdaptiveRateLimiter(), 3)) == [(0, 0.0), (1, 0.0), (2, 0.0)]
 
 
-def test_limited() -> None:
+def test_with_a_limit_they_go_in_order_and_evenly() -> None:
     """With one they go in the order in which they came, evenly."""
     went = run(times_of_turns(AdaptiveRateLimiter(10), 5))
     assert [number for number, _ in went] == [0, 1, 2, 3, 4]
     assert [at for _, at in went] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4])
 
 
-def test_first() -> None:
+def test_who_was_refused_goes_first() -> None:
     """Who was refused goes before those who wait."""
 
     async def play() -> list[str]:
@@ -117,7 +117,7 @@ async def storm(
     return answered
 
 
-def test_storm() -> None:
+def test_two_thousand_operations_come_down_to_the_servers_rate() -> None:
     """Where a server allows 20 a second, 2,000 operations come down to that together, and none starves."""
     server = Server(20)
     answered = run(storm(AdaptiveRateLimiter(), server, 2000, 600))
@@ -129,7 +129,7 @@ def test_storm() -> None:
     assert max(gaps) < 2 * fair_s
 
 
-def test_recovers() -> None:
+def test_the_pace_recovers_within_minutes() -> None:
     """When the server allows everything again, so does the pace, within some minutes."""
     server = Server(20)
 

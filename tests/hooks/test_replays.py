@@ -222,7 +222,9 @@ def test_transcripts_are_as_recorded(name: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_hooks(case: Case, replayer: Replayer, hook_of: Callable[..., Calls], moved: MovedClock) -> None:
+def test_both_hooks_take_an_answer_for_what_it_is(
+    case: Case, replayer: Replayer, hook_of: Callable[..., Calls], moved: MovedClock
+) -> None:
     """
     Both hooks send the recorded request and take the answer for what it is, to the last field.
 
@@ -265,7 +267,9 @@ def test_redirects_are_not_read_without_end(replayer: Replayer, hook_of: Callabl
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_trigger(case: Case, replayer: Replayer, monkeypatch: pytest.MonkeyPatch, moved: MovedClock) -> None:
+def test_a_trigger_makes_one_event_of_an_answer(
+    case: Case, replayer: Replayer, monkeypatch: pytest.MonkeyPatch, moved: MovedClock
+) -> None:
     """
     A trigger that gets the answer to its polls gives one event: the operation once it is done, or the failure.
 

@@ -88,7 +88,7 @@ def texts_of(error: OperationsCallError) -> str:
 
 
 @pytest.mark.parametrize("escaped", [False, True], ids=["", "escaped"])
-def test_operations(hook_of: Callable[..., Calls], kind: str, escaped: bool) -> None:
+def test_an_operation_is_without_secrets(hook_of: Callable[..., Calls], kind: str, escaped: bool) -> None:
     """Metadata and error of an operation are without secrets: so is what is made of them, cut or not."""
     said = all_of(kind, 16_000)
     body = {
@@ -112,7 +112,7 @@ def test_operations(hook_of: Callable[..., Calls], kind: str, escaped: bool) -> 
         assert parts_in(told, kind) == []
 
 
-def test_lists(hook_of: Callable[..., Calls], kind: str) -> None:
+def test_operations_of_a_list_are_without_secrets(hook_of: Callable[..., Calls], kind: str) -> None:
     """Those of a list are, too."""
     said = all_of(kind, 1000)
     body = json.dumps({"operations": [{"name": "operations/x", "metadata": {"a": said}}]}, ensure_ascii=False)
@@ -126,7 +126,7 @@ def test_lists(hook_of: Callable[..., Calls], kind: str) -> None:
     "case",
     ["error", "page", "large page", "challenge", "redirect", "not JSON", "no operation", "status line"],
 )
-def test_failures(hook_of: Callable[..., Calls], kind: str, case: str) -> None:
+def test_failures_are_without_secrets(hook_of: Callable[..., Calls], kind: str, case: str) -> None:
     """A refusal, a page of HTML, a header, what isn't an operation: nothing of it is cut before secrets are gone."""
     line = repeated(kind)[0]
     cuts = {"error": 16_000, "page": 500, "large page": 65_536, "no operation": 40}
@@ -149,7 +149,9 @@ def test_failures(hook_of: Callable[..., Calls], kind: str, case: str) -> None:
     assert parts_in(texts_of(raised.value), kind) == []
 
 
-async def test_trigger(kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_and_log_of_a_trigger_are_without_secrets(
+    kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The event of a trigger, and the lines it logs, are without them."""
     said = all_of(kind, 1000)
     states: list[dict[str, Any]] = [{"done": False}, {"done": True, "error": {"code": 9, "message": said}}]
@@ -179,7 +181,7 @@ async def test_trigger(kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytes
 
 
 @pytest.mark.parametrize("credentials", ["google", "oauth2"])
-def test_tokens(hook_of: Callable[..., Calls], credentials: str) -> None:
+def test_a_fetched_token_is_known_in_all_its_forms(hook_of: Callable[..., Calls], credentials: str) -> None:
     """A token that was fetched is known in all its forms, as is what it was got with."""
     tokens._source.cache_clear()
     with TokenServer() as issuer:

@@ -122,7 +122,9 @@ def test_no_body_no_content_type(server: RawServer, hook_of: Callable[..., Calls
     [({}, b"{}"), ([], b"[]"), (0, b"0"), ("ü", b'"\\u00fc"'), ({"a": None}, b'{"a": null}')],
     ids=repr,
 )
-def test_bodies(server: RawServer, hook_of: Callable[..., Calls], value: object, body: bytes) -> None:
+def test_any_json_is_a_body(
+    server: RawServer, hook_of: Callable[..., Calls], value: object, body: bytes
+) -> None:
     """Any JSON value is a body, empty ones included."""
     hook_of(server.url)("start_operation", "x:run", json=value)
     assert (server.seen[0].body, server.seen[0].all("content-type")) == (body, ["application/json"])
@@ -141,19 +143,19 @@ def test_bodies(server: RawServer, hook_of: Callable[..., Calls], value: object,
         ('operations/a"<>^`{|}', "/v1/operations/a%22%3C%3E%5E%60%7B%7C%7D"),
     ],
 )
-def test_paths(server: RawServer, hook_of: Callable[..., Calls], name: str, path: str) -> None:
+def test_paths_arrive_as_made(server: RawServer, hook_of: Callable[..., Calls], name: str, path: str) -> None:
     """No HTTP client on the way rewrites a path: it arrives as it was made."""
     hook_of(server.url)("get_operation", name)
     assert server.seen[0].line == f"GET {path} HTTP/1.1"
 
 
-def test_queries(server: RawServer, hook_of: Callable[..., Calls]) -> None:
+def test_a_query_arrives_as_it_was_made(server: RawServer, hook_of: Callable[..., Calls]) -> None:
     """The query arrives as it was made, reserved characters encoded."""
     hook_of(server.url)("start_operation", "x:run", query={"a": "b&c=d+e %", "l": [1, True]})
     assert server.seen[0].line == "POST /v1/x:run?a=b%26c%3Dd%2Be+%25&l=1&l=true HTTP/1.1"
 
 
-def test_no_netrc(
+def test_credentials_in_netrc_go_nowhere(
     server: RawServer, hook_of: Callable[..., Calls], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Credentials in ~/.netrc are somebody's own; they go nowhere."""
@@ -165,7 +167,7 @@ def test_no_netrc(
     assert server.seen[0].all("authorization") == []
 
 
-def test_no_cookies(server: RawServer, hook_of: Callable[..., Calls]) -> None:
+def test_a_cookie_is_not_sent_back(server: RawServer, hook_of: Callable[..., Calls]) -> None:
     """A cookie that a server sets isn't sent back."""
     calls = hook_of(server.url)
     for _ in range(3):
@@ -205,7 +207,7 @@ def test_compressed_answers(hook_of: Callable[..., Calls]) -> None:
         assert hook_of(server.url)("get_operation", "operations/x").name == "operations/zipped"
 
 
-def test_ipv6(hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ipv6_address_leads_there(hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
     """A URI with an IPv6 address leads there, though Airflow strips its brackets; ``allowed_hosts`` takes both forms."""
     with RawServer(sends(answer()), host="::1") as server:
         calls = hook_of("set below")

@@ -184,7 +184,7 @@ def test_addresses_that_do_not_answer(hook_of: Callable[..., Calls], monkeypatch
 @pytest.mark.parametrize(
     "kind", ["a header", "a chunk's size", "a trailer", "many trailers", "a deflate stream"]
 )
-def test_memory(hook_of: Callable[..., Calls], kind: str) -> None:
+def test_what_is_no_part_of_the_body_is_not_kept(hook_of: Callable[..., Calls], kind: str) -> None:
     """What is no part of the body, or unpacks to nothing, isn't kept without bound either."""
     first, piece = {
         "a header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 65536),
@@ -233,7 +233,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return connect
 
 
-async def test_trigger(connect: Callable[..., None]) -> None:
+async def test_a_trigger_gives_up_after_its_tolerance(connect: Callable[..., None]) -> None:
     """A trigger whose server never comes to an end gives up after its outage tolerance."""
     with dripping("trailers") as server:
         connect(server.url)
@@ -293,7 +293,7 @@ KINDS = pytest.mark.parametrize("kind", ["google", "oauth2"])
 
 @KINDS
 @pytest.mark.parametrize("endless", ["trailers", "header", "empty deflate blocks, fast"])
-def test_token_servers(
+def test_a_token_server_without_end_is_given_up(
     hook_of: Callable[..., Calls], impatient: None, keys: TokenServer, kind: str, endless: str
 ) -> None:
     """A token server that never comes to an end is given up as a service is; no request is sent without a token."""

@@ -98,7 +98,7 @@ def server(authority: trustme.CA) -> Iterator[TlsServer]:
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")  # urllib3 says so, rightly
 @pytest.mark.parametrize("environment", [False, True], ids=["", "REQUESTS_CA_BUNDLE"])
 @pytest.mark.parametrize("verify", ["bundle", False, "false"])
-def test_trusted(
+def test_the_connections_own_bundle_is_trusted(
     server: TlsServer,
     bundle: Path,
     hook_of: Callable[..., Calls],
@@ -119,7 +119,7 @@ def test_trusted(
     assert server.requests[0].startswith(b"GET /v1/operations/x HTTP/1.1\r\n")
 
 
-def test_untrusted(server: TlsServer, hook_of: Callable[..., Calls]) -> None:
+def test_an_unknown_certificate_ends_the_call(server: TlsServer, hook_of: Callable[..., Calls]) -> None:
     """A certificate that nobody vouches for ends the call at once: nothing is sent, a retry won't help."""
     with pytest.raises(OperationsCallErrorFinal) as refused:
         hook_of(server.url, connection={"password": "tok"})("get_operation", "operations/x")
@@ -132,7 +132,7 @@ def test_untrusted(server: TlsServer, hook_of: Callable[..., Calls]) -> None:
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("verify", ["bundle", False])
 @pytest.mark.parametrize("files", [["one.pem"], ["cert.pem", "key.pem"]], ids=["one-file", "two-files"])
-def test_client_certificate(
+def test_the_client_certificate_is_shown(
     authority: trustme.CA,
     bundle: Path,
     client: Path,

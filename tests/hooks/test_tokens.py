@@ -167,7 +167,9 @@ def test_once_for_all_threads(server: TokenServer, hook_of: Callable[..., Calls]
 
 @KINDS
 @pytest.mark.parametrize("call", ["get", "start"])
-def test_refused_once(server: TokenServer, hook_of: Callable[..., Calls], kind: str, call: str) -> None:
+def test_a_401_renews_the_token(
+    server: TokenServer, hook_of: Callable[..., Calls], kind: str, call: str
+) -> None:
     """After a 401 the request is sent once more with a new token, a start too: nothing was done."""
     calls = hook_of(server.url, connection=connection(server, kind))
     get(calls)
@@ -182,7 +184,7 @@ def test_refused_once(server: TokenServer, hook_of: Callable[..., Calls], kind: 
 
 
 @KINDS
-def test_refused_again(server: TokenServer, hook_of: Callable[..., Calls], kind: str) -> None:
+def test_a_401_for_a_new_token_ends_it(server: TokenServer, hook_of: Callable[..., Calls], kind: str) -> None:
     """A 401 for a fresh token is the end, with what the service said, and without the token."""
     calls = hook_of(server.url, connection=connection(server, kind))
     server.issue = lambda: server.issued.append(f"BAD-{len(server.issued)}") or server.issued[-1]  # type: ignore[method-assign, func-returns-value]
@@ -204,7 +206,7 @@ def test_refused_again(server: TokenServer, hook_of: Callable[..., Calls], kind:
         pytest.param((200, {"error_description": "odd"}), False, id="no-token"),
     ],
 )
-def test_no_token(
+def test_without_a_token_nothing_is_sent(
     server: TokenServer,
     hook_of: Callable[..., Calls],
     moved: MovedClock,
@@ -404,7 +406,7 @@ def test_unreadable_keys(
 
 
 @pytest.mark.parametrize(("extra", "module"), [("google", "google.auth"), ("oauth2", "authlib")])
-def test_not_installed(
+def test_a_missing_library_is_named(
     server: TokenServer,
     hook_of: Callable[..., Calls],
     monkeypatch: pytest.MonkeyPatch,
@@ -438,7 +440,9 @@ def test_google_provider(
             get(calls)
 
 
-def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_are_masked(
+    server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every token, and what it is got with, is told to Airflow's masker before a request is sent with it."""
     masked: list[Any] = []
     for module in ("sync", "asynchronous", "_client"):
@@ -452,7 +456,7 @@ def test_masked(server: TokenServer, hook_of: Callable[..., Calls], monkeypatch:
     assert len(server.issued) == 2
 
 
-def test_masked_key(
+def test_a_private_key_reaches_airflows_masker(
     server: TokenServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service account's private key is told to the masker, too."""

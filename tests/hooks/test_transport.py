@@ -108,7 +108,7 @@ async def test_connections_are_bounded(
     assert 1 < now[1] <= most
 
 
-async def test_last_one_closes(connect: Callable[..., None], running: Emulator) -> None:
+async def test_the_last_hook_closes_the_session(connect: Callable[..., None], running: Emulator) -> None:
     """The session is closed when the last hook leaves, and opened again by the next."""
     connect(running.url)
     first, second = hooks(2)
@@ -283,7 +283,7 @@ async def test_filter_of_the_connection(connect: Callable[..., None], running: E
         pytest.param({"body": {}}, "doesn't hold operations that are running", id="lists-nothing"),
     ],
 )
-async def test_no_use(
+async def test_where_the_list_is_of_no_use_each_is_asked_for_alone(
     connect: Callable[..., None],
     running: Emulator,
     caplog: pytest.LogCaptureFixture,
@@ -305,7 +305,7 @@ async def test_no_use(
     await close(many)
 
 
-async def test_tried_again(
+async def test_what_was_odd_once_is_tried_again_later(
     connect: Callable[..., None],
     running: Emulator,
     caplog: pytest.LogCaptureFixture,
@@ -364,7 +364,7 @@ async def test_cancelled_while_listing(connect: Callable[..., None], running: Em
 # --- waiting ---------------------------------------------------------------------------------------------------
 
 
-async def test_wait(connect: Callable[..., None], running: Emulator) -> None:
+async def test_a_server_with_wait_is_asked_once(connect: Callable[..., None], running: Emulator) -> None:
     """The server answers when the operation is over, and is asked once."""
     start(running.url, name="projects/p/operations/short", duration=0.5)
     running.clear_journal()
@@ -378,7 +378,7 @@ async def test_wait(connect: Callable[..., None], running: Emulator) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_without_wait(
+async def test_a_server_without_wait_is_polled(
     connect: Callable[..., None], running: Emulator, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     """A server that has no wait is polled, which is said once."""

@@ -71,7 +71,7 @@ def test_what_a_server_says(
 
 
 @pytest.mark.parametrize("char", BIDI, ids=ascii)
-def test_names_read_forwards(ask: Callable[..., Told], char: str) -> None:
+def test_names_that_turn_the_reading_direction_are_refused(ask: Callable[..., Told], char: str) -> None:
     """A name with a character that turns its reading direction is refused, whoever asks."""
     with RawServer(sends(answer())) as server:
         told = ask(f"operations/{char}x", host=server.url)
@@ -116,7 +116,7 @@ def test_a_failure_out_of_an_event() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\n\tb", "x" * 1000, "x" * 1001, "\x1b" * 999, "\u202e" * 5000])
-def test_one_line(text: str) -> None:
+def test_one_line_is_bounded_and_stable(text: str) -> None:
     """One line is at most as long as allowed, says what is missing, and stays as it is when made again."""
     line = one_line(text)
     assert len(line) <= 1000
@@ -125,12 +125,12 @@ def test_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("char", BIDI, ids=ascii)
-def test_printable(char: str) -> None:
+def test_characters_that_turn_the_direction_are_spelled_out(char: str) -> None:
     """Every character that turns the direction is spelled out."""
     assert printable(f"a{char}b") == f"a\\x{ord(char):02x}b"
 
 
-def test_parents_and_paths() -> None:
+def test_parents_and_paths_pass_the_check_of_names() -> None:
     """They pass the same check as names."""
     service = Service("https://h.example")
     for char in BIDI:

@@ -44,7 +44,7 @@ def endless() -> Iterator[RawServer]:
         yield server
 
 
-def test_pages_without_end(
+def test_pages_without_end_are_an_error(
     endless: RawServer, hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many pages it's an error that says so, and no retry would help."""
@@ -68,7 +68,7 @@ def test_as_many_pages_as_are_allowed(hook_of: Callable[..., Calls], monkeypatch
         assert len(hook_of(server.url).list("projects/p")) == 5
 
 
-def test_the_bound() -> None:
+def test_the_bound_is_as_documented() -> None:
     """Ten thousand, as the documentation says."""
     assert hook_calls.MAX_PAGES == 10_000
     assert commands.MAX_LISTED_CHARS == 64 * 2**20
@@ -82,7 +82,7 @@ def test_whoever_stops_reading_stops_the_list(endless: RawServer, monkeypatch: p
     assert len(endless.seen) == 2
 
 
-def test_tokens_without_end(hook_of: Callable[..., Calls]) -> None:
+def test_a_token_of_megabytes_is_not_sent_back(hook_of: Callable[..., Calls]) -> None:
     """A token of megabytes isn't sent back."""
     body = json.dumps({"nextPageToken": "x" * 1_000_000}).encode()
     with RawServer(sends(answer(body=body))) as server:
@@ -98,7 +98,7 @@ def test_tokens_without_end(hook_of: Callable[..., Calls]) -> None:
         pytest.param(("--limit", "3"), 0, 3, id="limit"),
     ],
 )
-def test_the_command(
+def test_a_command_ends_and_prints_nothing(
     endless: RawServer,
     run: Callable[..., Ended],
     monkeypatch: pytest.MonkeyPatch,
@@ -115,7 +115,7 @@ def test_the_command(
     assert ("more than 5 pages" in ended.stderr) == (code == 3)
 
 
-def test_the_commands_memory(
+def test_a_command_keeps_no_more_than_it_can_print(
     endless: RawServer, run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It keeps no more than it can print."""

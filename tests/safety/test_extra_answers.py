@@ -102,7 +102,7 @@ def test_one_connection_where_nothing_is_wrong(
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.05], ids=["at-once", "later"])
 @pytest.mark.parametrize("size", [0, 5_000, 9_000, 20_000])
-def test_over_tls(
+def test_an_extra_answer_over_tls_is_seen(
     hook_of: Callable[..., Calls], tls_files: tuple[ssl.SSLContext, str], size: int, pause_s: float
 ) -> None:
     """What TLS has unpacked together with the answer is not in the kernel any more, and is seen all the same."""
@@ -132,7 +132,7 @@ def misled(path: str, connection: int, index: int) -> bytes:
     return FOREIGN if connection == 0 else own(path)
 
 
-def test_whoever_asks(ask: Callable[..., Told]) -> None:
+def test_an_answer_of_another_operation_is_asked_for_again(ask: Callable[..., Told]) -> None:
     """An answer of another operation is asked for again, over a connection of its own."""
     with KeptAlive(misled) as server:
         told = ask("operations/a", host=server.url)
@@ -154,7 +154,7 @@ def test_get_and_wait(hook_of: Callable[..., Calls], call: str, caplog: pytest.L
 
 
 @pytest.mark.parametrize("poll_with", ["get", "list", "wait"])
-def test_eight_triggers(monkeypatch: pytest.MonkeyPatch, poll_with: str) -> None:
+def test_each_of_eight_triggers_gets_its_own(monkeypatch: pytest.MonkeyPatch, poll_with: str) -> None:
     """Eight triggers of one connection, and a server that says one answer more each time: each gets its own."""
 
     def answer(path: str, connection: int, index: int) -> bytes | list[tuple[float, bytes]]:

@@ -122,7 +122,7 @@ def test_methods_of_a_start(server: RawServer, hook_of: Callable[..., Calls], me
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_in_a_task(server: RawServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
+def test_a_task_starts_nothing(server: RawServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
     """A task with such a header fails with its name, and has started nothing."""
     set_connection(monkeypatch, server.url, "ops")
     task = RunOperationOperator(

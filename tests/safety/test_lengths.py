@@ -63,7 +63,7 @@ def test_headers_of_a_failure(hook_of: Callable[..., Calls]) -> None:
     assert len(str(error_of_call(failure))) < 2000
 
 
-def test_a_started_name(hook_of: Callable[..., Calls]) -> None:
+def test_a_start_with_such_a_name_is_an_error(hook_of: Callable[..., Calls]) -> None:
     """A start whose answer has such a name is an error that says how long it is, and no XCom of megabytes."""
     body = json.dumps({"name": LONG}).encode()
     with RawServer(sends(answer(body=body))) as server, pytest.raises(OperationsCallErrorFinal) as refused:
@@ -73,7 +73,7 @@ def test_a_started_name(hook_of: Callable[..., Calls]) -> None:
     )
 
 
-def test_a_listed_name(hook_of: Callable[..., Calls]) -> None:
+def test_a_listed_name_of_megabytes_is_not_read(hook_of: Callable[..., Calls]) -> None:
     """Neither does a list."""
     body = json.dumps({"operations": [{"name": LONG}]}).encode()
     with RawServer(sends(answer(body=body))) as server, pytest.raises(OperationsCallErrorFinal) as refused:
@@ -82,7 +82,7 @@ def test_a_listed_name(hook_of: Callable[..., Calls]) -> None:
 
 
 @pytest.mark.parametrize("char", ["x", "\u00fc", "\u20ac", "\U0001f600"])
-def test_the_longest_name(char: str) -> None:
+def test_two_kib_of_name_are_read_and_no_more(char: str) -> None:
     """Two KiB of UTF-8 are read and asked for, one byte more is not."""
     longest = char * (MAX_NAME_BYTES // len(char.encode()))
     longest += "x" * (MAX_NAME_BYTES - len(longest.encode()))
@@ -125,7 +125,7 @@ FIELDS = tuple(large_operations("x", 1))
 @pytest.mark.parametrize("size", [6_000, 40_000, 300_000])
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("field", FIELDS)
-def test_operations(field: str, text: str, size: int) -> None:
+def test_large_operations_stay_within_every_limit(field: str, text: str, size: int) -> None:
     """Whatever field of an operation is large: XCom, asset event and trigger event hold their limits."""
     operation = large_operations(TEXTS[text], size)[field]
     xcom = xcoms.operation_xcom(operation)
@@ -142,7 +142,7 @@ def test_operations(field: str, text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("field", ["problem", "url", "header", "message", "details", "key"])
-def test_failures(field: str, text: str) -> None:
+def test_large_failures_stay_within_the_events_limit(field: str, text: str) -> None:
     """Whatever of a failure is large: the event holds its limit, and the worker can read it."""
     large = TEXTS[text] * 400_000
     status = Status(
@@ -191,7 +191,7 @@ def test_a_note_of_ordinary_names(count: int) -> None:
 
 @pytest.mark.parametrize("limit", [100, 1000])
 @pytest.mark.parametrize("text", TEXTS)
-def test_clip_json(text: str, limit: int) -> None:
+def test_clipped_json_fits_and_says_what_is_missing(text: str, limit: int) -> None:
     """What is cut fits, and says how much is missing."""
     long = TEXTS[text] * 5000
     cut = clip_json(long, limit)

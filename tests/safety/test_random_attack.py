@@ -131,7 +131,7 @@ def ended(call: Callable[[], Any]) -> Any:
 
 @ATTACK
 @given(attack=attacks(), call=calls, memory=st.booleans())
-def test_the_sync_hook(attacker: Attacker, attack: Attack, call: str, *, memory: bool) -> None:
+def test_the_sync_hook_raises_ours(attacker: Attacker, attack: Attack, call: str, *, memory: bool) -> None:
     """Whatever comes, a worker's call returns a value or raises one of our errors, and memory stays bounded."""
     attacker.attack = attack
     if memory:
@@ -142,7 +142,9 @@ def test_the_sync_hook(attacker: Attacker, attack: Attack, call: str, *, memory:
 
 @ATTACK
 @given(attack=attacks(), call=calls, memory=st.booleans())
-def test_the_async_hook(attacker: Attacker, meter: Meter, attack: Attack, call: str, *, memory: bool) -> None:
+def test_the_loop_goes_on(
+    attacker: Attacker, meter: Meter, attack: Attack, call: str, *, memory: bool
+) -> None:
     """So does a triggerer's, whose event loop isn't held up."""
     attacker.attack = attack
 
@@ -177,7 +179,7 @@ async def by_trigger(poll_with: str, tolerance_s: float) -> Any:
     tolerance_s=st.sampled_from([0.0, 600.0]),
     memory=st.booleans(),
 )
-def test_a_trigger(
+def test_a_trigger_yields_exactly_one_event(
     attacker: Attacker,
     meter: Meter,
     moved: MovedClock,
@@ -213,7 +215,7 @@ MOST_SHOWN_BYTES = 4 * 2**20
 @pytest.mark.skipif(AIRFLOW < (3, 1), reason="Airflow 3.1 or later: the UI has plugins")
 @ATTACK
 @given(attack=attacks(), cancel=st.booleans(), memory=st.booleans())
-def test_the_tab(attacker: Attacker, attack: Attack, *, cancel: bool, memory: bool) -> None:
+def test_the_tab_shows_something(attacker: Attacker, attack: Attack, *, cancel: bool, memory: bool) -> None:
     """The tab gets an operation or a problem to show, as JSON for browsers, without credentials."""
     with warnings.catch_warnings():  # of what Airflow's API server imports of its own
         warnings.simplefilter("ignore")

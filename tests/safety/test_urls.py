@@ -77,7 +77,7 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize("base_url", AMBIGUOUS, ids=ascii)
-def test_ambiguous_base_urls(ask: Callable[..., Told], proxy: RawServer, base_url: str) -> None:
+def test_ambiguous_base_urls_are_refused(ask: Callable[..., Told], proxy: RawServer, base_url: str) -> None:
     """A base URL that parsers may read in several ways is refused before anything is sent, even to a proxy."""
     told = ask(
         base_url=base_url,
@@ -100,7 +100,7 @@ def test_ambiguous_base_urls(ask: Callable[..., Told], proxy: RawServer, base_ur
     ],
     ids=ascii,
 )
-def test_ambiguous_hosts(host: str) -> None:
+def test_ambiguous_hosts_are_refused(host: str) -> None:
     """The connection's own host is read as strictly, with and without a scheme."""
     with pytest.raises(InvalidConnection, match="its host"):
         read_settings(ConnectionFields("c", host=host), {})

@@ -91,7 +91,9 @@ OVER: dict[str, Any] = {
 
 @pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
 @pytest.mark.parametrize("answer", OVER.values(), ids=OVER)
-def test_refused(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any) -> None:
+def test_a_refused_deferral_cancels(
+    emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any
+) -> None:
     """
     A task that was marked between its start and its deferral: no trigger exists, and no ``on_kill`` runs.
 
@@ -111,7 +113,9 @@ def test_refused(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], 
     [{"run": {"task": "deferred"}}, {"run": {"task": "running"}}, ConnectionError("no answer")],
     ids=["deferred", "not reported yet", "no answer"],
 )
-def test_taken(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any) -> None:
+def test_a_taken_deferral_stays(
+    emulator: Emulator, airflow: Airflow, make: Callable[[], Any], answer: Any
+) -> None:
     """A deferral that Airflow has taken, or that its supervisor will report at the end, is left to the trigger."""
     task, ti = make(), TaskInstance("task")
     deferred(task, ti)
@@ -122,7 +126,7 @@ def test_taken(emulator: Emulator, airflow: Airflow, make: Callable[[], Any], an
 
 @pytest.mark.parametrize("owner", TASKS)
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "restarting"])
-def test_cleared(emulator: Emulator, airflow: Airflow, owner: str, state: str | None) -> None:
+def test_a_clear_cancels_nothing(emulator: Emulator, airflow: Airflow, owner: str, state: str | None) -> None:
     """A clear is seen to by the next try, where a record tells it of the operation; a sensor's waits for it again."""
     task, ti = TASKS[owner](), TaskInstance("task")
     deferred(task, ti)
@@ -348,7 +352,7 @@ def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> No
     assert kinds(emulator) == ["start", "cancel"]
 
 
-def test_not_deferred(emulator: Emulator, airflow: Airflow) -> None:
+def test_a_task_that_ended_here_has_nothing_to_see_to(emulator: Emulator, airflow: Airflow) -> None:
     """A task that has come to its end in this process has nothing left to see to."""
     task = CancelOperationOperator(task_id="cancel", operation_name=sensor().operation_name)
     task.execute(context_of(ti := TaskInstance("cancel")))

@@ -49,7 +49,7 @@ def cancelled(emulator: Emulator) -> Emulator:
         pytest.param(None, NOT_KNOWN, id="elsewhere"),
     ],
 )
-def test_a_sensor(
+def test_a_sensors_error_says_who_cancelled(
     cancelled: Emulator, driver: Driver, arguments: dict[str, Any], pushed: Any, said: str
 ) -> None:
     """In every mode, below the operation's name and above what the service said."""
@@ -64,7 +64,7 @@ def test_a_sensor(
 
 
 @pytest.mark.parametrize("arguments", [{}, {"deferrable": True}, {"retry_on": ["CANCELLED"]}])
-def test_an_operator(
+def test_an_operators_error_says_who_cancelled(
     emulator: Emulator, driver: Driver, moved: MovedClock, arguments: dict[str, Any]
 ) -> None:
     """Final or not, in a worker or deferred."""

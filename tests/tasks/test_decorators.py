@@ -42,7 +42,7 @@ def sent(emulator: Emulator) -> dict[str, Any]:
 
 
 @WAYS
-def test_a_dict(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_a_returned_dict_is_the_request(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """The dict that the function returns is the request; the task's value is the operation's response."""
 
     def build(what: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def test_a_dict(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None
     assert (start["query"], start["headers"]["x-what"]) == ({"what": "app"}, "app")
 
 
-def test_a_pair(emulator: Emulator, driver: Driver) -> None:
+def test_a_returned_pair_is_path_and_body(emulator: Emulator, driver: Driver) -> None:
     """Path and JSON body as a pair will do."""
     assert driver.run(made(lambda: (PATH, BODY), task_id="t")).value == {"a": 1}
     assert sent(emulator)["body"] == BODY
@@ -85,7 +85,7 @@ def test_arguments_of_the_decorator(emulator: Emulator, driver: Driver) -> None:
     assert sent(emulator)["query"].keys() == {"a", "requestId"}
 
 
-def test_no_rendering(emulator: Emulator, driver: Driver) -> None:
+def test_what_the_function_returns_is_no_template(emulator: Emulator, driver: Driver) -> None:
     """What the function returns is sent as it is: data with braces in it is no template."""
     body = {"operation": {"duration": 1, "response": {"text": "{{ 7 * 7 }}"}}}
 
@@ -120,7 +120,7 @@ def test_context(emulator: Emulator, driver: Driver) -> None:
     ],
     ids=repr,
 )
-def test_no_request(emulator: Emulator, driver: Driver, returned: Any, found: str) -> None:
+def test_what_is_no_request_is_refused(emulator: Emulator, driver: Driver, returned: Any, found: str) -> None:
     """A return value that is no request fails with what it is and what it should be; nothing is sent."""
     verdict = driver.run(made(lambda: returned, task_id="t"))
 
@@ -140,7 +140,7 @@ def test_coroutine_function() -> None:
         made(build)
 
 
-def test_skip(emulator: Emulator, driver: Driver) -> None:
+def test_what_the_function_raises_is_the_tasks_end(emulator: Emulator, driver: Driver) -> None:
     """What the function raises is the task's end: a skip skips."""
 
     def build() -> Any:
@@ -149,7 +149,7 @@ def test_skip(emulator: Emulator, driver: Driver) -> None:
     assert driver.run(made(build)).state == "skipped"
 
 
-def test_annotation(emulator: Emulator, driver: Driver) -> None:
+def test_the_annotation_makes_no_multiple_outputs(emulator: Emulator, driver: Driver) -> None:
     """The function's annotation is about the request: it doesn't make multiple outputs of the response."""
 
     def build() -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_annotation(emulator: Emulator, driver: Driver) -> None:
     assert made(build, multiple_outputs=True)().multiple_outputs is True
 
 
-def test_bare() -> None:
+def test_the_decorator_needs_no_parentheses() -> None:
     """Without arguments the decorator needs no parentheses; ``override`` changes arguments afterwards."""
     with DAG(dag_id="bare"):
 
@@ -194,7 +194,7 @@ class Attempts:
         return self.driver.run(made(build, **self.arguments), store=self.store, try_number=number)
 
 
-def test_taken_over(emulator: Emulator, driver: Driver) -> None:
+def test_a_retry_takes_over_and_calls_no_function(emulator: Emulator, driver: Driver) -> None:
     """A retry takes the running operation over, and the function isn't called again."""
     attempts = Attempts(driver, outage_tolerance=1)
     emulator.script_fault(kind="get", status=503, times=20)
@@ -208,7 +208,7 @@ def test_taken_over(emulator: Emulator, driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_lost_answer(
+def test_a_start_whose_answer_is_lost_is_repeated_with_its_id(
     emulator: Emulator, driver: Driver, caplog: pytest.LogCaptureFixture, *, same: bool
 ) -> None:
     """A start whose answer is lost is repeated with its id if the function returns the same request again."""
@@ -225,7 +225,7 @@ def test_lost_answer(
     assert (len(set(ids)) == 1) == same
 
 
-def test_mapped(emulator: Emulator, driver: Driver) -> None:
+def test_expand_makes_one_request_of_each_value(emulator: Emulator, driver: Driver) -> None:
     """``expand`` makes one request of each value, ``partial`` keeps the others; the decorator's arguments hold."""
     with DAG(dag_id="mapped") as dag:
 

@@ -212,7 +212,7 @@ def test_not_the_same_start(
 
 
 @WAYS
-def test_reattached(
+def test_a_retry_reattaches_and_gets_no_more_time(
     emulator: Emulator,
     driver: Driver,
     moved: MovedClock,
@@ -237,7 +237,9 @@ def test_reattached(
 
 
 @pytest.mark.parametrize("end", ["success", "failure", "cancelled"])
-def test_over_meanwhile(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, end: str) -> None:
+def test_what_ended_meanwhile_is_delivered_or_started_anew(
+    emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, end: str
+) -> None:
     """An operation that has ended meanwhile is delivered if it succeeded; else the retry is a new intent."""
     script: dict[str, Any] = {"duration": 20, "response": {"a": 1}}
     if end == "failure":
@@ -275,7 +277,7 @@ def test_failed_for_good_meanwhile(
     assert task.record["state"] == "failed"
 
 
-def test_forgotten(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any) -> None:
+def test_a_forgotten_one_is_final(emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any) -> None:
     """An operation that the server has forgotten is a final error, never a silent second start."""
     task = Task(driver)
     die(task, dies("stored, not waiting"))
@@ -334,7 +336,7 @@ def test_outage_then_retry(emulator: Emulator, driver: Driver, *, deferrable: bo
     ("phase", "arguments"),
     [("stored, not waiting", {}), ("sent, not answered", KNOWN), ("answered, not stored", KNOWN)],
 )
-def test_cleared(
+def test_a_cleared_task_ends_its_predecessor_first(
     emulator: Emulator,
     driver: Driver,
     dies: Any,
@@ -635,7 +637,7 @@ def test_without_a_name(emulator: Emulator, driver: Driver, dies: Any) -> None:
     assert kinds(emulator) == ["start", "start"]
 
 
-def test_delivered_again(emulator: Emulator, driver: Driver, dies: Any) -> None:
+def test_a_result_airflow_missed_is_delivered_again(emulator: Emulator, driver: Driver, dies: Any) -> None:
     """A result that was handed over without Airflow's taking note is handed over again, XComs included."""
     task = Task(driver)
     die(task, dies("delivered, not reported"))
@@ -860,7 +862,9 @@ def test_record_of_a_later_version(emulator: Emulator, driver: Driver, dies: Any
     [{"name": 5}, {"deadline_epoch_s": None}, {"max_tries": "3"}, {"reattached": 1}, {"state": "unheard of"}],
     ids=str,
 )
-def test_record_edited(emulator: Emulator, driver: Driver, dies: Any, edited: dict[str, Any]) -> None:
+def test_edited_records_are_refused(
+    emulator: Emulator, driver: Driver, dies: Any, edited: dict[str, Any]
+) -> None:
     """A record whose fields aren't what they must be is refused, with the field, before anything is done."""
     task = Task(driver)
     die(task, dies("stored, not waiting"))

@@ -140,7 +140,7 @@ def test_an_argument_that_is_another_now(emulator: Emulator) -> None:
     assert cancelled(emulator) == []
 
 
-def test_cancel_operator(emulator: Emulator) -> None:
+def test_the_cancel_operator_asks_about_its_argument(emulator: Emulator) -> None:
     """It asks about the operation of its argument."""
     emulator.script_fault(kind="cancel", status=200, body={})
     own, foreign = start(), start()

@@ -136,7 +136,9 @@ async def test_the_same_xcoms(
     assert ("return_value" in supervisor.set) == (case != "nothing")
 
 
-async def test_without_result(emulator: Emulator, moved: MovedClock, supervisor: Supervisor) -> None:
+async def test_no_xcom_push_means_no_return_value(
+    emulator: Emulator, moved: MovedClock, supervisor: Supervisor
+) -> None:
     """``do_xcom_push=False`` keeps the return value back, and that alone, as in a worker."""
     name = start(duration=10, response={"answer": 42})
     event = await event_of(name, supervisor, end_from_trigger="without_result")
@@ -236,7 +238,7 @@ def test_arguments_of_a_later_version(argument: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["operation", "return_value"])
-async def test_airflow_refuses(
+async def test_where_an_xcom_is_refused_a_worker_ends_the_task(
     emulator: Emulator,
     moved: MovedClock,
     driver: Driver,
@@ -362,7 +364,7 @@ REFUSED: dict[str, tuple[type[OperationSensor], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def test_what_airflow_would_drop_is_refused_at_parse_time(case: str) -> None:
     """What Airflow would drop without a word is refused when the DAG is parsed, with the reason."""
     sensor, arguments, reason = REFUSED[case]
     with pytest.raises(ValueError, match="can't have 'end_from_trigger': ") as caught:
@@ -388,7 +390,7 @@ def test_only_where_a_trigger_ends_it(case: str, mode: dict[str, Any]) -> None:
     ],
     ids=", ".join,
 )
-def test_not_refused(arguments: dict[str, Any]) -> None:
+def test_what_belongs_to_a_worker_is_not_refused(arguments: dict[str, Any]) -> None:
     """What belongs to the first worker, or to an end other than success, isn't in the way."""
     task = OperationSensor(
         task_id="t", operation_name="x", deferrable=True, end_from_trigger=True, **arguments
@@ -458,7 +460,7 @@ def test_added_by_a_policy(emulator: Emulator) -> None:
     assert emulator.journal() == []
 
 
-def test_listeners(emulator: Emulator) -> None:
+def test_listeners_for_successes_are_refused(emulator: Emulator) -> None:
     """Listeners for successes are refused: by Airflow when it parses the DAG, and of mapped sensors by us."""
 
     class Listener:

@@ -52,7 +52,7 @@ def test_versions_are_read(version: str, read: tuple[int, int]) -> None:
     assert version_compat.minor_version(version) == read
 
 
-def test_retry_policy() -> None:
+def test_a_retry_policy_is_ignored_with_one_warning() -> None:
     """One warning, no unknown argument."""
     waiting._warn_of_policy.cache_clear()
     policy = OperationRetryPolicy()
@@ -69,7 +69,7 @@ def test_retry_policy() -> None:
     waiting._warn_of_policy.cache_clear()
 
 
-def test_end_from_trigger(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
+def test_end_from_trigger_has_no_effect(emulator: Emulator, moved: MovedClock, driver: Driver) -> None:
     """It is ignored with a warning, and a worker delivers."""
     name = start(duration=10, response={"answer": 42})
 
@@ -82,7 +82,7 @@ def test_end_from_trigger(emulator: Emulator, moved: MovedClock, driver: Driver)
     assert (verdict.state, verdict.value, verdict.deferrals) == ("success", {"answer": 42}, 1)
 
 
-def test_no_record(emulator: Emulator, driver: Driver) -> None:
+def test_without_a_state_store_each_try_starts_its_own(emulator: Emulator, driver: Driver) -> None:
     """Without a state store a try starts an operation of its own, and cancels it when it gives up."""
 
     def make() -> RunOperationOperator:
@@ -191,7 +191,7 @@ async def test_a_kill_comes_as_a_cancellation(
     assert kinds(emulator).count("cancel") == cancels
 
 
-def test_no_watchers() -> None:
+def test_before_3_0_a_watcher_says_why_it_cannot_be_made() -> None:
     """Before 3.0 the trigger says why it can't be made."""
     with pytest.raises(RuntimeError, match=r"needs Airflow 3\.0 or later"):
         OperationsEventTrigger("p")
@@ -221,7 +221,7 @@ async def test_a_watcher_forgets(emulator: Emulator, monkeypatch: pytest.MonkeyP
     assert told == [f"{parent}/after-1", f"{parent}/after-2"]
 
 
-def test_connection_form() -> None:
+def test_the_hook_tells_the_form_that_the_metadata_has() -> None:
     """Before 3.2 Airflow asks the hook for the form, and gets what the metadata has."""
     pytest.importorskip(
         "flask_appbuilder", reason="Airflow 3.0 and 3.1 need not have it, and show no fields then"

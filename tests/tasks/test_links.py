@@ -80,7 +80,7 @@ def test_of_a_started_operation(
 
 
 @pytest.mark.parametrize("kind", ["run", "sensor"])
-def test_while_deferred(connect: Callable[..., None], driver: Driver, kind: str) -> None:
+def test_the_link_is_there_while_deferred(connect: Callable[..., None], driver: Driver, kind: str) -> None:
     """The link is there before the task defers."""
     name = started(driver)
     task = (
@@ -114,14 +114,16 @@ def test_of_a_failed_operation(connect: Callable[..., None], driver: Driver) -> 
 
 
 @pytest.mark.parametrize("extra", [{}, {"console_url": "https://console.example.com/{location}"}])
-def test_no_page(connect: Callable[..., None], driver: Driver, extra: dict[str, Any]) -> None:
+def test_no_page_means_no_link(connect: Callable[..., None], driver: Driver, extra: dict[str, Any]) -> None:
     """Without a template, or where the name lacks what it asks for, there is no link."""
     connect(**extra)
 
     assert LINK not in driver.run(run).xcoms
 
 
-def test_bad_template(connect: Callable[..., None], emulator: Emulator, driver: Driver) -> None:
+def test_a_bad_template_starts_nothing(
+    connect: Callable[..., None], emulator: Emulator, driver: Driver
+) -> None:
     """A template that nobody can fill in is found before anything is started."""
     connect(console_url="https://console.example.com/{id}")
     verdict = driver.run(run)

@@ -168,7 +168,7 @@ def verdict_of(driver: Driver, name: str, **arguments: Any) -> Verdict:
 @pytest.mark.parametrize("attitude", ATTITUDES)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("mode", MODES)
-def test_verdicts(
+def test_every_mode_gives_the_same_verdict(
     emulator: Emulator, moved: MovedClock, driver: Driver, mode: str, case: str, attitude: str
 ) -> None:
     """State, exception and value depend on what happened and on the attitude, never on the mode."""
@@ -199,7 +199,9 @@ def test_the_server_is_asked_no_more_than_said(
 
 @pytest.mark.parametrize("asked", [True, False], ids=["cancel_on_timeout", "default"])
 @pytest.mark.parametrize("mode", MODES)
-def test_time_is_up(emulator: Emulator, moved: MovedClock, driver: Driver, mode: str, *, asked: bool) -> None:
+def test_a_sensor_cancels_only_if_asked_when_time_is_up(
+    emulator: Emulator, moved: MovedClock, driver: Driver, mode: str, *, asked: bool
+) -> None:
     """A sensor cancels what it has waited for in vain only with ``cancel_on_timeout``; the error says which."""
     name = start(duration=5000, cancelDelay=1)
 

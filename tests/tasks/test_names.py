@@ -33,7 +33,9 @@ def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("make", "arguments"), TASKS)
-def test_a_number(emulator: Emulator, driver: Driver, make: Any, arguments: dict[str, Any]) -> None:
+def test_a_name_that_became_a_number_is_the_text_that_was_meant(
+    emulator: Emulator, driver: Driver, make: Any, arguments: dict[str, Any]
+) -> None:
     """A name that a native template made an int is the text that was meant, for XCom, trigger and link too."""
     start(emulator.url, name="operations/7", duration=60, cancelDelay=5, response={"a": 1})
 
@@ -48,7 +50,9 @@ def test_a_number(emulator: Emulator, driver: Driver, make: Any, arguments: dict
 
 @pytest.mark.parametrize("name", [None, "", "None"])
 @pytest.mark.parametrize(("make", "arguments"), TASKS)
-def test_nothing(emulator: Emulator, driver: Driver, make: Any, arguments: dict[str, Any], name: Any) -> None:
+def test_a_name_that_no_template_found_is_refused(
+    emulator: Emulator, driver: Driver, make: Any, arguments: dict[str, Any], name: Any
+) -> None:
     """Where a template found nothing, the text of docs/troubleshooting.md says so, and nothing is sent."""
     verdict = driver.run(lambda: make(task_id="t", operation_name=name, **arguments))
 
@@ -60,7 +64,7 @@ def test_nothing(emulator: Emulator, driver: Driver, make: Any, arguments: dict[
 
 
 @pytest.mark.parametrize("path", [None, "", "None"])
-def test_no_path(emulator: Emulator, driver: Driver, path: Any) -> None:
+def test_a_path_that_no_template_found_is_refused(emulator: Emulator, driver: Driver, path: Any) -> None:
     """The same of a start's path, before a start is noted."""
     verdict = driver.run(lambda: RunOperationOperator(task_id="t", path=path))
 

@@ -104,7 +104,7 @@ def kinds(emulator: Emulator) -> list[str]:
 
 @pytest.mark.parametrize("case", ODD)
 @pytest.mark.parametrize("way", WAYS)
-def test_once(emulator: Emulator, driver: Driver, way: str, case: str) -> None:
+def test_one_odd_answer_changes_nothing(emulator: Emulator, driver: Driver, way: str, case: str) -> None:
     """One odd answer in the middle of a running operation changes nothing."""
     emulator.script_fault(kind="get", after=LATER, times=1, **ODD[case])
 
@@ -129,7 +129,9 @@ def test_at_the_first_poll(emulator: Emulator, driver: Driver, way: str, case: s
 
 @pytest.mark.parametrize("case", ["HTML", "401", "403", "quota as 403"])
 @pytest.mark.parametrize("way", WAYS)
-def test_for_good(emulator: Emulator, driver: Driver, moved: MovedClock, way: str, case: str) -> None:
+def test_odd_answers_are_an_outage(
+    emulator: Emulator, driver: Driver, moved: MovedClock, way: str, case: str
+) -> None:
     """Odd answers are borne for the outage's tolerance; then the error is one to be retried."""
     began = moved.now
     emulator.script_fault(kind="get", after=3, **ODD[case])
@@ -145,7 +147,7 @@ def test_for_good(emulator: Emulator, driver: Driver, moved: MovedClock, way: st
 
 @pytest.mark.parametrize("case", ["403", "HTML"])
 @pytest.mark.parametrize("way", TASKS)
-def test_a_mistake(
+def test_what_is_refused_from_the_first_poll_is_final_after_a_minute(
     emulator: Emulator,
     driver: Driver,
     moved: MovedClock,
@@ -173,7 +175,9 @@ def test_a_mistake(
 
 @pytest.mark.parametrize("status", [404, 410])
 @pytest.mark.parametrize("way", WAYS)
-def test_gone(emulator: Emulator, driver: Driver, way: str, status: int) -> None:
+def test_a_denied_operation_is_gone_at_once(
+    emulator: Emulator, driver: Driver, way: str, status: int
+) -> None:
     """An operation that its service doesn't know any more is gone, at the first word of it."""
     emulator.script_fault(kind="get", after=LATER, status=status)
 
@@ -310,7 +314,7 @@ def stands_still(moved: MovedClock, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_stale_outage(
+def test_an_outage_counts_only_time_in_which_somebody_asked(
     stands_still: StandsStill, driver: Driver, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """An outage counts only time in which somebody asked: the old answer doesn't end a wait that goes well by now."""

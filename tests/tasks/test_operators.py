@@ -74,7 +74,7 @@ def context(task: Any) -> Any:
 
 
 @WAYS
-def test_success(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_the_response_is_the_return_value(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """The response is the return value; the XComs are the name and the resource without the response."""
     verdict = run(driver, deferrable=deferrable, script={"duration": 30, "response": {"__id__": 7, "a": [1]}})
 
@@ -109,7 +109,7 @@ def test_codes_in_other_words(
 
 
 @WAYS
-def test_over_at_once(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_what_is_done_at_once_is_not_polled(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """An operation that the start answers as done is neither polled nor deferred for."""
     verdict = run(driver, deferrable=deferrable, script={"duration": 0, "response": {"a": 1}})
 
@@ -118,7 +118,7 @@ def test_over_at_once(emulator: Emulator, driver: Driver, *, deferrable: bool) -
 
 
 @WAYS
-def test_nothing_to_return(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_without_a_response_none_is_returned(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """A done operation with neither response nor error succeeded, with None."""
     verdict = run(driver, deferrable=deferrable, script={"duration": 5, "result": "none"})
 
@@ -169,7 +169,7 @@ def test_a_retry_policy_is_asked(emulator: Emulator, driver: Driver) -> None:
 
 
 @WAYS
-def test_time_is_up(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_a_timeout_cancels_the_operation(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """When the time is up the operation is cancelled, and the error says what became of it."""
     verdict = run(driver, deferrable=deferrable, script={"duration": 5000}, timeout=60)
 
@@ -197,7 +197,7 @@ def test_execution_timeout_counts(emulator: Emulator, driver: Driver, *, deferra
     assert kinds(emulator) == ["start", "cancel"]
 
 
-def test_left_alone(emulator: Emulator, driver: Driver) -> None:
+def test_cancel_on_timeout_off_leaves_it_running(emulator: Emulator, driver: Driver) -> None:
     """``cancel_on_timeout=False`` leaves the operation running and says so."""
     verdict = run(driver, deferrable=True, script={"duration": 5000}, timeout=60, cancel_on_timeout=False)
 
@@ -205,7 +205,7 @@ def test_left_alone(emulator: Emulator, driver: Driver) -> None:
     assert kinds(emulator) == ["start"]
 
 
-def test_cannot_be_cancelled(emulator: Emulator, driver: Driver) -> None:
+def test_a_refused_cancel_is_part_of_the_timeouts_text(emulator: Emulator, driver: Driver) -> None:
     """A refused cancel is part of the time-out's text, not an error of its own."""
     script = {"duration": 5000, "onCancel": "unimplemented"}
     verdict = run(driver, deferrable=True, script=script, timeout=60)
@@ -305,7 +305,7 @@ def test_airflows_own_time_out(
     assert kinds(emulator) == ["start", "cancel"]
 
 
-def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+def test_airflows_timeout_ends_as_the_deadline(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
     """Airflow's own trigger timeout, behind the deadline, ends as the deadline would have: cancelled, told."""
     task = RunOperationOperator(
         task_id="run", path="things:run", json={"operation": {"duration": 5000}}, deferrable=True, timeout=60
@@ -321,7 +321,7 @@ def test_backstop(emulator: Emulator, driver: Driver, moved: MovedClock) -> None
     assert kinds(emulator) == ["start", "cancel"]
 
 
-def test_outage(emulator: Emulator, driver: Driver) -> None:
+def test_a_long_outage_fails_the_task_and_may_be_retried(emulator: Emulator, driver: Driver) -> None:
     """An outage longer than is borne fails the task in a way that Airflow may retry."""
     emulator.script_fault(kind="get", status=503)
     verdict = run(driver, deferrable=True, script={"duration": 5000})
@@ -330,7 +330,7 @@ def test_outage(emulator: Emulator, driver: Driver) -> None:
     assert (verdict.error.http_status, verdict.error.code) == (503, Code.UNAVAILABLE)
 
 
-def test_not_known_yet(emulator: Emulator, driver: Driver) -> None:
+def test_a_404_right_after_the_start_is_tolerated(emulator: Emulator, driver: Driver) -> None:
     """A 404 right after the start is a server that doesn't know its own operation yet."""
     emulator.script_fault(kind="get", status=404, times=3)
     verdict = run(driver, deferrable=True, script={"duration": 30, "response": {"a": 1}})
@@ -356,7 +356,7 @@ def test_events_are_foreign(emulator: Emulator, event: Any) -> None:
         task.execute_complete(context(task), event, "operations/x", 0.0)
 
 
-def test_hand_on(emulator: Emulator, driver: Driver) -> None:
+def test_without_waiting_the_name_is_returned_at_once(emulator: Emulator, driver: Driver) -> None:
     """``wait_for_completion=False`` returns the name at once."""
     verdict = run(driver, deferrable=True, script={"duration": 50}, wait_for_completion=False)
 
@@ -446,7 +446,7 @@ def test_a_resource_instead_of_an_operation(
     assert len([line for line in logged.messages if text in line]) == 1
 
 
-def test_out_of_reach(
+def test_a_start_that_cannot_be_sent_says_so_every_minute(
     emulator: Emulator,
     driver: Driver,
     monkeypatch: pytest.MonkeyPatch,
@@ -512,7 +512,7 @@ def test_grace_after_a_late_start(emulator: Emulator, driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("place", ["query", "body"])
-def test_request_id(emulator: Emulator, driver: Driver, place: str) -> None:
+def test_a_lost_start_is_resent_with_its_request_id(emulator: Emulator, driver: Driver, place: str) -> None:
     """With a request id a start whose answer was lost is sent again, and the server knows it."""
     emulator.script_fault(kind="start", times=1, dropAfterEffect=True)
     verdict = run(
@@ -691,7 +691,7 @@ def test_cancel_says_how_it_ended(
     assert verdict.xcoms["operation"]["done"] is True
 
 
-def test_cancel_refused(emulator: Emulator, driver: Driver) -> None:
+def test_a_server_that_cannot_cancel_fails_the_task(emulator: Emulator, driver: Driver) -> None:
     """A server that can't cancel fails the task at once, in its own words."""
     script = {"duration": 500, "onCancel": "unimplemented"}
     name = run(driver, deferrable=False, script=script, wait_for_completion=False).value
@@ -710,7 +710,7 @@ def test_nothing_left_to_cancel(emulator: Emulator, driver: Driver) -> None:
     assert verdict.value == {"name": name, "ended": "succeeded"}
 
 
-def test_cancelled_by_others(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+def test_a_cancel_by_others_is_final(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
     """An operation that somebody else cancels ends the task for good."""
 
     def cancel() -> None:
@@ -809,7 +809,7 @@ def test_connection_never_back(driver: Driver, moved: MovedClock) -> None:
     assert moved.now - began == pytest.approx(600, abs=40)
 
 
-def test_connection_mistyped(driver: Driver) -> None:
+def test_a_connection_that_is_not_there_fails_at_once(driver: Driver) -> None:
     """A task whose connection isn't there fails at once, in its worker."""
     verdict = driver.run(
         lambda: RunOperationOperator(

@@ -80,7 +80,7 @@ TIMEOUT = OperationTimeout("operations/o", timedelta(hours=1), None, "it has bee
 
 
 @pytest.mark.parametrize("code", [*list(Code)[1:], 99])
-def test_failed_operations(code: Code | int) -> None:
+def test_the_codes_worth_a_retry_are_retried_alone(code: Code | int) -> None:
     """Without arguments the codes worth a retry are retried, and no other."""
     assert decide(failed(code)).action is (RETRY if code in WORTH_A_RETRY else FAIL)
 
@@ -103,7 +103,7 @@ def test_failed_operations(code: Code | int) -> None:
         pytest.param(KeyError("other"), DEFAULT, id="bug"),
     ],
 )
-def test_defaults(error: BaseException, action: RetryAction) -> None:
+def test_by_default_the_policy_decides_as_the_task_would(error: BaseException, action: RetryAction) -> None:
     """Without arguments the policy says what the task would do without a policy; what isn't ours is Airflow's."""
     assert decide(error).action is action
 
@@ -130,7 +130,7 @@ def test_defaults(error: BaseException, action: RetryAction) -> None:
         ({"retry_timeouts": False}, TIMEOUT, FAIL),
     ],
 )
-def test_arguments(arguments: dict[str, Any], error: OperationsError, action: RetryAction) -> None:
+def test_codes_can_be_chosen(arguments: dict[str, Any], error: OperationsError, action: RetryAction) -> None:
     """Codes to retry, codes to fail, and whether a time-out is retried can be said."""
     assert decide(error, **arguments).action is action
 
@@ -149,7 +149,7 @@ def test_arguments(arguments: dict[str, Any], error: OperationsError, action: Re
         (timedelta(seconds=60), 60, "retry in 0:01:00, the server asks for 0:01:30: "),
     ],
 )
-def test_delays(error: OperationsError, maximum: Any, delay: float, reason: str) -> None:
+def test_the_servers_pause_is_kept(error: OperationsError, maximum: Any, delay: float, reason: str) -> None:
     """The pause is what the server asks for, up to a limit, and the reason says so."""
     decision = decide(error, max_delay=maximum)
 
@@ -158,7 +158,7 @@ def test_delays(error: OperationsError, maximum: Any, delay: float, reason: str)
 
 
 @pytest.mark.parametrize("details", [[], [{"@type": TYPES + "RetryInfo", "retryDelay": "0s"}]])
-def test_own_delay(details: list[Any]) -> None:
+def test_without_a_hint_the_tasks_retry_delay_holds(details: list[Any]) -> None:
     """Without a wish of the server's, the task's own retry_delay holds."""
     assert decide(failed(Code.UNAVAILABLE, *details)).retry_delay is None
 
@@ -182,7 +182,7 @@ def test_own_delay(details: list[Any]) -> None:
         ),
     ],
 )
-def test_reasons(error: OperationsError, reason: str) -> None:
+def test_the_reason_is_one_line_for_people(error: OperationsError, reason: str) -> None:
     """The reason is one line for people: the decision, the code, what the server said."""
     assert decide(error).reason == reason
 
@@ -224,7 +224,7 @@ def test_refused_arguments(arguments: dict[str, Any]) -> None:
         OperationRetryPolicy(**arguments)
 
 
-def test_serialized() -> None:
+def test_the_policy_survives_airflows_json() -> None:
     """The policy survives Airflow's JSON."""
     policy = OperationRetryPolicy(retry_on=["NOT_FOUND", 99], fail_on=[14], retry_timeouts=False, max_delay=5)
     again = OperationRetryPolicy.deserialize(json.loads(json.dumps(policy.serialize())))
@@ -237,7 +237,7 @@ def test_serialized() -> None:
 
 
 @WAYS
-def test_nothing_is_final(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+def test_with_a_policy_no_error_is_final(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
     """With a policy no error is one of Airflow's last words; ``final`` says what it would have been."""
     policy = OperationRetryPolicy()
     for code, final in ((9, True), (14, False)):
@@ -258,7 +258,7 @@ def test_without_a_policy(emulator: Emulator, driver: Driver) -> None:
     assert verdict.error.final is True
 
 
-def test_backstop(emulator: Emulator, moved: MovedClock) -> None:
+def test_the_policy_is_asked_after_airflows_own_timeout(emulator: Emulator, moved: MovedClock) -> None:
     """The policy is asked, too, about a failure that is found only as Airflow's own timeout fires."""
     task: Any = RunOperationOperator(
         task_id="run",
@@ -293,7 +293,7 @@ def test_cancel_operator(emulator: Emulator, driver: Driver, *, deferrable: bool
     assert type(final.error) is OperationsCallErrorFinal
 
 
-def test_sensor(emulator: Emulator, driver: Driver) -> None:
+def test_a_sensors_verdict_stays_final(emulator: Emulator, driver: Driver) -> None:
     """A sensor's verdict on a finished operation stays final; an outage is asked about."""
     policy = OperationRetryPolicy()
     script = {"duration": 5, "error": {"code": 14, "message": "m"}}
@@ -318,7 +318,7 @@ def test_sensor(emulator: Emulator, driver: Driver) -> None:
     ],
     ids=["gives up", "retries", "not ours"],
 )
-def test_who_cancels(emulator: Emulator, driver: Driver, policy: Any, *, cancelled: bool) -> None:
+def test_no_retry_means_a_cancel(emulator: Emulator, driver: Driver, policy: Any, *, cancelled: bool) -> None:
     """An operation that the policy won't have taken over by a retry is cancelled before the task fails."""
     emulator.script_fault(kind="get", status=403)
     verdict = driver.run(

@@ -53,7 +53,7 @@ def ends(emulator: Emulator, **end: Any) -> None:
 
 @pytest.mark.parametrize("value", AWKWARD)
 @pytest.mark.parametrize("task", TASKS)
-def test_success(emulator: Emulator, driver: Driver, task: str, value: str) -> None:
+def test_a_success_shows_what_was_changed(emulator: Emulator, driver: Driver, task: str, value: str) -> None:
     """A success stays one, and what had to be changed shows it."""
     sent, stored = AWKWARD[value]
     ends(emulator, metadata={"a": [sent]}, response={"a": [sent]})
@@ -67,7 +67,7 @@ def test_success(emulator: Emulator, driver: Driver, task: str, value: str) -> N
 
 @pytest.mark.parametrize("value", AWKWARD)
 @pytest.mark.parametrize("task", [task for task in TASKS if not task.startswith("cancel")])
-def test_failure(emulator: Emulator, driver: Driver, task: str, value: str) -> None:
+def test_a_failure_keeps_its_error_whole(emulator: Emulator, driver: Driver, task: str, value: str) -> None:
     """A failure keeps its error, whole in the exception."""
     sent, stored = AWKWARD[value]
     ends(emulator, error={"code": 9, "message": "the disk is full", "details": [{"a": sent}], "b": sent})

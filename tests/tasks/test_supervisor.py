@@ -101,7 +101,7 @@ def server() -> Iterator[TokenServer]:
 
 
 @pytest.mark.parametrize("kind", ["bearer", "oauth2", "gcp_conn_id"])
-async def test_secrets(
+async def test_secrets_reach_the_masker_and_the_triggerer_goes_on(
     supervisor: Supervisor, server: TokenServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """

@@ -171,7 +171,9 @@ def test_failed_past_the_deadline() -> None:
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "upstream_failed", "gone"])
 @pytest.mark.parametrize("owner", OWNERS)
-async def test_over(emulator: Emulator, airflow: Airflow, state: str, owner: str) -> None:
+async def test_a_task_that_is_over_cancels(
+    emulator: Emulator, airflow: Airflow, state: str, owner: str
+) -> None:
     """The operation of a task that is over is cancelled, at once."""
     airflow.state = state
     await trigger_for(owner).on_kill()
@@ -182,7 +184,7 @@ async def test_over(emulator: Emulator, airflow: Airflow, state: str, owner: str
 @pytest.mark.parametrize("state", [None, "up_for_retry", "scheduled", "queued", "running"])
 @pytest.mark.parametrize("owner", BOTH)
 @pytest.mark.parametrize("end", ["deferred", "failed"])
-async def test_asks_on(
+async def test_while_the_task_waits_for_its_retry_it_asks_on(
     emulator: Emulator, airflow: Airflow, pauses: Pauses, state: str | None, owner: str, end: str
 ) -> None:
     """
@@ -326,7 +328,7 @@ async def test_done_while_asking_on(emulator: Emulator, airflow: Airflow, pauses
 
 
 @pytest.mark.usefixtures("kills")
-async def test_removed(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
+async def test_removed_for_a_minute_is_over(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
     """A task that isn't in its DAG file for a minute is over; one bad parse sets that and unsets it."""
     airflow.state = "removed"
     pauses.at[15] = lambda: setattr(airflow, "state", "scheduled")
@@ -470,7 +472,7 @@ async def test_one_work_for_each_operation(
     assert airflow.asked == 1
 
 
-async def test_only_if_asked(emulator: Emulator, airflow: Airflow) -> None:
+async def test_without_cancel_on_kill_nothing_is_asked(emulator: Emulator, airflow: Airflow) -> None:
     """Without ``cancel_on_kill`` nothing is asked and nothing cancelled."""
     trigger = trigger_for()
     trigger.cancel_on_kill = False
@@ -490,7 +492,9 @@ async def test_cancelled_again_and_again(emulator: Emulator, airflow: Airflow) -
     assert cancels(emulator) == 1
 
 
-async def test_slow_airflow(emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_work_outlives_on_kill(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The work goes on when ``on_kill`` has to end: many triggers may ask at once."""
     monkeypatch.setattr("airflow_provider_operations.triggers.operation.KILL_LIMIT_S", 0.1)
     airflow.slow_s = 1.0
@@ -504,7 +508,7 @@ async def test_slow_airflow(emulator: Emulator, airflow: Airflow, monkeypatch: p
     assert cancels(emulator) == 1
 
 
-async def test_asked_again(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
+async def test_airflows_error_is_no_answer(emulator: Emulator, airflow: Airflow, pauses: Pauses) -> None:
     """An error of Airflow's is no answer: it is asked again."""
     airflow.errors = 20
     await trigger_for().on_kill()
@@ -512,7 +516,7 @@ async def test_asked_again(emulator: Emulator, airflow: Airflow, pauses: Pauses)
     assert len(pauses.sleeps) == 20
 
 
-async def test_never_an_answer(
+async def test_without_an_answer_nothing_is_cancelled(
     emulator: Emulator, airflow: Airflow, pauses: Pauses, logged: pytest.LogCaptureFixture
 ) -> None:
     """Without an answer nothing is cancelled, and the log says loudly what may still run."""

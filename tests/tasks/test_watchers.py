@@ -211,7 +211,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def test_serialized() -> None:
+def test_a_watcher_is_stored_without_its_defaults() -> None:
     """The path is literal, every argument comes back, and what equals its default isn't stored."""
     path = "airflow_provider_operations.triggers.OperationsEventTrigger"
     assert OperationsEventTrigger("p").serialize() == (path, {"parent": "p"})
@@ -233,7 +233,7 @@ def test_serialized() -> None:
         pytest.param({"poke_interval": float("nan")}, "poke_interval is at least 10 s", id="nan"),
     ],
 )
-def test_refused(arguments: dict[str, Any], text: str) -> None:
+def test_bad_arguments_are_refused_at_parse_time(arguments: dict[str, Any], text: str) -> None:
     """What can't be is refused when the DAG is parsed."""
     with pytest.raises(ValueError, match=text):
         OperationsEventTrigger("p", **arguments)
@@ -267,7 +267,7 @@ async def test_stored_by_a_later_version() -> None:
             await made["task"]
 
 
-def test_key() -> None:
+def test_what_decides_about_requests_makes_the_key() -> None:
     """What decides about the requests makes the key; what is picked out of their answers does not."""
     key = OperationsEventTrigger("p").shared_stream_key()
     picking = {"outcome", "operation_type"}
@@ -332,7 +332,7 @@ def test_light_import() -> None:
 # --- what is told ------------------------------------------------------------------------------------------------
 
 
-async def test_ends(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_each_end_is_reported_once(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """What is over at the first start is old; from then on each end is told once, however often one looks."""
     start(emulator.url, name=f"{PARENT}/operations/old", duration=1)
     start(emulator.url, name="projects/other/operations/x", duration=60)
@@ -349,7 +349,7 @@ async def test_ends(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> No
     assert emulator.journal("get") == []
 
 
-async def test_events(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_an_event_is_small_and_storable(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """An event is small, says how the operation ended, and any database and encoding takes it."""
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
     await moved.settle()
@@ -386,7 +386,7 @@ async def test_events(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> 
     assert all(len(json.dumps(event)) < 9000 for _, event in triggerer.events)
 
 
-async def test_shared(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_one_key_shares_one_listing(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """Watchers of one key share one listing, and each tells what it is for."""
     kind = "type.googleapis.com/example.v1.TrainMetadata"
     everything = OperationsEventTrigger(PARENT)
@@ -405,7 +405,9 @@ async def test_shared(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> 
     assert lists(emulator) == 3
 
 
-async def test_filter(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_what_leaves_a_filter_is_asked_for(
+    emulator: Emulator, moved: Gate, triggerer: Triggerer
+) -> None:
     """The filter is sent as it is; what leaves the list by it is asked for once, and its end told."""
     triggerer.run(OperationsEventTrigger(PARENT, filter="done=false AND metadata.shape=round"), "asset")
     start(emulator.url, name=f"{PARENT}/operations/square", duration=40, metadata={"shape": "square"})
@@ -421,7 +423,7 @@ async def test_filter(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> 
     assert [entry["operation"] for entry in emulator.journal("get")] == [name]
 
 
-async def test_forgotten(
+async def test_a_forgotten_operation_is_logged_once(
     emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that was seen running and that the server has forgotten is said to be so, once, and isn't told."""
@@ -506,7 +508,7 @@ async def test_the_last_is_held_back(
 # --- over restarts -----------------------------------------------------------------------------------------------
 
 
-async def test_restart(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_a_restart_reports_nothing_twice(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """What was told isn't told again after a restart, and what ended meanwhile is, also if it has left the list."""
     trigger = OperationsEventTrigger(PARENT)
     long = start(emulator.url, name=f"{PARENT}/operations/long", duration=1000)
@@ -576,7 +578,9 @@ async def test_crash_before_the_event_is_stored(
     assert last.told() == []
 
 
-async def test_failover(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_a_failover_reports_nothing_twice(
+    emulator: Emulator, moved: Gate, triggerer: Triggerer
+) -> None:
     """A triggerer that was held up, and whose watcher another runs by now, doesn't tell what that one has told."""
     trigger = OperationsEventTrigger(PARENT)
     triggerer.run(trigger, "asset")
@@ -603,7 +607,7 @@ async def test_failover(emulator: Emulator, moved: Gate, triggerer: Triggerer) -
     await other.stop()
 
 
-async def test_several_assets(
+async def test_notes_are_kept_in_every_asset(
     emulator: Emulator, moved: Gate, supervisor: Supervisor, triggerer: Triggerer
 ) -> None:
     """A watcher of two assets keeps its notes in both: when one is taken away, it goes on."""
@@ -654,7 +658,7 @@ async def test_without_a_store(
     assert any("Nothing is kept for a restart" in line for line in ours(caplog))
 
 
-async def test_store_away(
+async def test_while_the_store_is_away_nothing_is_reported(
     emulator: Emulator,
     moved: Gate,
     supervisor: Supervisor,
@@ -689,7 +693,7 @@ async def test_store_away(
     assert successor.told() == [name, late]
 
 
-async def test_alone(emulator: Emulator, moved: Gate) -> None:
+async def test_before_3_3_run_does_the_same_alone(emulator: Emulator, moved: Gate) -> None:
     """Where Airflow has no shared streams, before 3.3, ``run`` does the same alone."""
     trigger = OperationsEventTrigger(PARENT, outcome="succeeded")
     events: list[Any] = []
@@ -714,7 +718,7 @@ async def test_alone(emulator: Emulator, moved: Gate) -> None:
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-async def test_outage(
+async def test_an_outage_is_tolerated_as_long_as_it_lasts(
     emulator: Emulator, moved: Gate, triggerer: Triggerer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An outage is borne as long as it lasts, with a line at its begin and its end; what ended in it is told."""
@@ -736,7 +740,7 @@ async def test_outage(
     ]
 
 
-async def test_hint(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_the_servers_pause_is_kept(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """The pause that the server asks for is kept, up to ten minutes."""
     emulator.script_fault(kind="list", status=429, headers={"Retry-After": "100"}, times=1)
     emulator.script_fault(kind="list", status=429, headers={"Retry-After": "100000"}, times=1)
@@ -759,7 +763,7 @@ async def test_hint(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> No
         pytest.param(OperationsEventTrigger("p", base_url="ftp://x"), "InvalidConnection", id="base_url"),
     ],
 )
-async def test_refusals(
+async def test_what_will_not_pass_is_logged_once(
     emulator: Emulator,
     moved: Gate,
     triggerer: Triggerer,
@@ -777,7 +781,7 @@ async def test_refusals(
     assert moved.sleeps == [60.0, 60.0, 60.0]
 
 
-async def test_cancelled(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
+async def test_a_cancel_leaves_nothing_behind(emulator: Emulator, moved: Gate, triggerer: Triggerer) -> None:
     """A watcher that is taken away leaves neither a task nor a session behind."""
     before = asyncio.all_tasks()
     triggerer.run(OperationsEventTrigger(PARENT), "asset")
@@ -845,7 +849,7 @@ def catalog(moved: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
         yield catalog
 
 
-async def test_newest_first(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
+async def test_a_page_of_nothing_new_is_the_last(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
     """Where the newest come first a look ends with the page that brings nothing new; the first reads them all."""
     for number in range(-2000, 0):
         catalog.add(number)
@@ -935,7 +939,7 @@ async def test_too_many_without_filters(
     assert "only the first 3000 are watched" in line
 
 
-async def test_small_pages(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
+async def test_small_pages_are_read_to_the_end(catalog: Catalog, moved: Gate, triggerer: Triggerer) -> None:
     """A server whose pages hold one operation each is read to its end: one alone tells no order."""
     catalog.page_size = 1
     for number in range(-5, 0):

@@ -115,7 +115,7 @@ def last(printed: str, begins: str) -> Any:
     return json.loads(lines[-1].removeprefix(begins))
 
 
-def test_dag_test(emulator: Emulator, tried: str) -> None:
+def test_dag_test_runs_every_mode(emulator: Emulator, tried: str) -> None:
     """Every mode; a failed operation fails its task alone, with its error; what a mapped task returns is a list."""
     assert last(tried, "states ") == {**dict.fromkeys(SUCCEEDED, "success"), "failing": "failed"}
     assert "NOT_FOUND (5): no such thing" in tried
@@ -125,7 +125,7 @@ def test_dag_test(emulator: Emulator, tried: str) -> None:
 
 
 @pytest.mark.usefixtures("tried")
-def test_state(python: Callable[..., str]) -> None:
+def test_before_3_0_the_state_is_read_in_the_database(python: Callable[..., str]) -> None:
     """
     Before 3.0 a trigger reads in Airflow's database what became of its task.
 
@@ -136,7 +136,7 @@ def test_state(python: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("task_id", ["deferred", "known"])
-def test_tasks_test(emulator: Emulator, python: Callable[..., str], task_id: str) -> None:
+def test_tasks_test_waits_in_process(emulator: Emulator, python: Callable[..., str], task_id: str) -> None:
     """One task, of a DAG that never ran: it waits in its own process."""
     emulator.reset()
     if task_id == "known":

@@ -87,7 +87,7 @@ def refusal(*args: Any, **kwargs: Any) -> str:
         ),
     ],
 )
-def test_chosen(extra: dict[str, Any], fields: dict[str, Any], sent: object) -> None:
+def test_auth_says_which_credentials(extra: dict[str, Any], fields: dict[str, Any], sent: object) -> None:
     """The kind of credentials is the one that ``auth`` names, else the one that is filled in."""
     auth = settings(extra, **fields).auth
     if isinstance(sent, str):
@@ -144,7 +144,9 @@ def test_chosen(extra: dict[str, Any], fields: dict[str, Any], sent: object) -> 
         ),
     ],
 )
-def test_refused(extra: dict[str, Any], fields: dict[str, Any], said: str) -> None:
+def test_odd_credentials_are_refused_by_field(
+    extra: dict[str, Any], fields: dict[str, Any], said: str
+) -> None:
     """What can't be meant is refused by the name of the field, without its value."""
     assert said in refusal(extra, **fields)
 

@@ -34,7 +34,7 @@ def refusal(overrides: dict[str, Any] | None = None, /, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize("conn_type", ["http", "google_cloud_platform"])
-def test_of_another_type(conn_type: str) -> None:
+def test_a_connection_of_another_type_is_named(conn_type: str) -> None:
     """A connection of another type keeps its settings elsewhere; its type is named instead of what is missing."""
     connection = SimpleNamespace(
         conn_id="c", conn_type=conn_type, host="h", port=None, schema=None, login=None, password=None
@@ -54,7 +54,7 @@ def test_without_a_type() -> None:
     assert ConnectionFields.of(connection, {}) == ConnectionFields("c", host="h")
 
 
-def test_defaults() -> None:
+def test_a_host_is_enough() -> None:
     """A host is enough: https, prefix v1, POST :cancel, 30 s, certificates checked, nothing else sent."""
     assert settings() == Settings(
         Service("https://api.example.com", "v1", ":cancel", "POST", None, "query"),
@@ -100,7 +100,7 @@ def test_defaults() -> None:
         ),
     ],
 )
-def test_base_urls(fields: dict[str, Any], url: str) -> None:
+def test_the_base_url_is_https_unless_on_loopback_or_told(fields: dict[str, Any], url: str) -> None:
     """The base URL is host, port, scheme and path of the connection; https unless on loopback or told."""
     assert settings(**fields).service.base_url == url
 
@@ -129,7 +129,7 @@ def test_base_urls(fields: dict[str, Any], url: str) -> None:
         pytest.param({"host": "fe80::1%eth0"}, "has a zone in it", id="IPv6-with-a-zone"),
     ],
 )
-def test_refused_hosts(fields: dict[str, Any], text: str) -> None:
+def test_hosts_that_no_request_should_go_to_are_refused(fields: dict[str, Any], text: str) -> None:
     """A host that no request can or should go to is refused, and a password in it isn't repeated."""
     refused = refusal(**fields)
     assert text in refused
@@ -153,7 +153,7 @@ def test_refused_hosts(fields: dict[str, Any], text: str) -> None:
         pytest.param(None, "https://h.example", ["h.example"], id="no-host-of-its-own"),
     ],
 )
-def test_allowed_base_urls(own: str | None, override: str, allowed: object) -> None:
+def test_a_task_may_send_to_allowed_hosts(own: str | None, override: str, allowed: object) -> None:
     """A task may send elsewhere within the connection's origin, and to the hosts that it allows."""
     read = settings({"base_url": override}, host=own, password="t", extra={"allowed_hosts": allowed})
     assert read.service.base_url == override.lower()
@@ -178,7 +178,7 @@ def test_allowed_base_urls(own: str | None, override: str, allowed: object) -> N
         pytest.param("https://a.example", "https://u:pw@a.example", None, id="userinfo"),
     ],
 )
-def test_refused_base_urls(own: str | None, override: str, allowed: object) -> None:
+def test_credentials_go_to_no_other_origin(own: str | None, override: str, allowed: object) -> None:
     """Credentials go to no origin that the connection doesn't name."""
     fields = {"host": own, "password": "t", "extra": {"allowed_hosts": allowed}}
     assert "pw" not in refusal({"base_url": override}, **fields)
@@ -239,7 +239,7 @@ def test_no_credentials_over_plain_http(fields: dict[str, Any], host: str, refus
         ),
     ],
 )
-def test_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
+def test_login_password_and_extra_make_the_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
     """Login and password make Basic, a password alone Bearer; extra headers join, as JSON text from the form too."""
     assert settings(**fields).auth.headers == headers
 
@@ -259,7 +259,7 @@ def test_headers(fields: dict[str, Any], headers: dict[str, str]) -> None:
     ],
     ids=repr,
 )
-def test_refused_headers(value: object) -> None:
+def test_headers_that_are_no_lines_of_text_are_refused(value: object) -> None:
     """Headers that aren't an object of lines of text are refused, their values not repeated."""
     assert "SECRET" not in refusal(extra={"headers": value})
 
@@ -342,7 +342,7 @@ def test_passwords_of_several_lines() -> None:
         ("error_format", None, None),
     ],
 )
-def test_service_settings(key: str, value: object, read: object) -> None:
+def test_a_tasks_spelling_wins_over_the_connections(key: str, value: object, read: object) -> None:
     """How the service spells the methods comes from the extra, or from the task, which wins."""
     assert getattr(extra({key: value}).service, key) == read
     others = {"path_prefix": "v9", "cancel_suffix": ":x", "cancel_method": "PUT", "error_format": 2}
@@ -401,7 +401,7 @@ def test_service_settings(key: str, value: object, read: object) -> None:
     ],
     ids=repr,
 )
-def test_refused_settings(key: str, value: object) -> None:
+def test_settings_that_cannot_be_meant_are_refused_by_name(key: str, value: object) -> None:
     """A setting that can't be meant is refused with its name, before anything is sent."""
     assert key in refusal(extra={key: value})
 
@@ -440,12 +440,12 @@ def test_refused_settings(key: str, value: object) -> None:
         ("console_url", "", "console_url", None),
     ],
 )
-def test_settings(key: str, value: object, field: str, read: object) -> None:
+def test_extras_are_read_as_json_and_as_text(key: str, value: object, field: str, read: object) -> None:
     """The other extras, as JSON values and as the text that the form delivers."""
     assert getattr(extra({key: value}), field) == read
 
 
-def test_unknown_extras(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_extras_are_named_in_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Unknown extras are named in one warning, their values not, and sent nowhere."""
     with caplog.at_level(logging.DEBUG):
         read = extra({"tiemout": "SECRET1", "Authorization": "SECRET2", "timeout": 5})

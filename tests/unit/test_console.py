@@ -44,7 +44,7 @@ NAME = "projects/p/locations/l/operations/o"
         (None, NAME, None),
     ],
 )
-def test_pages(template: str | None, name: str, url: str | None) -> None:
+def test_parts_of_a_name_fill_the_template(template: str | None, name: str, url: str | None) -> None:
     """The name's parts are percent-encoded into the template; without one of them there is no page."""
     assert page(template, name) == url
 
@@ -74,7 +74,7 @@ def test_pages(template: str | None, name: str, url: str | None) -> None:
         ("https://[c.example/", "is not a URL"),
     ],
 )
-def test_refused_templates(template: str, problem: str) -> None:
+def test_templates_that_could_lead_elsewhere_are_refused(template: str, problem: str) -> None:
     """A template that could lead elsewhere, or that nothing can be put into, is refused with the reason."""
     with pytest.raises(InvalidConnection) as refused:
         checked_template(template, "connection 'c'")

@@ -84,7 +84,7 @@ def test_every_class_is_tried() -> None:
 
 
 @pytest.mark.parametrize("error", EVERY, ids=name_of)
-def test_pickle(error: OperationsError) -> None:
+def test_errors_survive_pickling(error: OperationsError) -> None:
     """Class, facts and text survive the pickling between Airflow's processes."""
     error.operation = error.operation or RUNNING
     copy = pickle.loads(pickle.dumps(error))
@@ -109,7 +109,7 @@ def test_pickle(error: OperationsError) -> None:
         (OperationEventError, {OperationsError}),
     ],
 )
-def test_tree(cls: type, bases: set[type]) -> None:
+def test_the_class_tree_is_what_users_catch_by(cls: type, bases: set[type]) -> None:
     """The class tree is what users catch by."""
     assert set(cls.__bases__) == bases
 
@@ -241,7 +241,7 @@ def test_an_unknown_code_stays_a_number() -> None:
         pytest.param(OperationEventError("not an event"), "not an event", id="event"),
     ],
 )
-def test_texts(error: OperationsError, text: str) -> None:
+def test_the_text_says_what_failed_and_all_the_server_said(error: OperationsError, text: str) -> None:
     """The text says what failed, which operation or request, and all that the server said."""
     assert str(error) == text
 
@@ -257,7 +257,7 @@ def test_huge_facts_make_bounded_texts() -> None:
         assert error.status == huge
 
 
-def test_worth_a_retry() -> None:
+def test_a_retry_is_worth_it_after_these_errors_alone() -> None:
     """After these errors a second start may succeed; after the rest it would only fail again."""
     assert {code.name for code in WORTH_A_RETRY} == {
         "UNAVAILABLE",
@@ -278,7 +278,7 @@ def test_worth_a_retry() -> None:
         (False, False, OperationsCallError),
     ],
 )
-def test_error_of_call(transient: bool, final: bool | None, cls: type) -> None:
+def test_a_failed_call_is_final_unless_it_may_pass(transient: bool, final: bool | None, cls: type) -> None:
     """A failed call is final unless it may pass, or as told."""
     error = error_of_call(replace(CALL, transient=transient), "operations/x", final=final)
     assert type(error) is cls
@@ -325,7 +325,7 @@ X = "operations/x"
         ),
     ],
 )
-def test_error_of(outcome: Outcome, final: Callable[[Any], bool], cls: type) -> None:
+def test_each_outcome_has_its_exception(outcome: Outcome, final: Callable[[Any], bool], cls: type) -> None:
     """Each outcome calls for exactly one exception, or for none."""
     assert type(error_of(outcome, final=final)) is cls
 

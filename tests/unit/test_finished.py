@@ -50,7 +50,7 @@ def stored(memory: Checkpoint) -> Checkpoint:
         pytest.param(1_800_000_000, None, id="number"),
     ],
 )
-def test_times(value: object, expected: float | None) -> None:
+def test_times_are_read_as_rfc_3339_has_them(value: object, expected: float | None) -> None:
     """Times are read as RFC 3339 has them; what can't be read is none."""
     seen = Seen.of(Operation("x", done=True, metadata={"endTime": value, "createTime": value}))
     assert (seen.ended_epoch_s, seen.created_epoch_s) == (expected, expected)
@@ -69,20 +69,20 @@ def test_times(value: object, expected: float | None) -> None:
         pytest.param(over("x"), False, False, id="part of the list: no time"),
     ],
 )
-def test_not_seen_running(seen: Seen, whole: bool, is_news: bool) -> None:
+def test_what_began_and_ended_between_two_looks_is_new(seen: Seen, whole: bool, is_news: bool) -> None:
     """What began and ended between two looks is new unless it may have been over at the first start."""
     memory = Checkpoint.beginning_with(look(over("old", NOW - 10), whole=whole), NOW)
     assert names(memory.news_of(look(over("old", NOW - 10), seen, whole=whole))) == ["x"] * is_news
     assert memory.news_of(look(seen)) == []
 
 
-def test_seen_running() -> None:
+def test_what_was_seen_running_is_new_at_its_end() -> None:
     """What was seen running is new at its end, whatever its times say."""
     memory = Checkpoint.beginning_with(look(running=("x",), whole=False), NOW)
     assert names(memory.news_of(look(over("x", NOW - 99)))) == ["x"]
 
 
-def test_order() -> None:
+def test_ends_are_reported_in_their_order() -> None:
     """Ends are told in their order, those without a time last."""
     memory = Checkpoint.beginning_with(look(), NOW)
     assert names(memory.news_of(look(over("c"), over("b", NOW + 2), over("a", NOW + 1)))) == ["a", "b", "c"]
@@ -98,7 +98,7 @@ def test_only_the_last_hour_is_remembered() -> None:
     assert memory.news_of(look(over("old", NOW - 9000), over("untimed"), over("x", NOW - 100))) == []
 
 
-def test_times_to_come() -> None:
+def test_a_time_in_the_future_makes_nothing_old() -> None:
     """A time in the far future is no reason to take everything before it for old."""
     memory = Checkpoint.beginning_with(look(over("odd", NOW + 1e9)), NOW)
     assert names(memory.news_of(look(over("odd", NOW + 1e9), over("x", NOW)))) == ["x"]
@@ -106,7 +106,7 @@ def test_times_to_come() -> None:
 
 
 @pytest.mark.slow
-def test_bounded() -> None:
+def test_memory_is_bounded_and_nothing_reported_twice() -> None:
     """Thousands of ends without a time, or within an hour, need a bounded memory, and none is told twice."""
     memory = Checkpoint.beginning_with(look(), NOW)
     timed = [over(f"timed-{number}", NOW + number / 10) for number in range(MAX_KNOWN + 500)]
@@ -123,7 +123,7 @@ def test_bounded() -> None:
     assert len(stored(memory).running) == 1000
 
 
-def test_restart() -> None:
+def test_what_was_reported_before_a_restart_is_known_after_it() -> None:
     """What was told before a restart is known after it; what wasn't stored is told again, asked for if need be."""
     memory = Checkpoint.beginning_with(look(over("old", NOW - 10), over("timeless"), running=("a", "b")), NOW)
     memory.news_of(look(over("told", NOW), over("lost", NOW + 1), running=("a", "b")))
@@ -148,7 +148,7 @@ def test_forgotten_over_a_restart() -> None:
     assert again.running == ()
 
 
-def test_another_has_told() -> None:
+def test_what_another_watcher_has_reported_is_not_reported_again() -> None:
     """What another watcher of the same has told isn't told again."""
     memory = Checkpoint.beginning_with(look(running=("a", "b")), NOW)
     other = Checkpoint.beginning_with(look(running=("a", "b")), NOW)
@@ -178,7 +178,7 @@ def test_another_has_told() -> None:
     ],
     ids=lambda value: str(value)[-60:],
 )
-def test_unreadable(value: Any) -> None:
+def test_unreadable_notes_are_refused(value: Any) -> None:
     """Notes that this version didn't write are refused, not misread."""
     with pytest.raises(UnreadableCheckpoint):
         Checkpoint.from_json(value)

@@ -119,7 +119,7 @@ def test_what_is_named_is_there(path: str) -> None:
 
 
 @pytest.mark.parametrize("group", ["apache_airflow_provider", "airflow.plugins", "pytest11"])
-def test_entry_points(group: str) -> None:
+def test_airflow_and_pytest_find_the_entry_points(group: str) -> None:
     """Airflow finds provider and plugin, pytest finds the fixtures."""
     (point,) = (
         point for point in distribution("airflow-provider-operations").entry_points if point.group == group

@@ -81,7 +81,7 @@ def test_odd_answers_from_the_first_poll_on(case: str) -> None:
     assert polls == ["asks on", "asks on", "unreachable, final"]
 
 
-def test_nothing_was_asked() -> None:
+def test_a_connection_that_cannot_be_used_ends_the_wait_at_once() -> None:
     """A connection that can't be used from the first poll on ends the wait at once: no server was asked."""
     assert verdicts(watch(), (ODD["no token"], 1)) == ["unreachable, final"]
 
@@ -170,7 +170,9 @@ def test_how_long_odd_answers_are_borne(
     ],
 )
 @pytest.mark.parametrize("found", [True, False])
-def test_gone(polls: list[tuple[Operation | CallFailure, float]], told: list[str], *, found: bool) -> None:
+def test_a_404_with_a_status_counts_at_once_and_a_page_twice(
+    polls: list[tuple[Operation | CallFailure, float]], told: list[str], *, found: bool
+) -> None:
     """A 404 of the service is an answer; a page without a Status has to come twice, half a minute apart."""
     watching = watch(tolerance_s=600)
     watching.found = found

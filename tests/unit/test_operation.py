@@ -47,7 +47,7 @@ TYPES = "type.googleapis.com/google.rpc."
         ),
     ],
 )
-def test_from_json(sent: object, read: Operation) -> None:
+def test_every_shape_that_servers_send_is_read(sent: object, read: Operation) -> None:
     """Every shape that servers really send is read, and unknown fields are kept."""
     assert Operation.from_json(sent) == read
 
@@ -85,7 +85,7 @@ def test_from_json(sent: object, read: Operation) -> None:
         ),
     ],
 )
-def test_from_json_refuses(sent: object, text: str) -> None:
+def test_what_is_no_operation_is_refused(sent: object, text: str) -> None:
     """What isn't an operation is refused, and the text says which field and what stood there."""
     with pytest.raises(MalformedOperation) as refused:
         Operation.from_json(sent)
@@ -118,7 +118,7 @@ def test_from_json_refuses(sent: object, text: str) -> None:
     ],
     ids=repr,
 )
-def test_codes(sent: object, code: Code | int | None) -> None:
+def test_a_code_comes_as_number_text_name_or_http_status(sent: object, code: Code | int | None) -> None:
     """A code comes as number, text, name or HTTP status; unknown numbers stay, anything else is no code."""
     read = Code.parse(sent)
     assert read == code
@@ -185,7 +185,7 @@ def test_codes(sent: object, code: Code | int | None) -> None:
         ),
     ],
 )
-def test_status_from_json(sent: object, read: Status) -> None:
+def test_an_error_in_whatever_shape_is_an_error(sent: object, read: Status) -> None:
     """An error in whatever shape is an error: nothing is refused, nothing is dropped."""
     assert Status.from_json(sent) == read
 
@@ -223,7 +223,7 @@ def test_find_ignores_fields_of_newer_versions() -> None:
     assert found.reason == "NO_CPU"
 
 
-def test_find_nothing() -> None:
+def test_a_detail_that_is_not_there_is_none() -> None:
     """Without such a detail there is None, whatever else is there."""
     assert Status(8, "", [ERROR_INFO, None, 5]).find(error_details_pb2.BadRequest) is None
 
@@ -267,7 +267,7 @@ def test_details_of_any_shape(details: list[Any]) -> None:
     ],
     ids=repr,
 )
-def test_retry_delay(sent: object, seconds: float | None) -> None:
+def test_retry_info_is_read_in_both_spellings(sent: object, seconds: float | None) -> None:
     """RetryInfo is read in both spellings; what isn't a sensible duration is no hint."""
     delay = Status(14, "", [{"@type": TYPES + "RetryInfo", "retryDelay": sent}]).retry_delay
     assert delay == (None if seconds is None else timedelta(seconds=seconds))
@@ -279,7 +279,7 @@ def test_retry_delay_is_the_first_that_can_be_read() -> None:
     assert Status(14, "", details).retry_delay == timedelta(seconds=2)
 
 
-def test_reason() -> None:
+def test_the_reason_is_the_first_error_infos() -> None:
     """The reason is that of the first ErrorInfo that has one."""
     details = [{"@type": TYPES + "ErrorInfo", "reason": reason} for reason in (None, "", 5, "R", "S")]
     assert Status(8, "", details).reason == "R"
@@ -431,7 +431,7 @@ def test_reason() -> None:
         pytest.param({"typeUrl": "t/M", "value": "CgA="}, Progress(None, None), id="typeUrl-bytes"),
     ],
 )
-def test_progress(metadata: Any, progress: Progress) -> None:
+def test_progress_is_found_where_googles_apis_have_it(metadata: Any, progress: Progress) -> None:
     """Percent and message are found where the census of Google's APIs found them, traps included."""
     assert Operation("x", metadata=metadata).progress == progress
 
@@ -482,7 +482,7 @@ def test_percent_never_falls(before: Progress | None, now: Progress, shown: Prog
 @given(JSON)
 @example({"name": "x", "error": {"code": 0, "status": "x", "codeAsSent": 1}})
 @example({"name": "x", "error": {"code": [1], "message": {}}})
-def test_any_json(value: Any) -> None:
+def test_any_json_is_an_operation_or_malformed(value: Any) -> None:
     """Any JSON is an operation, whose JSON reads back as the same, or MalformedOperation; never another end."""
     try:
         operation = Operation.from_json(value)
@@ -516,14 +516,14 @@ def test_any_json(value: Any) -> None:
         },
     )
 )
-def test_round_trip(value: dict[str, Any]) -> None:
+def test_an_operation_survives_its_own_json(value: dict[str, Any]) -> None:
     """An operation survives its own JSON unchanged, unknown fields and odd errors included."""
     operation = Operation.from_json(value)
     assert Operation.from_json(operation.to_json()) == operation
 
 
 @given(JSON)
-def test_status_round_trip(value: Any) -> None:
+def test_a_status_survives_its_own_json(value: Any) -> None:
     """Any JSON is a Status that survives its own JSON."""
     status = Status.from_json(value)
     assert status.code != Code.OK
@@ -533,6 +533,6 @@ def test_status_round_trip(value: Any) -> None:
 @pytest.mark.parametrize(
     ("code", "name"), [(Code.ABORTED, "ABORTED (10)"), (99, "code 99"), (Code.UNKNOWN, "UNKNOWN (2)")]
 )
-def test_code_name(code: Code | int, name: str) -> None:
+def test_a_code_is_shown_by_name_and_number(code: Code | int, name: str) -> None:
     """A code is shown by name and number, an unknown one by its number."""
     assert Status(code).code_name == name

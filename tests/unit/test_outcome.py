@@ -99,14 +99,14 @@ def watch(
         ),
     ],
 )
-def test_judge(
+def test_one_poll_is_judged(
     seen: Operation | CallFailure, at_s: float, deadline_s: float | None, verdict: Outcome | float
 ) -> None:
     """One poll is judged: over, and how; or the seconds to the next."""
     assert watch(deadline_s=deadline_s).judge(seen, START + at_s) == verdict
 
 
-def test_outage_edges() -> None:
+def test_an_outage_is_tolerated_for_exactly_its_tolerance() -> None:
     """An outage is borne until exactly its tolerance after its first failure, then it is the end."""
     watching = watch(tolerance_s=60)
     verdicts = [watching.judge(failed(), START + at_s) for at_s in (100, 130, 159.999)]
@@ -365,7 +365,7 @@ FAILURE = replace(
         pytest.param(Outcome(Kind.DONE, NAME, Operation(NAME, done=True, response="\ud800")), id="surrogate"),
     ],
 )
-def test_event_round_trip(outcome: Outcome) -> None:
+def test_an_outcome_survives_the_triggers_event(outcome: Outcome) -> None:
     """An outcome survives the trigger's event, which is two scalars: no key of the server's is a key of it."""
     event = outcome.to_event()
     assert event["version"] == 1
@@ -490,7 +490,7 @@ def test_unreadable_events(event: Any) -> None:
 
 
 @given(JSON | JSON.map(lambda value: {"version": 1, "outcome": json.dumps(value)}))
-def test_any_event(event: Any) -> None:
+def test_any_other_json_is_refused_as_an_event(event: Any) -> None:
     """Any JSON is refused as an event."""
     with pytest.raises(UnreadableEvent):
         Outcome.from_event(event)
@@ -534,7 +534,7 @@ def test_unreadable_events_are_shown_shortly() -> None:
         (Status(99), False, "failed with code 99"),
     ],
 )
-def test_endings(error: Status | None, is_cancelled: bool, text: str) -> None:
+def test_code_1_is_cancelled(error: Status | None, is_cancelled: bool, text: str) -> None:
     """Cancelled is code 1 (AIP-151), whatever the message."""
     operation = Operation(NAME, done=True, error=error)
     assert (cancelled(operation), ending(operation)) == (is_cancelled, text)

@@ -43,7 +43,7 @@ def test_jitter_shortens_by_a_tenth_at_most(age_s: float, pause_s: float) -> Non
 
 
 @given(st.floats(0, 1e6))
-def test_jitter_range(age_s: float) -> None:
+def test_jitter_stays_within_the_last_tenth(age_s: float) -> None:
     """Whatever the random number, the pause is within the last tenth of the schedule's."""
     steady = STEADY.next_delay(age_s)
     assert 0.9 * steady - 1e-9 <= Schedule(maximum_s=30.0).next_delay(age_s) <= steady
@@ -52,7 +52,7 @@ def test_jitter_range(age_s: float) -> None:
 @pytest.mark.parametrize(
     ("hint_s", "pause_s"), [(0, 0.5), (0.4, 0.5), (45, 45.0), (600, 600.0), (601, 600.0), (86_400, 600.0)]
 )
-def test_hints(hint_s: float, pause_s: float) -> None:
+def test_a_hint_lengthens_the_pause_and_never_shortens_it(hint_s: float, pause_s: float) -> None:
     """A server may lengthen the pause, beyond the poke interval too, up to 10 minutes; never shorten it."""
     assert STEADY.next_delay(0, timedelta(seconds=hint_s)) == pause_s
     assert timedelta(minutes=10) == MAX_HINT
@@ -101,6 +101,6 @@ def test_an_outage_remembered_by_others() -> None:
     assert Outage(60, since_epoch_s=100).exceeded(160)
 
 
-def test_no_tolerance() -> None:
+def test_a_tolerance_of_0_bears_no_failure() -> None:
     """A tolerance of 0 bears not even one failure."""
     assert Outage(0).exceeded(100)

@@ -44,7 +44,7 @@ def test_every_field_is_in_the_table() -> None:
     [(field, value) for field in ODD for value in ODD[field]],
     ids=lambda shown: str(shown)[:20],
 )
-def test_odd_values(field: str, value: Any) -> None:
+def test_each_field_refuses_what_is_not_of_its_type(field: str, value: Any) -> None:
     """Each field refuses what isn't of its type or can't be reckoned with."""
     with pytest.raises(ValueError, match="it is unknown whether an operation is running") as refused:
         Record.from_json({**RECORD.to_json(), field: value})
@@ -52,7 +52,7 @@ def test_odd_values(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("field", ["state", "max_tries", "started_epoch_s", "deadline_epoch_s", "version"])
-def test_missing(field: str) -> None:
+def test_a_record_without_a_needed_field_is_refused(field: str) -> None:
     """So does one without which nothing can be said."""
     record = RECORD.to_json()
     del record[field]
@@ -61,7 +61,7 @@ def test_missing(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", [5, "x", [], {}, True, 1.5, [["version", 1]]], ids=repr)
-def test_no_record(value: Any) -> None:
+def test_what_is_no_object_is_no_record(value: Any) -> None:
     """What isn't an object is none, but ``None``, which the store has for nothing."""
     with pytest.raises(ValueError, match="can't be read"):
         Record.from_json(value)
@@ -72,7 +72,7 @@ def test_no_record(value: Any) -> None:
     [{}, {"of_later": {"a": [1]}}, {"deadline_epoch_s": MAX_EPOCH_S, "started_epoch_s": 0}, {"name": ""}],
     ids=str,
 )
-def test_what_is_read(more: dict[str, Any]) -> None:
+def test_what_was_written_is_read_again(more: dict[str, Any]) -> None:
     """What was written is read again, also by a version that knows fewer fields."""
     record = Record.from_json({**RECORD.to_json(), **more})
     assert record.to_json() == {**RECORD.to_json(), **{key: more[key] for key in more if key != "of_later"}}
@@ -86,7 +86,7 @@ _JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(ODD)), _JSON), st.booleans())
-def test_anything(edited: dict[str, Any], whole: bool) -> None:
+def test_any_value_is_a_record_or_the_one_error(edited: dict[str, Any], whole: bool) -> None:
     """Whatever stands there: a record that can be reckoned with, or the one error."""
     try:
         record = Record.from_json({**RECORD.to_json(), **edited} if whole else edited)

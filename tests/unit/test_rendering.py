@@ -158,7 +158,7 @@ def lines_of(*details: Any) -> list[str]:
         ),
     ],
 )
-def test_details(detail: Any, lines: list[str]) -> None:
+def test_each_standard_detail_reads_as_text(detail: Any, lines: list[str]) -> None:
     """Each standard detail reads as text; unknown and malformed ones are shown as the JSON that came."""
     assert lines_of(detail) == lines
 
@@ -196,7 +196,7 @@ def test_lines_of_a_message_cannot_pass_for_details() -> None:
     ],
     ids=ascii,
 )
-def test_control_characters(text: str, shown: str) -> None:
+def test_control_characters_are_shown_not_obeyed(text: str, shown: str) -> None:
     """Terminal escapes, forged lines and bidi overrides are shown, not obeyed; newline and tab stay."""
     assert printable(text) == shown
 
@@ -205,7 +205,7 @@ def test_control_characters(text: str, shown: str) -> None:
     ("text", "limit", "clipped"),
     [("abc", 3, "abc"), ("abcd", 3, "abc … (1 more characters)"), ("", 0, "")],
 )
-def test_clip(text: str, limit: int, clipped: str) -> None:
+def test_a_clipped_text_says_how_much_is_missing(text: str, limit: int, clipped: str) -> None:
     """A text at the limit is whole; a longer one says how much is missing."""
     assert clip(text, limit) == clipped
 

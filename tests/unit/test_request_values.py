@@ -38,7 +38,7 @@ def test_text_that_holds_json(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["a", "1", "{a}", "[1", "", {"a": "[1]"}, ["{}"], None], ids=repr)
-def test_other_bodies(value: Any) -> None:
+def test_text_and_json_text_inside_a_body_stay_as_they_are(value: Any) -> None:
     """Other texts, and JSON text inside of a body, are sent as they are."""
     assert body_value(value, "json") == value
 
@@ -176,7 +176,7 @@ def test_keys_are_text(key: Any, shown: str) -> None:
     assert str(refused.value) == f"query {text}"
 
 
-def test_what_holds_itself() -> None:
+def test_a_list_that_holds_itself_is_refused() -> None:
     """A list that holds itself is refused; it doesn't end the process."""
     endless: list[Any] = []
     endless.append(endless)
@@ -204,7 +204,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize(("query", "texts"), QUERIES, ids=repr)
-def test_queries(query: Any, texts: Any) -> None:
+def test_query_parameters_are_spelled_as_in_json(query: Any, texts: Any) -> None:
     """Query parameters are texts, spelled as in JSON; lists are repeated, ``None`` is left out."""
     assert query_values(query) == texts
 
@@ -222,7 +222,7 @@ def test_queries(query: Any, texts: Any) -> None:
     ],
     ids=repr,
 )
-def test_refused_queries(query: Any, text: str) -> None:
+def test_a_dict_in_a_query_is_refused(query: Any, text: str) -> None:
     """A dict isn't sent as Python's repr of it."""
     with pytest.raises(InvalidRequestValue) as refused:
         query_values(query)
@@ -240,7 +240,7 @@ def test_refused_queries(query: Any, text: str) -> None:
     ],
     ids=repr,
 )
-def test_headers(headers: Any, texts: Any) -> None:
+def test_headers_are_spelled_as_texts(headers: Any, texts: Any) -> None:
     """Headers are texts, numbers and booleans spelled as in JSON."""
     assert header_values(headers) == texts
 
@@ -263,7 +263,7 @@ def test_headers(headers: Any, texts: Any) -> None:
     ],
     ids=repr,
 )
-def test_refused_headers(headers: Any, text: str) -> None:
+def test_headers_that_http_cannot_carry_are_refused_by_name(headers: Any, text: str) -> None:
     """A header that HTTP can't carry is refused by its name; its value isn't repeated."""
     with pytest.raises(InvalidRequestValue) as refused:
         header_values(headers)

@@ -70,19 +70,19 @@ def test_what_is_repeated(request_: Request, failure: CallFailure, repeated: boo
     assert len(pauses) == len(results) - 1
 
 
-def test_attempts() -> None:
+def test_there_are_at_most_three_attempts() -> None:
     """At most three by default; the last failure says how often it was sent."""
     result, pauses = run(Retries(), GET, failed(), failed(), failed(502))
     assert (result.http_status, result.attempts, len(pauses)) == (502, 3, 2)
 
 
-def test_one_attempt() -> None:
+def test_with_one_attempt_nothing_is_repeated() -> None:
     """With one attempt nothing is repeated."""
     assert run(Retries(attempts=1), GET, failed()) == (failed(), [])
 
 
 @pytest.mark.parametrize(("hint_s", "pause_s"), [(5, 5.0), (50, 50.0), (86_400, None), (61, None)], ids=str)
-def test_hints(hint_s: float, pause_s: float | None) -> None:
+def test_a_hint_is_the_least_that_is_waited(hint_s: float, pause_s: float | None) -> None:
     """A hint is the least that is waited; one that leads beyond the time allowed ends it."""
     results = [failed(503, hint_s), "ok"] if pause_s else [failed(503, hint_s)]
     result, pauses = run(Retries(delay_s=0), GET, *results)
@@ -113,7 +113,7 @@ def test_a_cut_pause_is_the_last() -> None:
     assert (result.attempts, pauses) == (2, [60.0])
 
 
-def test_abandoned() -> None:
+def test_nobody_repeats_what_nobody_wants_any_more() -> None:
     """Nobody repeats what nobody wants any more."""
     wanted = iter([False, True])
     result, pauses = run(Retries(delay_s=0, abandoned=lambda: next(wanted)), GET, failed(500), failed(502))
@@ -137,7 +137,7 @@ def test_what_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     ]
 
 
-def test_nothing_to_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_repeated_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """What isn't repeated isn't logged: whoever called hears of it."""
     run(Retries(attempts=1), GET, failed())
     run(Retries(), START, failed(500))

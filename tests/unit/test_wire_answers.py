@@ -162,7 +162,7 @@ BAD_REQUEST = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViola
         ),
     ],
 )
-def test_error_bodies(http_status: int, body: object, status: Status) -> None:
+def test_every_shape_of_error_body_is_read(http_status: int, body: object, status: Status) -> None:
     """The Status is found in every shape of error body known, and what stands beside it is kept."""
     found = failure(http_status, body)
     assert (found.status, found.excerpt) == (status, "")
@@ -226,7 +226,7 @@ def test_error_bodies_that_say_nothing(http_status: int, body: bytes, excerpt: s
         (599, Code.INTERNAL, True),
     ],
 )
-def test_http_statuses(http_status: int, code: Code, transient: bool) -> None:
+def test_each_http_status_stands_for_a_code(http_status: int, code: Code, transient: bool) -> None:
     """Each HTTP status stands for a code (google/rpc/code.proto), and only some may pass."""
     found = failure(http_status)
     assert (found.status.code, found.transient) == (code, transient)
@@ -254,7 +254,7 @@ def test_http_statuses(http_status: int, code: Code, transient: bool) -> None:
         pytest.param("inf", None, id="infinite"),
     ],
 )
-def test_retry_after(sent: str, seconds: float | None) -> None:
+def test_retry_after_comes_as_seconds_or_date(sent: str, seconds: float | None) -> None:
     """Retry-After comes as seconds or date; a past date is zero, garbage is no hint."""
     found = failure(503, **{"Retry-After": sent})
     assert found.retry_after == (None if seconds is None else timedelta(seconds=seconds))
@@ -283,13 +283,13 @@ def test_the_longer_hint_wins() -> None:
         (404, {}, False),
     ],
 )
-def test_safe_to_resend(http_status: int, headers: dict[str, str], safe: bool) -> None:
+def test_only_429_and_503_promise_no_effect(http_status: int, headers: dict[str, str], safe: bool) -> None:
     """Only 429 and 503 with Retry-After promise that a start had no effect."""
     assert failure(http_status, **headers).safe_to_resend is safe
 
 
 @pytest.mark.parametrize("sent", [True, False])
-def test_no_answer(sent: bool) -> None:
+def test_without_an_answer_only_what_was_not_sent_is_safe(sent: bool) -> None:
     """Without an answer it may pass; sending again is safe only if nothing was sent."""
     found = CallFailure.no_answer(REQUEST, BASE, "refused", sent=sent)
     assert found == CallFailure(
@@ -310,7 +310,7 @@ def test_no_answer_that_will_not_pass() -> None:
     assert (found.transient, found.status.code) == (False, Code.FAILED_PRECONDITION)
 
 
-def test_kept_headers() -> None:
+def test_headers_that_explain_a_refusal_are_kept() -> None:
     """The headers that explain a refusal are kept, in lower case; others aren't."""
     found = failure(
         401, **{"WWW-Authenticate": "Bearer realm=x", "Retry-After": "5", "Set-Cookie": "s", "Location": "/l"}
@@ -328,7 +328,7 @@ def test_kept_headers() -> None:
         (None, "nowhere"),
     ],
 )
-def test_redirects(location: str | None, shown: str) -> None:
+def test_a_redirect_is_a_failure_that_says_where_to(location: str | None, shown: str) -> None:
     """A redirect is a failure that says where to; without the query, which may repeat our key."""
     found = failure(301, **({} if location is None else {"location": location}))
     assert found.problem == f"HTTP 301, a redirect to {shown}, which is not followed"
@@ -490,7 +490,7 @@ def test_empty_answers_of_cancel_and_delete() -> None:
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"[", b'{"progress":', b'[{"progress":'])
 @pytest.mark.parametrize("depth", [90, 250, 400, 480, 700, 900, 950, 960, 970, 980, 990])
-def test_nesting(opening: bytes, depth: int) -> None:
+def test_what_nests_too_deeply_is_not_read(opening: bytes, depth: int) -> None:
     """What is read as an answer can be judged, stored and written again; what nests too deeply isn't read."""
     closing = bytes(reversed(opening.translate(bytes.maketrans(b"{[", b"}]"), b'":adeprogs')))
     body = b'{"name": "x", "metadata": ' + opening * depth + b"1" + closing * depth + b"}"
@@ -515,7 +515,7 @@ HEADERS = st.dictionaries(
     HEADERS,
     st.binary() | st.text().map(str.encode) | JSON.map(lambda value: json.dumps(value).encode()),
 )
-def test_any_answer(http_status: int, headers: dict[str, str], body: bytes) -> None:
+def test_any_answer_is_read_or_a_failure(http_status: int, headers: dict[str, str], body: bytes) -> None:
     """Any status, headers and bytes are an operation or a failure with a code; never an exception."""
     answer = HttpResponse(http_status, headers, body)
     found = read_operation(REQUEST, BASE, answer, NOW)

@@ -81,7 +81,7 @@ SERVICE = Service("https://api.example.com")
         ),
     ],
 )
-def test_requests(request_: Request, method: str, target: str) -> None:
+def test_methods_are_spelled_as_google_does(request_: Request, method: str, target: str) -> None:
     """The standard methods are spelled as Google's API documents spell them; they carry no body."""
     assert (request_.method, request_.target, request_.body, request_.headers) == (method, target, None, {})
     assert request_.idempotent
@@ -99,7 +99,7 @@ def test_requests(request_: Request, method: str, target: str) -> None:
         (0.000001, "0.000001s"),
     ],
 )
-def test_wait(seconds: float, text: str) -> None:
+def test_a_wait_sends_its_timeout_as_a_proto3_duration(seconds: float, text: str) -> None:
     """The timeout goes as a proto3 duration, never with an exponent; our own is 15 s longer."""
     request = SERVICE.wait_operation("operations/x", timedelta(seconds=seconds))
     assert (request.method, request.target) == ("POST", f"/v1/operations/x:wait?timeout={text}")
@@ -121,7 +121,7 @@ def test_wait(seconds: float, text: str) -> None:
         pytest.param("", "projects/p:run", "/projects/p:run", id="no-prefix"),
     ],
 )
-def test_start_paths(prefix: str, path: str, target: str) -> None:
+def test_a_start_path_is_below_the_prefix(prefix: str, path: str, target: str) -> None:
     """A start path is below the prefix, unless it brings the prefix along or begins at the root."""
     assert Service("u", path_prefix=prefix).start_operation(path).target == target
 
@@ -144,7 +144,7 @@ def test_names_with_the_prefix() -> None:
     ]
 
 
-def test_start() -> None:
+def test_a_start_carries_what_it_is_told() -> None:
     """A start carries what it is told, and isn't idempotent unless told so."""
     request = SERVICE.start_operation("x:run", method="patch", body=[1], query={"a": 1}, headers={"X-A": "b"})
     assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, idempotent=False)
@@ -166,7 +166,7 @@ def test_start() -> None:
     ],
     ids=repr,
 )
-def test_queries(query: dict[str, Any], sent: str) -> None:
+def test_lists_are_repeated_query_parameters(query: dict[str, Any], sent: str) -> None:
     """Lists are repeated parameters, booleans are spelled as JSON does, None is left out."""
     assert SERVICE.start_operation("x", query=query).target == f"/v1/x{sent}"
 
@@ -212,7 +212,7 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize(("name", "text"), BAD_NAMES)
-def test_bad_names(name: Any, text: str) -> None:
+def test_names_that_would_leave_the_prefix_are_refused(name: Any, text: str) -> None:
     """What would leave the prefix or smuggle something in is refused before any request, by every method."""
     builders = (
         SERVICE.get_operation,
@@ -230,7 +230,7 @@ def test_bad_names(name: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["//evil.example/x", "/", "/..", "/https://evil.example/", "/ x"])
-def test_bad_start_paths(path: str) -> None:
+def test_a_leading_slash_leads_to_no_other_host(path: str) -> None:
     """A leading slash doesn't open a way to another host or out of the base URL."""
     with pytest.raises(InvalidName):
         SERVICE.start_operation(path)
@@ -275,7 +275,7 @@ def test_names_survive(name: str, path: str) -> None:
 
 
 @given(st.text())
-def test_any_name(name: str) -> None:
+def test_any_name_is_refused_or_stays_below_the_prefix(name: str) -> None:
     """Any text is refused, or is a path below the prefix that decodes to it."""
     try:
         target = SERVICE.get_operation(name).target

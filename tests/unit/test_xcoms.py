@@ -35,7 +35,7 @@ from tests.versions import deserialize, serialize
     ],
     ids=repr,
 )
-def test_storable(value: Any, stored: Any) -> None:
+def test_keys_that_mean_something_to_airflow_are_escaped(value: Any, stored: Any) -> None:
     """
     Keys that mean something to Airflow get a backslash, at any depth; what no channel or database takes is written
     out; all else stays as it is.
@@ -65,7 +65,7 @@ def test_airflow_stores_what_is_storable(value: Any) -> None:
     assert deserialize(serialize(stored)) == stored
 
 
-def test_operation() -> None:
+def test_the_xcom_is_the_operation_without_its_response() -> None:
     """Name, done, metadata and error go into the XCom; the response is the task's return value instead."""
     error = Status(Code.ABORTED, "m", [{"__id__": 1}])
     operation = Operation("operations/x", done=True, metadata={"a": 1}, response={"b": 2}, error=error)
