@@ -6,26 +6,32 @@ Sources: https://google.aip.dev/151, ``google/longrunning/operations.proto`` (HT
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from airflow_provider_operations._protocol.headers import unfit_in_tasks
-from airflow_provider_operations._protocol.rendering import CONTROL
+from airflow_provider_operations._protocol.names import InvalidName, checked_name, name_text
+from airflow_provider_operations._protocol.readers import (
+    read_cancelled,
+    read_json,
+    read_operation,
+    read_page,
+    read_started,
+)
 from airflow_provider_operations._protocol.request_values import body_value, header_values, query_values
-from airflow_provider_operations._protocol.urls import has_dot_segment
-from airflow_provider_operations.operation import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import timedelta
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
+
+    from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
+    from airflow_provider_operations.operation import Operation
 
 __all__ = ["InvalidName", "InvalidRequest", "Request", "Service", "name_text", "start_method"]
 
-
-class InvalidName(ValueError):
-    """An operation name, list parent or start path that must not be put into a URL."""
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class InvalidRequest(ValueError):
@@ -33,9 +39,9 @@ class InvalidRequest(ValueError):
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Generic[T_co]):
     """
-    One HTTP request, not yet sent.
+    One HTTP request, not yet sent, and how its answer is read.
 
     :param target: path and query, percent-encoded, relative to the service's base URL; starts with ``/``.
     :param body: JSON value to send; ``None`` sends no body.
@@ -53,6 +59,8 @@ class Request:
     """Whose state is asked for."""
     alone: bool = field(default=False, compare=False)
     """Over a connection on which nothing else is asked."""
+    read: Callable[[HttpResponse, datetime], T_co | CallFailure] = field(compare=False, kw_only=True)
+    """Reads an answer that came at a time; a function of a module, so that a request can be pickled."""
 
     def url(self, base_url: str) -> str:
         """Return the URL without its query, which may hold a key: for messages, not for sending."""
@@ -81,36 +89,38 @@ class Service:
     error_format: int | None = None
     wait_timeout_in: str = "query"
 
-    def get_operation(self, name: str) -> Request:
+    def get_operation(self, name: str) -> Request[Operation]:
         """``GET {prefix}/{name}``."""
-        return replace(self._request("GET", _checked(name, "operation name")), operation=name)
+        path = checked_name(name, "operation name")
+        return replace(self._request("GET", path, read=read_operation), operation=name)
 
-    def cancel_operation(self, name: str) -> Request:
+    def cancel_operation(self, name: str) -> Request[None]:
         """``POST {prefix}/{name}:cancel``, without a body as Google's own clients send it."""
-        return self._request(self.cancel_method, _checked(name, "operation name") + self.cancel_suffix)
+        path = checked_name(name, "operation name") + self.cancel_suffix
+        return self._request(self.cancel_method, path, read=read_cancelled)
 
-    def delete_operation(self, name: str) -> Request:
+    def delete_operation(self, name: str) -> Request[Any]:
         """``DELETE {prefix}/{name}``."""
-        return self._request("DELETE", _checked(name, "operation name"))
+        return self._request("DELETE", checked_name(name, "operation name"), read=read_json)
 
-    def wait_operation(self, name: str, timeout: timedelta) -> Request:
+    def wait_operation(self, name: str, timeout: timedelta) -> Request[Operation]:
         """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is over, or at the timeout."""
         seconds = timeout.total_seconds()
-        path = _checked(name, "operation name") + ":wait"
+        path = checked_name(name, "operation name") + ":wait"
         duration = f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
-        if self.wait_timeout_in == "body":
-            request = replace(self._request("POST", path), body={"timeout": duration})
-        else:
-            request = self._request("POST", path, {"timeout": duration})
-        return replace(request, timeout_s=seconds + 15, operation=name)
+        in_body = self.wait_timeout_in == "body"
+        request = self._request("POST", path, {} if in_body else {"timeout": duration}, read=read_operation)
+        body = {"timeout": duration} if in_body else None
+        return replace(request, body=body, timeout_s=seconds + 15, operation=name)
 
     def list_operations(
         self, parent: str, filter_: str | None, page_size: int | None, page_token: str | None
-    ) -> Request:
+    ) -> Request[tuple[list[Operation], str]]:
         """``GET {prefix}/{parent}/operations?filter=&pageSize=&pageToken=``; an empty parent lists all."""
-        path = f"{_checked(parent, 'list parent')}/operations" if parent else "operations"
+        path = f"{checked_name(parent, 'list parent')}/operations" if parent else "operations"
         query = {"filter": filter_, "pageSize": page_size, "pageToken": page_token}
-        return self._request("GET", path, {key: value for key, value in query.items() if value is not None})
+        given = {key: value for key, value in query.items() if value is not None}
+        return self._request("GET", path, given, read=read_page)
 
     def start_operation(
         self,
@@ -121,7 +131,7 @@ class Service:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool = False,
-    ) -> Request:
+    ) -> Request[Operation]:
         """
         Any call that answers with an operation.
 
@@ -137,8 +147,8 @@ class Service:
                 raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
         path = name_text(path, "start path")
         rooted = path.startswith("/")
-        checked = _checked(path[1:] if rooted else path, "start path")
-        request = self._request(method, checked, query, rooted=rooted)
+        checked = checked_name(path[1:] if rooted else path, "start path")
+        request = self._request(method, checked, query, rooted=rooted, read=read_started)
         # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
         return replace(
             request,
@@ -149,8 +159,14 @@ class Service:
         )
 
     def _request(
-        self, method: str, path: str, query: Mapping[str, Any] | None = None, *, rooted: bool = False
-    ) -> Request:
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        rooted: bool = False,
+        read: Callable[[HttpResponse, datetime], T | CallFailure],
+    ) -> Request[T]:
         sent = dict(query or {})
         if self.error_format is not None:
             sent["$.xgafv"] = self.error_format
@@ -158,36 +174,7 @@ class Service:
         rooted = rooted or not self.path_prefix or path.startswith(f"{self.path_prefix}/")
         target = f"/{path}" if rooted else f"/{self.path_prefix}/{path}"
         encoded = urlencode(query_values(sent), doseq=True)
-        return Request(method, f"{target}?{encoded}" if encoded else target)
-
-
-_REFUSED = re.compile(rf"[{CONTROL}\\?#]")
-
-
-def name_text(name: object, what: str) -> str:
-    """
-    Return what a template made of a name as text: Airflow's native rendering turns ``7`` into a number.
-
-    :param what: ``operation name``, ``list parent`` or ``start path``.
-    :raises InvalidName: there is nothing, or something that isn't a name.
-    """
-    if isinstance(name, int) and not isinstance(name, bool):
-        return str(name)
-    if name is None or (isinstance(name, str) and name in {"", "None"}):
-        raise InvalidName(
-            f"the {what} is {name!r}: a template found nothing; does the upstream task push it?"
-        )
-    if not isinstance(name, str):
-        raise InvalidName(f"the {what} is {type(name).__name__} {repr(name)[:200]}; it must be text such as "
-                          f"{_EXAMPLES[what]!r}")  # fmt: skip
-    return name
-
-
-_EXAMPLES = {
-    "operation name": "projects/my-project/operations/abc",
-    "list parent": "projects/my-project",
-    "start path": "projects/my-project/things",
-}
+        return Request(method, f"{target}?{encoded}" if encoded else target, read=read)
 
 
 _START_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -204,26 +191,3 @@ def start_method(method: object) -> str:
             f"the start's method is one of {', '.join(_START_METHODS)}, not {str(method)[:50]!r}"
         )
     return method.upper()
-
-
-def _checked(name: object, what: str) -> str:
-    """
-    Return the name percent-encoded, slashes as they are, so that it stays one path below the prefix.
-
-    :raises InvalidName: it is empty, absolute, climbs, or brings a query or control characters.
-    """
-    name = name_text(name, what)
-    shown = repr(name if len(name) <= 200 else name[:200] + "…")
-    if name != name.strip():
-        raise InvalidName(f"the {what} {shown} begins or ends with white space")
-    if bad := _REFUSED.search(name):
-        raise InvalidName(f"the {what} {shown} has {bad[0]!r} in it; queries go into 'query', and control "
-                          "characters and backslashes are in no resource name")  # fmt: skip
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidName(f"the {what} {shown} is longer than {MAX_NAME_BYTES} bytes")
-    if "://" in name or name.startswith("/"):
-        raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
-                          "the connection has host and prefix")  # fmt: skip
-    if has_dot_segment(name):
-        raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
-    return quote(name, safe="/:@!$&'()*+,;=~-._")

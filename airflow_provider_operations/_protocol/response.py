@@ -1,7 +1,5 @@
 """
-How answers are read, without doing I/O: to an ``Operation`` (or plain JSON), or to a ``CallFailure``.
-
-A failure keeps every fact. Nothing here raises for what a server did.
+What came back: an answer as it was sent, or a ``CallFailure``, which keeps every fact of one that can't be used.
 
 Sources: https://google.aip.dev/151, https://google.aip.dev/193 (errors), RFC 9110 (Retry-After), RFC 9457 (problem
 details).
@@ -14,21 +12,16 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from airflow_provider_operations._json.abridging import ABRIDGED, parse
+from airflow_provider_operations._json.abridging import parse
 from airflow_provider_operations._protocol.rendering import one_line, printable
-from airflow_provider_operations.operation import (
-    Code,
-    MalformedOperation,
-    Operation,
-    Status,
-    detail_fields,
-)
+from airflow_provider_operations._protocol.sent_secrets import SentSecrets
+from airflow_provider_operations.operation import Code, Status, detail_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow_provider_operations._json.abridging import Abridged
     from airflow_provider_operations._protocol.request import Request
@@ -36,11 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CallFailure",
     "HttpResponse",
-    "is_named",
-    "operation_of",
-    "problem_with",
-    "read_json",
-    "read_operation",
+    "refused",
     "unreadable",
 ]
 
@@ -58,14 +47,18 @@ class HttpResponse:
     """
     What came back: HTTP status, headers (names in any case) and the whole body.
 
-    :param hide: takes secrets out of text or JSON; applied to all that a failure tells, before it is cut.
+    :param method: of the request that was answered.
+    :param url: of that request, without its query.
+    :param secrets: what was sent and may be repeated; hidden in all that a failure tells, before it is cut.
     :param abridged: what is known of a body that is too large to be read here.
     """
 
+    method: str
+    url: str
     http_status: int
     headers: Mapping[str, str]
     body: bytes
-    hide: Callable[[Any], Any] = field(default=lambda value: value, compare=False, repr=False)
+    secrets: SentSecrets = field(default_factory=SentSecrets, compare=False, repr=False)
     abridged: Abridged | None = None
 
     def json(self) -> Any:
@@ -85,6 +78,15 @@ class HttpResponse:
         wanted = name.lower()
         found = next((value for key, value in self.headers.items() if key.lower() == wanted), None)
         return found and self.hide(found)
+
+    def hide(self, value: Any) -> Any:
+        """Return text or JSON of the answer without the secrets that were sent."""
+        return self.secrets.hidden_in(value)
+
+    @cached_property
+    def may_repeat_secrets(self) -> bool:
+        """Whether the body may hold a secret that was sent; an abridgement isn't searched for one first."""
+        return self.abridged is not None or self.secrets.may_be_in(self.body)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class CallFailure:
 
     @classmethod
     def no_answer(
-        cls, request: Request, base_url: str, problem: str, *, sent: bool, transient: bool = True
+        cls, request: Request[Any], base_url: str, problem: str, *, sent: bool, transient: bool = True
     ) -> CallFailure:
         """Describe a request that brought no answer; ``problem`` says why."""
         status = Status(Code.UNAVAILABLE if transient else Code.FAILED_PRECONDITION, problem)
@@ -176,96 +178,34 @@ class CallFailure:
         return cls("GET", about, None, status, problem, sent=False, transient=transient)
 
     @classmethod
-    def no_end(cls, request: Request, base_url: str, problem: str) -> CallFailure:
+    def no_end(cls, request: Request[Any], base_url: str, problem: str) -> CallFailure:
         """Describe a call whose answers go on without end; it won't pass."""
         status = Status(Code.OUT_OF_RANGE, problem)
         return cls(request.method, request.url(base_url), 200, status, problem)
 
 
-def is_named(operation: Operation, name: str) -> bool:
-    """Tell whether an operation has this name, percent-encoded or not, with or without the padding of base64."""
-    return operation.name == name or _bare(operation.name) == _bare(name)
-
-
-def _bare(name: str) -> str:
-    return unquote(name).rstrip("=")
-
-
-def read_operation(
-    request: Request, base_url: str, answer: HttpResponse, now: datetime
-) -> Operation | CallFailure:
-    """Read an answer that must be an operation."""
-    value = read_json(request, base_url, answer, now)
-    if isinstance(value, CallFailure):
-        return value
-    try:
-        return operation_of(value, answer)
-    except MalformedOperation:
-        problem = problem_with(Operation.from_json, answer.hide(value))
-        return unreadable(request, base_url, answer, f"the answer is no operation: {problem}")
-
-
-def operation_of(value: Any, answer: HttpResponse) -> Operation:
-    """
-    Read an operation of an answer; of an abridgement it says whether it is whole.
-
-    :raises MalformedOperation: see ``Operation.from_json``.
-    """
-    operation = Operation.from_json(value)
-    if answer.abridged is None or ABRIDGED not in operation.other:
-        return operation
-    other = {key: value for key, value in operation.other.items() if key != ABRIDGED}
-    return replace(operation, other=other, abridged=True)
-
-
-def problem_with(read: Callable[[Any], object], value: Any) -> str:
-    """Return what a reader says is wrong with a value, from which secrets have been taken."""
-    try:
-        read(value)
-    except ValueError as error:
-        return str(error)
-    return "it can't be read"
-
-
-def read_json(request: Request, base_url: str, answer: HttpResponse, now: datetime) -> Any:
-    """
-    Read the JSON of a successful answer, whatever its content type says; an empty body is ``{}``.
-
-    :param now: aware; to turn a Retry-After date into a duration.
-    :return: any JSON value, or a ``CallFailure``.
-    """
-    if not 200 <= answer.http_status < 300:
-        return _refused(request, base_url, answer, now)
-    if not answer.body.strip():
-        return {}
-    try:
-        return answer.json()
-    except ValueError as error:
-        content_type = answer.header("content-type") or "no content type"
-        return unreadable(request, base_url, answer, f"the answer ({content_type}) is not JSON: {error}")
-
-
-def unreadable(request: Request, base_url: str, answer: HttpResponse, problem: str) -> CallFailure:
+def unreadable(response: HttpResponse, problem: str) -> CallFailure:
     """Describe a successful answer that says nothing one can go on with."""
     return CallFailure(
-        request.method,
-        request.url(base_url),
-        answer.http_status,
+        response.method,
+        response.url,
+        response.http_status,
         Status(Code.UNKNOWN, problem),
         problem,
-        excerpt=_excerpt(answer),
+        excerpt=_excerpt(response),
         names_code=False,
     )
 
 
-def _refused(request: Request, base_url: str, answer: HttpResponse, now: datetime) -> CallFailure:
-    http_status = answer.http_status
+def refused(response: HttpResponse, now: datetime) -> CallFailure:
+    """Describe an answer that isn't a success."""
+    http_status = response.http_status
     try:
-        fields = _status_fields(answer.hide(answer.json()))
+        fields = _status_fields(response.hide(response.json()))
     except ValueError:
         fields = None
     status = None if fields is None else _status_of(fields, http_status)
-    kept = {name: value for name in _KEPT_HEADERS if (value := answer.header(name))}
+    kept = {name: value for name in _KEPT_HEADERS if (value := response.header(name))}
     if "location" in kept:  # without its query, which may repeat a key of ours
         kept["location"] = re.split("[?#]", kept["location"])[0]
     problem = f"HTTP {http_status}"
@@ -273,12 +213,12 @@ def _refused(request: Request, base_url: str, answer: HttpResponse, now: datetim
         problem += f", a redirect to {one_line(kept.get('location', 'nowhere'), 300)}, which is not followed"
     delays = [_retry_after(kept.get("retry-after"), now), status.retry_delay if status else None]
     return CallFailure(
-        request.method,
-        request.url(base_url),
+        response.method,
+        response.url,
         http_status,
         status or Status(Code.of_http(http_status)),
         problem,
-        excerpt="" if status else _excerpt(answer),
+        excerpt="" if status else _excerpt(response),
         retry_after=max((delay for delay in delays if delay is not None), default=None),
         transient=http_status in {408, 429}
         or (http_status >= 500 and http_status != 501)
@@ -355,15 +295,15 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
-def _excerpt(answer: HttpResponse) -> str:
-    head = answer.body[:_SEARCHED_BYTES]
+def _excerpt(response: HttpResponse) -> str:
+    head = response.body[:_SEARCHED_BYTES]
     # Text in UTF-16 has zeros; read as UTF-8, a secret in it would not be recognised.
     encoding = json.detect_encoding(head) if b"\0" in head else "utf-8"
-    text: str = answer.hide(head.decode(encoding, "replace"))
-    if len(answer.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
+    text: str = response.hide(head.decode(encoding, "replace"))
+    if len(response.body) > _SEARCHED_BYTES:  # the last secret may have been cut, and not be found
         text = text[:-_LONGEST_SECRET_CHARS]
     text = text.strip()
-    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(answer.body) > MAX_EXCERPT_CHARS else "")
+    return printable(text[:MAX_EXCERPT_CHARS]) + (" …" if len(response.body) > MAX_EXCERPT_CHARS else "")
 
 
 def _retry_after(value: str | None, now: datetime) -> timedelta | None:

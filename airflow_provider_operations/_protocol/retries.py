@@ -45,7 +45,7 @@ class Retries:
     doubt_s: float = 0.0
     abandoned: Callable[[], bool] = bool
 
-    def options(self, request: Request, log: Any) -> dict[str, Any]:
+    def options(self, request: Request[Any], log: Any) -> dict[str, Any]:
         """
         Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result.
 

@@ -1,4 +1,4 @@
-"""What the sync and the async hook share: arguments, requests made, answers read, failures told apart."""
+"""What the sync and the async hook share: arguments, requests made, failures told apart."""
 
 from __future__ import annotations
 
@@ -12,32 +12,23 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_provider_operations import __version__
-from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._connection.credentials import ClientCredentials, GoogleCredentials
 from airflow_provider_operations._connection.fields import InvalidConnection
-from airflow_provider_operations._json.abridging import MAX_OPERATIONS
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.readers import is_named
 from airflow_provider_operations._protocol.rendering import one_line
-from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest, Request
-from airflow_provider_operations._protocol.response import (
-    CallFailure,
-    HttpResponse,
-    is_named,
-    operation_of,
-    problem_with,
-    read_json,
-    read_operation,
-    unreadable,
-)
+from airflow_provider_operations._protocol.request import InvalidRequest, Request
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations._protocol.urls import Origin, origin_of
 from airflow_provider_operations.exceptions import error_of, error_of_call
 from airflow_provider_operations.hooks._body import ACCEPT_ENCODING
-from airflow_provider_operations.operation import MalformedOperation, Operation, Status
+from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,11 +41,6 @@ MAX_OTHER_NAMES = 1000
 
 MAX_PAGES = 10_000
 """So many pages of one list are read."""
-
-MAX_SAID_CHARS = 500
-
-MAX_TOKEN_CHARS = 16 * 1024
-"""Longest token of a page that is sent back, in a URL."""
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -98,7 +84,7 @@ class OperationsCalls:
         }
 
     @staticmethod
-    def _headers(settings: Settings, request: Request, token: Mapping[str, str]) -> dict[str, str]:
+    def _headers(settings: Settings, request: Request[Any], token: Mapping[str, str]) -> dict[str, str]:
         headers = {
             "Accept": "application/json",
             "Accept-Encoding": ACCEPT_ENCODING,
@@ -120,7 +106,7 @@ class OperationsCalls:
         query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
         idempotent: bool,
-    ) -> Request:
+    ) -> Request[Operation]:
         """
         Make the request of a start.
 
@@ -141,10 +127,10 @@ class OperationsCalls:
         )
 
     @staticmethod
-    def _payload(request: Request) -> bytes | None:
+    def _payload(request: Request[Any]) -> bytes | None:
         return None if request.body is None else jsonlib.dumps(request.body).encode()
 
-    def _again(self, request: Request, result: object) -> Request | None:
+    def _again(self, request: Request[T], result: T | CallFailure) -> Request[T] | None:
         """
         Return the request to send again, alone, as its answer is of an operation that wasn't asked for.
 
@@ -157,7 +143,7 @@ class OperationsCalls:
         known = self._answers_as.get(name)
         return None if known and known == result.name else replace(request, alone=True)
 
-    def _note_other_name(self, request: Request, first: object, result: object) -> None:
+    def _note_other_name(self, request: Request[Any], first: object, result: object) -> None:
         """Note by which name an operation is answered for over a connection of its own: that is certain."""
         name = request.operation
         if name is None or not isinstance(result, Operation) or not isinstance(first, Operation):
@@ -174,76 +160,13 @@ class OperationsCalls:
             self._answers_as[name] = result.name
 
     @staticmethod
-    def _read(request: Request, settings: Settings, answer: HttpResponse | CallFailure) -> Any:
-        if isinstance(answer, CallFailure):
-            return answer
-        return read_json(request, settings.service.base_url, answer, _now())
-
-    def _read_cancelled(
-        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
-    ) -> CallFailure | None:
-        """Read the answer to a cancel call, which has nothing in it, or the operation; some have an error, as a success."""
-        if isinstance(answer, CallFailure):
-            return answer
-        value = self._read(request, settings, answer)
-        if isinstance(value, CallFailure):
-            return value
-        if isinstance(value, dict) and value.get("error") and not {"name", "done"} & value.keys():
-            said = Status.from_json(answer.hide(value["error"]))
-            problem = f"the answer is an error: {said.code_name}: {said.message[:MAX_SAID_CHARS]}"
-            return unreadable(request, settings.service.base_url, answer, problem)
-        return None
-
-    def _read_operation(
-        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
-    ) -> Operation | CallFailure:
-        if isinstance(answer, CallFailure):
-            return answer
-        seen = read_operation(request, settings.service.base_url, answer, _now())
-        if isinstance(seen, Operation) and self._repeats_secrets(answer):
-            return self._sent.hidden_in_operation(seen)
-        return seen
-
-    def _read_started(
-        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
-    ) -> Operation | CallFailure:
-        started = self._read_operation(request, settings, answer)
-        if isinstance(started, Operation) and not started.name and not started.done:
-            problem = "the answer is an operation without a name that isn't done; it can't be asked for"
-            return unreadable(request, settings.service.base_url, cast("HttpResponse", answer), problem)
-        if isinstance(started, Operation) and started.name:
-            try:
-                settings.service.get_operation(started.name)
-            except InvalidName:
-                why = problem_with(settings.service.get_operation, self._sent.hidden_in(started.name))
-                problem = f"the answer's operation can't be asked for: {why}"
-                return unreadable(request, settings.service.base_url, cast("HttpResponse", answer), problem)
-        return started
-
-    def _read_page(
-        self, request: Request, settings: Settings, answer: HttpResponse | CallFailure
-    ) -> tuple[list[Operation], str] | CallFailure:
-        if isinstance(answer, CallFailure):
-            return answer
-        page = self._read(request, settings, answer)
-        if isinstance(page, CallFailure):
-            return page
-        try:
-            operations, token = _page_of(page, answer)
-        except MalformedOperation:
-            why = problem_with(lambda page: _page_of(page, answer), answer.hide(page))
-            problem = f"the answer is no list of operations: {why}"
-            return unreadable(request, settings.service.base_url, answer, problem)
-        if self._repeats_secrets(answer):
-            operations = [self._sent.hidden_in_operation(operation) for operation in operations]
-        return operations, token
-
-    def _repeats_secrets(self, answer: HttpResponse) -> bool:
-        """Tell whether an answer may hold what was sent; of an abridgement that isn't searched for first."""
-        return answer.abridged is not None or self._sent.may_be_in(answer.body)
+    def _read(request: Request[T], response: HttpResponse | CallFailure) -> T | CallFailure:
+        if isinstance(response, CallFailure):
+            return response
+        return request.read(response, datetime.now(timezone.utc))
 
     @staticmethod
-    def _goes_on(request: Request, settings: Settings, token: str, turned: set[bytes]) -> bool:
+    def _goes_on(request: Request[Any], settings: Settings, token: str, turned: set[bytes]) -> bool:
         """
         Tell whether a page token leads to another page, and not in a circle; notes it as turned to.
 
@@ -272,14 +195,14 @@ class OperationsCalls:
         return False, str(error_of_call(seen))
 
     @staticmethod
-    def _no_token(request: Request, settings: Settings, error: NoToken) -> CallFailure:
+    def _no_token(request: Request[Any], settings: Settings, error: NoToken) -> CallFailure:
         """Describe a request that wasn't sent, as there is no token for it."""
         url = settings.service.base_url
         return CallFailure.no_answer(
             request, url, f"no token: {error}", sent=False, transient=error.transient
         )
 
-    def _unexpected(self, request: Request, settings: Settings, error: BaseException) -> CallFailure:
+    def _unexpected(self, request: Request[Any], settings: Settings, error: BaseException) -> CallFailure:
         """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
         return CallFailure.no_answer(
             request,
@@ -303,28 +226,6 @@ def check_origin(base_url: str, scheme: str | None, host: str | None, port: int 
         raise InvalidConnection(
             f"the request would go to {sends_to.scheme}://{sends_to.host}:{sends_to.port} instead of {base_url}"
         )
-
-
-def _page_of(page: Any, answer: HttpResponse) -> tuple[list[Operation], str]:
-    try:
-        items = page.get("operations") or []
-        if len(items) > MAX_OPERATIONS:
-            raise MalformedOperation(f"it has more than {MAX_OPERATIONS} operations on one page")
-        operations = [operation_of(item, answer) for item in items]
-        token = page.get("nextPageToken") or ""
-    except (AttributeError, TypeError) as error:
-        raise MalformedOperation(str(error)) from error
-    if not isinstance(token, str):
-        raise MalformedOperation("its nextPageToken is not text")
-    if len(token) > MAX_TOKEN_CHARS:
-        raise MalformedOperation(
-            f"its nextPageToken has {len(token)} characters, which is more than {MAX_TOKEN_CHARS}"
-        )
-    return operations, token
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)
 
 
 def cause_of(error: BaseException, hide: Callable[[str], str]) -> str:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from airflow_provider_operations._airflow.redaction import SentSecrets
     from airflow_provider_operations._protocol.request import Service
+    from airflow_provider_operations._protocol.sent_secrets import SentSecrets
     from airflow_provider_operations.hooks._list_cache import ListCache
 
 __all__ = ["Ready", "SharedClient"]

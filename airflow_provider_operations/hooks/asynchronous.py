@@ -16,11 +16,11 @@ import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
-from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
+from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
@@ -39,7 +39,7 @@ from airflow_provider_operations.hooks._tokens import NoToken, Token
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
     from airflow_provider_operations._connection.settings import Settings
@@ -92,7 +92,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
         self._sent_with: tuple[Ready, Token] | None = None
         self._client: SharedClient | None = None
-        self._polled: tuple[Service, str, Request] | None = None
+        self._polled: tuple[Service, str, Request[Operation]] | None = None
         """What ``poll`` sent last: a trigger's hook asks for one operation again and again."""
 
     async def settings(self) -> Settings:
@@ -136,7 +136,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def get_operation(self, name: str) -> Operation:
         """Return the operation's latest state."""
         request = (await self.settings()).service.get_operation(name)
-        return wanted(await self._call(request, self._read_operation, whole=True), name)
+        return wanted(await self._call(request, whole=True), name)
 
     async def cancel_operation(self, name: str) -> None:
         """Ask the server to cancel the operation; success means asked, not cancelled."""
@@ -144,14 +144,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     async def delete_operation(self, name: str) -> None:
         """Tell the server that nobody is interested in the result any more; this doesn't cancel."""
-        wanted(await self._call((await self.settings()).service.delete_operation(name), self._read), name)
+        wanted(await self._call((await self.settings()).service.delete_operation(name)), name)
 
     async def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
         """Let the server wait until the operation is over, at most ``timeout`` (seconds if a number)."""
         request = (await self.settings()).service.wait_operation(
             name, timedelta(seconds=as_seconds("timeout", timeout))
         )
-        return wanted(await self._call(request, self._read_operation, whole=True), name)
+        return wanted(await self._call(request, whole=True), name)
 
     async def list_operations(
         self,
@@ -165,7 +165,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         while True:
             settings = await self.settings()
             request = settings.service.list_operations(parent, filter, page_size, token)
-            operations, token = wanted(await self._call(request, self._read_page, whole=True))
+            operations, token = wanted(await self._call(request, whole=True))
             for operation in operations:
                 yield operation
             if not self._goes_on(request, settings, token, turned):
@@ -192,7 +192,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             headers=headers,
             idempotent=idempotent,
         )
-        return wanted(await self._call(request, self._read_started, retries, whole=True))
+        return wanted(await self._call(request, retries, whole=True))
 
     async def wait_until_done(
         self,
@@ -218,7 +218,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         service = ready.settings.service
         if self._polled is None or self._polled[:2] != (service, name):
             self._polled = (service, name, service.get_operation(name))
-        return await self._in_turn(self._polled[2], self._read_operation, ready, first=first, whole=whole)
+        return await self._in_turn(self._polled[2], ready, first=first, whole=whole)
 
     async def list_page(
         self, parent: str, filter_: str | None, page_size: int, token: str | None
@@ -226,7 +226,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         """Ask once for a page of a list, when it's this request's turn: its operations, and the next one's token."""
         ready = await self._get_ready()
         request = ready.settings.service.list_operations(parent, filter_, page_size, token)
-        return await self._in_turn(request, self._read_page, ready)
+        return await self._in_turn(request, ready)
 
     async def look(self, name: str, max_age_s: float, *, first: bool = False) -> Operation | CallFailure:
         """
@@ -286,7 +286,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         if self.waits:
             request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
             # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
-            seen = await self._ask(request, self._read_operation, ready)
+            seen = await self._ask(request, ready)
             ready.client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
             if isinstance(seen, Operation) or seen.transient:
                 return seen
@@ -302,7 +302,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
         request = (await self.settings()).service.cancel_operation(name)
-        return await self._call(request, self._read_cancelled, retries)
+        return await self._call(request, retries)
 
     async def watch(self, watch: Watch) -> Outcome:
         """Poll until the watch says that it's over, logging what is new."""
@@ -324,7 +324,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         try:
             ready = await self._get_ready()
             request = ready.settings.service.list_operations("", None, 1, None)
-            seen = await self._ask(request, self._read_page, ready)
+            seen = await self._ask(request, ready)
             return self._verdict_on_connection(ready.settings, seen)
         except Exception as error:  # noqa: BLE001  the caller shows the text, whatever went wrong
             return False, str(error)
@@ -334,15 +334,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     # --- sending ---------------------------------------------------------------------------------------------
 
     async def _call(
-        self,
-        request: Request,
-        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
-        retries: Retries | None = None,
-        *,
-        whole: bool = False,
+        self, request: Request[T], retries: Retries | None = None, *, whole: bool = False
     ) -> T | CallFailure:
         async def attempt() -> T | CallFailure:
-            return await self._ask(request, read, await self._get_ready(), whole=whole)
+            return await self._ask(request, await self._get_ready(), whole=whole)
 
         retrying = tenacity.AsyncRetrying(
             **(retries or self.retries).options(request, self.log), sleep=clock.asleep
@@ -350,20 +345,14 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return counted(await retrying(attempt), retrying.statistics)
 
     async def _in_turn(
-        self,
-        request: Request,
-        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
-        ready: Ready,
-        *,
-        first: bool = False,
-        whole: bool = False,
+        self, request: Request[T], ready: Ready, *, first: bool = False, whole: bool = False
     ) -> T | CallFailure:
         """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
         client = ready.client
         rate_limiter = client.rate_limiter
         throttled_s = 0.0 if rate_limiter.rate_per_s is None else await rate_limiter.turn(first=first)
         async with client.slots:
-            result = await self._ask(request, read, ready, whole=whole)
+            result = await self._ask(request, ready, whole=whole)
         if isinstance(result, CallFailure) and result.asks_for_less:
             rate_limiter.refused()
         else:
@@ -371,38 +360,29 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         client.figures.polled(failed=isinstance(result, CallFailure), throttled_s=throttled_s)
         return result
 
-    async def _ask(
-        self,
-        request: Request,
-        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
-        ready: Ready,
-        *,
-        whole: bool = False,
-    ) -> T | CallFailure:
+    async def _ask(self, request: Request[T], ready: Ready, *, whole: bool = False) -> T | CallFailure:
         """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
-
-        async def ask(request: Request) -> T | CallFailure:
-            answer = await self._exchange(request, ready)
-            if not isinstance(answer, HttpResponse) or len(answer.body) <= QUICKLY_READ_BYTES:
-                return read(request, ready.settings, answer)
-            if whole:
-                return await asyncio.to_thread(read, request, ready.settings, answer)
-            return await read_apart(
-                answer.body,
-                lambda abridged: read(request, ready.settings, replace(answer, abridged=abridged)),
-                ready.client.reading_apart,
-            )
-
-        result = await ask(request)
+        result = await self._ask_once(request, ready, whole=whole)
         again = self._again(request, result)
         if again is None:
             return result
-        first = result
-        result = await ask(again)
+        first, result = result, await self._ask_once(again, ready, whole=whole)
         self._note_other_name(again, first, result)
         return result
 
-    async def _exchange(self, request: Request, ready: Ready) -> HttpResponse | CallFailure:
+    async def _ask_once(self, request: Request[T], ready: Ready, *, whole: bool) -> T | CallFailure:
+        answer = await self._exchange(request, ready)
+        if not isinstance(answer, HttpResponse) or len(answer.body) <= QUICKLY_READ_BYTES:
+            return self._read(request, answer)
+        if whole:
+            return await asyncio.to_thread(self._read, request, answer)
+        return await read_apart(
+            answer.body,
+            lambda abridged: self._read(request, replace(answer, abridged=abridged)),
+            ready.client.reading_apart,
+        )
+
+    async def _exchange(self, request: Request[Any], ready: Ready) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         if ready.tokens is None:
             self._sent = ready.secrets
@@ -425,7 +405,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             rejected = token
 
     async def _send(
-        self, request: Request, ready: Ready, token: Mapping[str, str]
+        self, request: Request[Any], ready: Ready, token: Mapping[str, str]
     ) -> HttpResponse | CallFailure:
         settings = ready.settings
         base_url = settings.service.base_url
@@ -469,7 +449,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         finally:
             if request.alone:
                 await session.close()
-        return HttpResponse(response.status, response.headers, body, self._sent.hidden_in)
+        return HttpResponse(
+            request.method, request.url(base_url), response.status, response.headers, body, self._sent
+        )
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

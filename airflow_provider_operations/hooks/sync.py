@@ -17,7 +17,6 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import parse_url
 
 from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM, mask_secret
-from airflow_provider_operations._airflow.redaction import SentSecrets
 from airflow_provider_operations._connection import form as connection_form
 from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.settings import Settings, read_settings
@@ -25,6 +24,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
+from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, abridged
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
@@ -178,8 +178,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def get_operation(self, name: str) -> Operation:
         """Return the operation's latest state."""
-        request = self.settings.service.get_operation(name)
-        return wanted(self._call(request, self._read_operation), name)
+        return wanted(self._call(self.settings.service.get_operation(name)), name)
 
     def cancel_operation(self, name: str) -> None:
         """
@@ -191,7 +190,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def delete_operation(self, name: str) -> None:
         """Tell the server that nobody is interested in the result any more; this doesn't cancel."""
-        wanted(self._call(self.settings.service.delete_operation(name), self._read), name)
+        wanted(self._call(self.settings.service.delete_operation(name)), name)
 
     def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
         """
@@ -199,10 +198,8 @@ class OperationsHook(OperationsCalls, HttpHook):
 
         :return: the latest state, which may still be running.
         """
-        request = self.settings.service.wait_operation(
-            name, timedelta(seconds=as_seconds("timeout", timeout))
-        )
-        return wanted(self._call(request, self._read_operation), name)
+        longest = timedelta(seconds=as_seconds("timeout", timeout))
+        return wanted(self._call(self.settings.service.wait_operation(name, longest)), name)
 
     def list_operations(
         self,
@@ -221,7 +218,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         turned: set[bytes] = set()
         while True:
             request = self.settings.service.list_operations(parent, filter, page_size, token)
-            operations, token = wanted(self._call(request, self._read_page))
+            operations, token = wanted(self._call(request))
             yield from operations
             if not self._goes_on(request, self.settings, token, turned):
                 return
@@ -256,7 +253,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         )
         if secrets := list(secret_headers(request.headers)):
             self._knows(SentSecrets(secrets))
-        return wanted(self._call(request, self._read_started, retries))
+        return wanted(self._call(request, retries))
 
     def wait_until_done(
         self,
@@ -281,11 +278,11 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def poll(self, name: str) -> Operation | CallFailure:
         """Ask once for the operation."""
-        return self._ask(self.settings.service.get_operation(name), self._read_operation)
+        return self._ask(self.settings.service.get_operation(name))
 
     def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
-        return self._call(self.settings.service.cancel_operation(name), self._read_cancelled, retries)
+        return self._call(self.settings.service.cancel_operation(name), retries)
 
     def cancel_unless_over(self, name: str) -> CallFailure | None:
         """Ask for the cancellation; a refusal because there is nothing left to cancel is no failure."""
@@ -328,8 +325,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""
         try:
-            request = self.settings.service.list_operations("", None, 1, None)
-            seen = self._ask(request, self._read_page)
+            seen = self._ask(self.settings.service.list_operations("", None, 1, None))
             return self._verdict_on_connection(self.settings, seen)
         except Exception as error:  # noqa: BLE001  the UI shows the text, whatever went wrong
             return False, str(error)
@@ -338,31 +334,19 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     # --- sending ---------------------------------------------------------------------------------------------
 
-    def _call(
-        self,
-        request: Request,
-        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
-        retries: Retries | None = None,
-    ) -> T | CallFailure:
-        def attempt() -> T | CallFailure:
-            return self._ask(request, read)
-
+    def _call(self, request: Request[T], retries: Retries | None = None) -> T | CallFailure:
         retrying = tenacity.Retrying(
             **(retries or self.retries).options(request, self.log), sleep=clock.sleep
         )
-        return counted(retrying(attempt), retrying.statistics)
+        return counted(retrying(self._ask, request), retrying.statistics)
 
-    def _ask(
-        self,
-        request: Request,
-        read: Callable[[Request, Settings, HttpResponse | CallFailure], T | CallFailure],
-    ) -> T | CallFailure:
+    def _ask(self, request: Request[T]) -> T | CallFailure:
         """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
-        result = read(request, self.settings, self._readable(self._exchange(request)))
+        result = self._read(request, self._readable(self._exchange(request)))
         again = self._again(request, result)
         if again is None:
             return result
-        first, result = result, read(again, self.settings, self._readable(self._exchange(again)))
+        first, result = result, self._read(again, self._readable(self._exchange(again)))
         self._note_other_name(again, first, result)
         return result
 
@@ -371,7 +355,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             return answer
         return replace(answer, abridged=abridged(answer.body))
 
-    def _exchange(self, request: Request) -> HttpResponse | CallFailure:
+    def _exchange(self, request: Request[Any]) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         source = token_source_of(self.settings)
         if source is None:
@@ -396,7 +380,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             mask_secret(secrets.forms)
         self._sent = self._sent + secrets
 
-    def _send(self, request: Request, token: Mapping[str, str]) -> HttpResponse | CallFailure:
+    def _send(self, request: Request[Any], token: Mapping[str, str]) -> HttpResponse | CallFailure:
         settings = self.settings
         base_url = settings.service.base_url
         timeout_s = request.timeout_s or settings.timeout_s
@@ -444,10 +428,17 @@ class OperationsHook(OperationsCalls, HttpHook):
             return no_answer(error, sent=True)
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
             return self._unexpected(request, settings, error)
-        return HttpResponse(response.status_code, response.headers, body, self._sent.hidden_in)
+        return HttpResponse(
+            request.method,
+            request.url(base_url),
+            response.status_code,
+            response.headers,
+            body,
+            self._sent,
+        )
 
     @contextmanager
-    def _session_for(self, request: Request) -> Iterator[requests.Session]:
+    def _session_for(self, request: Request[Any]) -> Iterator[requests.Session]:
         """Lend the hook's session, or one that is closed after a request that goes alone."""
         if request.alone:
             with self.get_conn() as session:

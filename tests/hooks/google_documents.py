@@ -61,7 +61,7 @@ class Sent(NamedTuple):
         return cls(method, url, tuple(sorted(pairs)), body)
 
     @classmethod
-    def by_us(cls, base_url: str, request: Request) -> Sent:
+    def by_us(cls, base_url: str, request: Request[Any]) -> Sent:
         """Read a request of ours."""
         return cls.of(request.method, base_url + request.target, request.body)
 

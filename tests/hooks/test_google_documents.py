@@ -133,7 +133,7 @@ def _services(
     return {prefix: hook.settings.service for prefix, hook in hooks.items()}
 
 
-def _our_request(service: Service, method: Method, values: dict[str, str], *, full: bool) -> Request:
+def _our_request(service: Service, method: Method, values: dict[str, str], *, full: bool) -> Request[Any]:
     name = method.name_of(values)
     if method.verb == "wait":
         return service.wait_operation(name, TIMEOUT)
@@ -143,7 +143,7 @@ def _our_request(service: Service, method: Method, values: dict[str, str], *, fu
             for key, value in (("filter", FILTER), ("pageSize", PAGE_SIZE), ("pageToken", PAGE_TOKEN))
         ]
         return service.list_operations(name, *taken)  # type: ignore[arg-type]  # in this order
-    request: Request = getattr(service, f"{method.verb}_operation")(name)
+    request: Request[Any] = getattr(service, f"{method.verb}_operation")(name)
     return request
 
 

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote
 import pytest
 
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
-from airflow_provider_operations._protocol.response import is_named
+from airflow_provider_operations._protocol.readers import is_named
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks._body import MAX_BODY_BYTES
 from airflow_provider_operations.operation import Operation

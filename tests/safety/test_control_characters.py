@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.readers import read_json
 from airflow_provider_operations._protocol.rendering import one_line, printable
 from airflow_provider_operations._protocol.request import InvalidName, Request, Service
 from airflow_provider_operations._protocol.response import CallFailure
@@ -109,7 +110,8 @@ def test_where_a_failure_is_made() -> None:
 
 def test_a_failure_out_of_an_event() -> None:
     """What comes out of Airflow's database, where others may have written it, is neutralised as well."""
-    failure = CallFailure.no_answer(Request("GET", "/v1/x"), "http://h", "gone", sent=True)
+    request = Request("GET", "/v1/x", read=read_json)
+    failure = CallFailure.no_answer(request, "http://h", "gone", sent=True)
     event = Outcome(Kind.CALL_FAILED, "operations/x", failure=failure).to_event()
     event["outcome"] = event["outcome"].replace('"gone"', json.dumps(KEY))
     clean(str(error_of_call(Outcome.from_event(event).failure or failure)))

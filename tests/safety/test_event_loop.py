@@ -17,9 +17,10 @@ from airflow_provider_operations._json import abridging
 from airflow_provider_operations._json.abridging import MAX_OPERATIONS
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
-from airflow_provider_operations._protocol.response import CallFailure, HttpResponse, operation_of
+from airflow_provider_operations._protocol.readers import operation_of, page_of
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations._protocol.retries import Retries
-from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook, _base
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.hooks._apart import AT_ONCE, QUICKLY_READ_BYTES
 from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.triggers import OperationTrigger
@@ -474,9 +475,9 @@ def read(body: bytes, *, page: bool, apart: bool) -> Any:
     known = (
         abridging.read_abridgement([line.encode() for line in abridging.abridgement(body)]) if apart else None
     )
-    response = HttpResponse(200, {}, body, abridged=known)
+    response = HttpResponse("GET", "https://h/v1/x", 200, {}, body, abridged=known)
     try:
-        return _base._page_of(response.json(), response) if page else operation_of(response.json(), response)
+        return page_of(response.json(), response) if page else operation_of(response.json(), response)
     except ValueError as error:
         return type(error)
 

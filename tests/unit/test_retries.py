@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tenacity
 
+from airflow_provider_operations._protocol.readers import read_json
 from airflow_provider_operations._protocol.request import Request
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
@@ -14,8 +15,8 @@ from airflow_provider_operations.operation import Code, Status
 from tests.support.clocks import MovedClock
 
 LOG = logging.getLogger(__name__)
-GET = Request("GET", "/v1/operations/x")
-START = Request("POST", "/v1/x:run", idempotent=False)
+GET = Request("GET", "/v1/operations/x", read=read_json)
+START = Request("POST", "/v1/x:run", idempotent=False, read=read_json)
 
 
 def failed(
@@ -31,7 +32,7 @@ def failed(
     )
 
 
-def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list[float]]:
+def run(retries: Retries, request: Request[Any], *results: object) -> tuple[Any, list[float]]:
     """Send until it ends; return what came of it, and the pauses. A sent request more than results is an error."""
     left = list(results)
     moved = MovedClock()
@@ -62,7 +63,7 @@ def run(retries: Retries, request: Request, *results: object) -> tuple[Any, list
         pytest.param(START, failed(500, 1), False, id="start-500-with-Retry-After"),
     ],
 )
-def test_what_is_repeated(request_: Request, failure: CallFailure, repeated: bool) -> None:
+def test_what_is_repeated(request_: Request[Any], failure: CallFailure, repeated: bool) -> None:
     """A request is repeated if that may help and, for a start, if it had no effect for certain."""
     results = [failure, "ok"] if repeated else [failure]
     result, pauses = run(Retries(), request_, *results)

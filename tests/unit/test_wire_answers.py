@@ -9,25 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_operations._airflow.xcom import storable
+from airflow_provider_operations._protocol.readers import read_json, read_operation
 from airflow_provider_operations._protocol.request import Request, Service
-from airflow_provider_operations._protocol.response import (
-    CallFailure,
-    HttpResponse,
-    read_json,
-    read_operation,
-)
+from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
 from airflow_provider_operations.operation import Code, Operation, Status
 from tests.support.json_values import JSON
 
 NOW = datetime(2026, 11, 24, 8, 30, tzinfo=timezone.utc)
 BASE = "https://api.example.com"
-REQUEST = Request("GET", "/v1/operations/x?key=SECRET")
+REQUEST = Request("GET", "/v1/operations/x?key=SECRET", read=read_operation)
+
+
+def response_of(http_status: int, headers: dict[str, str], body: bytes) -> HttpResponse:
+    return HttpResponse(REQUEST.method, REQUEST.url(BASE), http_status, headers, body)
 
 
 def read(http_status: int, body: object = b"", **headers: str) -> Operation | CallFailure:
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_operation(REQUEST, BASE, HttpResponse(http_status, spelled, sent), NOW)
+    return REQUEST.read(response_of(http_status, spelled, sent), NOW)
 
 
 def failure(http_status: int, body: object = b"", **headers: str) -> CallFailure:
@@ -485,7 +485,7 @@ def test_content_type_does_not_matter() -> None:
 def test_empty_answers_of_cancel_and_delete() -> None:
     """An empty body, or white space, of a success is {}."""
     for body in (b"", b" \r\n"):
-        assert read_json(REQUEST, BASE, HttpResponse(204, {}, body), NOW) == {}
+        assert read_json(response_of(204, {}, body), NOW) == {}
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"[", b'{"progress":', b'[{"progress":'])
@@ -517,8 +517,8 @@ HEADERS = st.dictionaries(
 )
 def test_any_answer_is_read_or_a_failure(http_status: int, headers: dict[str, str], body: bytes) -> None:
     """Any status, headers and bytes are an operation or a failure with a code; never an exception."""
-    answer = HttpResponse(http_status, headers, body)
-    found = read_operation(REQUEST, BASE, answer, NOW)
+    answer = response_of(http_status, headers, body)
+    found = read_operation(answer, NOW)
     if isinstance(found, Operation):
         assert 200 <= http_status < 300
     else:
@@ -526,7 +526,7 @@ def test_any_answer_is_read_or_a_failure(http_status: int, headers: dict[str, st
         assert found.status.code != Code.OK
         assert "SECRET" not in str(found)
         assert found.retry_after is None or found.retry_after >= timedelta()
-    if isinstance(read_json(REQUEST, BASE, answer, NOW), CallFailure):
+    if isinstance(read_json(answer, NOW), CallFailure):
         assert isinstance(found, CallFailure)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_operations._protocol.readers import read_started
 from airflow_provider_operations._protocol.request import InvalidName, Request, Service
 from airflow_provider_operations._protocol.response import HttpResponse
 
@@ -81,7 +82,7 @@ SERVICE = Service("https://api.example.com")
         ),
     ],
 )
-def test_methods_are_spelled_as_google_does(request_: Request, method: str, target: str) -> None:
+def test_methods_are_spelled_as_google_does(request_: Request[Any], method: str, target: str) -> None:
     """The standard methods are spelled as Google's API documents spell them; they carry no body."""
     assert (request_.method, request_.target, request_.body, request_.headers) == (method, target, None, {})
     assert request_.idempotent
@@ -147,7 +148,9 @@ def test_names_with_the_prefix() -> None:
 def test_a_start_carries_what_it_is_told() -> None:
     """A start carries what it is told, and isn't idempotent unless told so."""
     request = SERVICE.start_operation("x:run", method="patch", body=[1], query={"a": 1}, headers={"X-A": "b"})
-    assert request == Request("PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, idempotent=False)
+    assert request == Request(
+        "PATCH", "/v1/x:run?a=1", [1], {"X-A": "b"}, idempotent=False, read=read_started
+    )
     assert SERVICE.start_operation("x:run", idempotent=True).idempotent
 
 
@@ -289,7 +292,7 @@ def test_any_name_is_refused_or_stays_below_the_prefix(name: str) -> None:
 
 def test_headers_in_any_case() -> None:
     """A header is found whatever the case of its name, on either side."""
-    answer = HttpResponse(200, {"Content-TYPE": "a"}, b"")
+    answer = HttpResponse("GET", "https://h/v1/x", 200, {"Content-TYPE": "a"}, b"")
     assert (answer.header("content-type"), answer.header("Content-Type"), answer.header("x")) == (
         "a",
         "a",
