@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING
 
 from airflow_provider_operations._json import abridging
@@ -31,10 +32,6 @@ LIMIT_S = 30.0
 log = logging.getLogger(__name__)
 
 
-class _NoProcess(Exception):
-    """None can be started here."""
-
-
 async def read_apart(body: bytes, read: Callable[[Abridged | None], T], turns: asyncio.Semaphore) -> T:
     """
     Abridge a large body in a process of its own, and read what is left of it.
@@ -45,69 +42,69 @@ async def read_apart(body: bytes, read: Callable[[Abridged | None], T], turns: a
     """
     async with turns:
         try:
-            lines = await _lines(body)
-        except _NoProcess as error:
+            output = await _output(body)
+        except _FAILURES as error:
+            if (known := _without_output(error)) is not None:
+                return read(known)
             log.warning(
-                "a large answer is read here, which holds up other triggers: no process starts (%s)", error
+                "a large answer is read here, which holds up other triggers: no process starts (%s: %s)",
+                type(error).__name__,
+                error,
             )
             return await asyncio.to_thread(read, None)
-        except asyncio.TimeoutError:
-            return read(_unread("not in time"))
-        except ValueError as error:
-            return read(_unread(str(error)))
-        if len(lines) == 1:
-            return read(_of(lines))
-        return await asyncio.to_thread(lambda: read(_of(lines)))
+        if output.count(b"\n") <= 1:
+            return read(_of(output))
+        return await asyncio.to_thread(lambda: read(_of(output)))
 
 
 def abridged(body: bytes) -> Abridged | None:
     """Abridge a large body in a process of its own, and wait for it; ``None``: none can be started."""
-    if not sys.executable:
-        return None
     try:
         ended = subprocess.run(  # noqa: S603  our own file, by this interpreter
-            _program(),
-            input=body,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=LIMIT_S,
-            check=True,
+            _program(), input=body, stdout=PIPE, stderr=DEVNULL, timeout=LIMIT_S, check=True
         )
-    except OSError:
-        return None
-    except subprocess.SubprocessError as error:
-        return _unread(type(error).__name__)
-    return _of(ended.stdout.splitlines())
+    except _FAILURES as error:
+        return _without_output(error)
+    return _of(ended.stdout)
 
 
-async def _lines(body: bytes) -> list[bytes]:
-    if not sys.executable:
-        raise _NoProcess("Python doesn't know its own path")
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *_program(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-    except OSError as error:
-        raise _NoProcess(f"{type(error).__name__}: {error}") from error
+async def _output(body: bytes) -> bytes:
+    """Do what ``subprocess.run`` does in ``abridged``, without blocking the event loop."""
+    program = _program()
+    process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
     try:
         stdout, _ = await asyncio.wait_for(process.communicate(body), LIMIT_S)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode != 0:
-        raise ValueError(f"exit code {process.returncode}")
-    return stdout.splitlines()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, program)
+    return stdout
 
 
 def _program() -> list[str]:
+    if not sys.executable:
+        raise FileNotFoundError("Python doesn't know its own path")
     # -I and -S: nothing but the standard library, whatever the environment says; it starts in 10 ms.
     return [sys.executable, "-I", "-S", abridging.__file__]
 
 
-def _of(lines: list[bytes]) -> Abridged:
+_FAILURES = (OSError, asyncio.TimeoutError, subprocess.SubprocessError)
+
+
+def _without_output(error: Exception) -> Abridged | None:
+    """Return what is known of a body whose process failed; ``None``: it could not be started."""
+    if isinstance(error, asyncio.TimeoutError | subprocess.TimeoutExpired):
+        return _unread("not in time")
+    if isinstance(error, subprocess.CalledProcessError):
+        return _unread(f"exit code {error.returncode}")
+    return None
+
+
+def _of(output: bytes) -> Abridged:
     try:
-        return read_abridgement(lines)
+        return read_abridgement(output.splitlines())
     except ValueError as error:
         return _unread(str(error))
 
