@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 MAX_NESTING = 200
-"""Deeper JSON isn't read, as whoever walks it later would fail; protobuf's own parsers stop at 100."""
+"""
+Deeper JSON is neither read, as whoever walks it later would fail, nor sent, as an object that holds itself would never
+end; protobuf's own parsers stop at 100.
+"""
 
 MAX_OPERATIONS = 5000
 """So many operations are read of one page; who asks for pages asks for fewer."""

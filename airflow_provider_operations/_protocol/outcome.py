@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.polling import Outage, Schedule, as_seconds
-from airflow_provider_operations._protocol.rendering import clip, finite, printable, render_status
+from airflow_provider_operations._protocol.rendering import finite, one_line, render_status
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.operation import Code, Operation, Progress, Status
 
@@ -316,9 +316,11 @@ class Watch:
             own_s = operation.times.began_s
             elapsed_s = max(now - (self.started_epoch_s if own_s is None else own_s), 0.0)
             elapsed = timedelta(seconds=int(elapsed_s))
-            self.news.append(f"{self.name}: {_one_line(str(progress)) or 'running'} ({elapsed} elapsed)")
+            self.news.append(
+                f"{self.name}: {one_line(str(progress), MAX_NEWS_CHARS) or 'running'} ({elapsed} elapsed)"
+            )
         if before is None and operation.metadata is None and operation.other:
-            fields = _one_line(", ".join(operation.other))
+            fields = one_line(", ".join(operation.other), MAX_NEWS_CHARS)
             self.news.append(
                 f"{self.name}: this looks like a resource rather than an operation, as it has {fields} and no "
                 "metadata; one that never has 'done' is waited for until the time is up"
@@ -341,16 +343,11 @@ class Watch:
             said.append(render_status(failure.status, MAX_NEWS_CHARS))
         if failure.excerpt:
             said.append(f"the body began: {failure.excerpt}")
-        problem = _one_line(": ".join(said))
+        problem = one_line(": ".join(said), MAX_NEWS_CHARS)
         self.news.append(f"{self.name}: no usable answer ({problem}); bearing it for up to {bears_s:g} s")
 
 
 _NO_ANSWER, _ODD_ANSWER = "no answer", "odd answer"
-
-
-def _one_line(text: str) -> str:
-    """Make what a server wrote fit into a log line, so that it can't pass for another one."""
-    return clip(printable(" ".join(text.split())), MAX_NEWS_CHARS)
 
 
 def _failure_to_json(failure: CallFailure) -> dict[str, Any]:

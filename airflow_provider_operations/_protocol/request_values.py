@@ -18,12 +18,10 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
+from airflow_provider_operations._json.abridging import MAX_NESTING
 from airflow_provider_operations._protocol.headers import is_token
 
 __all__ = ["InvalidRequestValue", "body_value", "header_values", "json_value", "query_values", "refuse_early"]
-
-MAX_NESTING = 200
-"""Deeper JSON isn't sent, as an object that holds itself would never end; protobuf's own parsers stop at 100."""
 
 
 class InvalidRequestValue(ValueError):
