@@ -18,6 +18,7 @@ from airflow_provider_operations._connection.settings import Settings, read_sett
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.hooks._apart import AT_ONCE
 from airflow_provider_operations.hooks._base import secrets_of, tls_of, to_mask
+from airflow_provider_operations.hooks._list_cache import GIVEN_UP_S, ListCache
 from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.hooks._rate_limit import AdaptiveRateLimiter
 from airflow_provider_operations.hooks._reuse import SilentConnector
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations._protocol.request import Service
     from airflow_provider_operations._protocol.sent_secrets import SentSecrets
-    from airflow_provider_operations.hooks._list_cache import ListCache
 
 __all__ = ["Ready", "SharedClient"]
 
@@ -71,7 +71,7 @@ class SharedClient:
         """The token that Airflow's masker knows of."""
         self.list_caches: dict[tuple[Any, ...], ListCache] = {}
         """By how the service is spelled, and parent."""
-        self.without_wait_until: dict[Service, float] = {}
+        self._without_wait_until: dict[Service, float] = {}
         """Until when (by the loop's clock) services are taken to have no ``wait``."""
         self._users = 0
         self._session: aiohttp.ClientSession | None = None
@@ -125,6 +125,17 @@ class SharedClient:
         # decided in ``Retries``. It has no public setting for this; its own test client does the same.
         session._retry_connection = False
         return session
+
+    def may_wait(self, service: Service) -> bool:
+        """Tell whether a service may have ``wait``, as far as is known."""
+        now_s = asyncio.get_running_loop().time()
+        return now_s >= self._without_wait_until.get(service, now_s)
+
+    def has_no_wait(self, service: Service, problem: str) -> None:
+        """Note that a service has no ``wait``; it is tried again later, as a proxy may have said so."""
+        if service not in self._without_wait_until:
+            log.warning("%s has no wait (%s); polling", service.base_url, problem)
+        self._without_wait_until[service] = asyncio.get_running_loop().time() + GIVEN_UP_S
 
     async def ready(self, overrides: Mapping[str, Any], hook: Any) -> Ready:
         """

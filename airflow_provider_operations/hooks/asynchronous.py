@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -34,7 +33,7 @@ from airflow_provider_operations.hooks._base import (
 )
 from airflow_provider_operations.hooks._body import CHUNK_BYTES, BadEncoding, Body, TooLargeError, late
 from airflow_provider_operations.hooks._client import Ready, SharedClient
-from airflow_provider_operations.hooks._list_cache import GIVEN_UP_S, ListCache, parent_of
+from airflow_provider_operations.hooks._list_cache import ListCache, parent_of
 from airflow_provider_operations.hooks._tokens import NoToken, Token
 from airflow_provider_operations.operation import Operation
 
@@ -51,8 +50,6 @@ LONGEST_WAIT_S = 60.0
 """How long a server is asked to hold an answer back."""
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
@@ -88,12 +85,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
         )
         self._overrides["poll_with"] = poll_with
-        self.waits = False
-        """Whether the last ``look`` was a request that the server may hold back until the operation is over."""
         self._sent_with: tuple[Ready, Token] | None = None
         self._client: SharedClient | None = None
         self._polled: tuple[Service, str, Request[Operation]] | None = None
-        """What ``poll`` sent last: a trigger's hook asks for one operation again and again."""
+        """The request for an operation, kept as a trigger's hook asks for one again and again."""
 
     async def settings(self) -> Settings:
         """Return what the connection says, looked up once in 5 minutes for all hooks of the event loop."""
@@ -228,25 +223,30 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         request = ready.settings.service.list_operations(parent, filter_, page_size, token)
         return await self._in_turn(request, ready)
 
-    async def look(self, name: str, max_age_s: float, *, first: bool = False) -> Operation | CallFailure:
+    async def look(
+        self, name: str, max_age_s: float, *, first: bool = False
+    ) -> tuple[Operation | CallFailure, float]:
         """
         Learn the operation's state in the way that the connection or ``poll_with`` says.
 
         :param max_age_s: how old a list may be that tells it.
         :param first: see ``poll``.
+        :return: what was seen, and for how many seconds the server has held it back, as it was asked to.
         """
         ready = await self._get_ready()
-        if ready.settings.poll_with == "wait":
-            return await self._wait_or_poll(name, ready)
+        if ready.settings.poll_with == "wait" and ready.client.may_wait(ready.settings.service):
+            asked_s = clock.now()
+            seen = await self._wait(name, ready)
+            return seen, clock.now() - asked_s
         if ready.settings.poll_with == "list" and (listing := self._list_cache(name, ready)) is not None:
-            seen = await listing.look(name, max_age_s)
-            if seen is not None:
-                return seen
+            listed = await listing.look(name, max_age_s)
+            if listed is not None:
+                return listed, 0.0
             seen = await self.poll(name, first=first)
             if isinstance(seen, Operation) and not seen.done:
                 listing.missed()
-            return seen
-        return await self.poll(name, first=first)
+            return seen, 0.0
+        return await self.poll(name, first=first), 0.0
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Figures]:
@@ -278,26 +278,18 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             ready = await self._get_ready()
             return await self.list_page(parent, ready.settings.list_filter or None, page_size, token)
 
-    async def _wait_or_poll(self, name: str, ready: Ready) -> Operation | CallFailure:
+    async def _wait(self, name: str, ready: Ready) -> Operation | CallFailure:
+        """Ask the server to hold its answer back until the operation is over; poll where it can't."""
         service = ready.settings.service
-        now_s = asyncio.get_running_loop().time()
-        without_wait_until = ready.client.without_wait_until
-        self.waits = now_s >= without_wait_until.get(service, now_s)
-        if self.waits:
-            request = service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S))
-            # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
-            seen = await self._ask(request, ready)
-            ready.client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
-            if isinstance(seen, Operation) or seen.transient:
-                return seen
-            if seen.http_status in {404, 405, 501}:
-                found = await self.poll(name)
-                if isinstance(found, Operation):
-                    if service not in without_wait_until:
-                        log.warning("%s has no wait (%s); polling", service.base_url, seen.problem)
-                    without_wait_until[service] = now_s + GIVEN_UP_S
-                return found
-        return await self.poll(name)
+        # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
+        seen = await self._ask(service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S)), ready)
+        ready.client.figures.polled(failed=not isinstance(seen, Operation), throttled_s=0.0)
+        if isinstance(seen, Operation) or seen.transient:
+            return seen
+        found = await self.poll(name)
+        if isinstance(found, Operation) and seen.http_status in {404, 405, 501}:
+            ready.client.has_no_wait(service, seen.problem)
+        return found
 
     async def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""

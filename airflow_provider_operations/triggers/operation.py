@@ -144,8 +144,7 @@ class OperationTrigger(BaseTrigger):
             crowded = False
             watch.due_epoch_s = clock.now()
             while True:
-                asked_s = clock.now()
-                seen = await self._ask(hook, pause_s / 2, first=crowded)
+                seen, held_s = await self._ask(hook, pause_s / 2, first=crowded)
                 verdict = watch.judge(seen, clock.now())
                 for line in watch.take_news():
                     self.log.info("%s", line)
@@ -156,7 +155,6 @@ class OperationTrigger(BaseTrigger):
                 pause_s = verdict
                 crowded = isinstance(seen, CallFailure) and seen.asks_for_less
                 # A server that was asked to wait has held its answer back; the pause is over by then.
-                held_s = clock.now() - asked_s if hook.waits else 0.0
                 await clock.asleep(max(pause_s - held_s, 0.0))
 
     def _left_s(self) -> float | None:
@@ -164,7 +162,7 @@ class OperationTrigger(BaseTrigger):
 
     async def _ask(
         self, hook: OperationsAsyncHook, max_age_s: float, *, first: bool
-    ) -> Operation | CallFailure:
+    ) -> tuple[Operation | CallFailure, float]:
         """Look once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
         left_s = self._left_s()
         try:
@@ -175,12 +173,12 @@ class OperationTrigger(BaseTrigger):
                 hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
             )
         except asyncio.TimeoutError:
-            return self._not_asked(TimeoutError("no answer before the deadline"), transient=True)
+            return self._not_asked(TimeoutError("no answer before the deadline"), transient=True), 0.0
         except InvalidName as error:
-            return self._not_asked(error, transient=False)
+            return self._not_asked(error, transient=False), 0.0
         except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
             # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
-            return self._not_asked(error, transient=True)
+            return self._not_asked(error, transient=True), 0.0
 
     def _not_asked(self, error: Exception, *, transient: bool) -> CallFailure:
         about = f"{self.operation_name} with connection {self.operations_conn_id!r}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations.hooks import OperationsAsyncHook, asynchronous
+from airflow_provider_operations.hooks import OperationsAsyncHook
 from airflow_provider_operations.hooks import _client as transport
 from airflow_provider_operations.hooks import _list_cache as listing
 from airflow_provider_operations.operation import Operation
@@ -213,7 +213,7 @@ async def test_the_users_limit(connect: Callable[..., None], running: Emulator) 
 
 async def look(many: list[OperationsAsyncHook], names: list[str], max_age_s: float = 60.0) -> list[Any]:
     looks = (hook.look(name, max_age_s) for hook, name in zip(many, names, strict=True))
-    return await asyncio.gather(*looks)
+    return [seen for seen, _ in await asyncio.gather(*looks)]
 
 
 def kinds(emulator: Emulator) -> list[str]:
@@ -312,7 +312,7 @@ async def test_what_was_odd_once_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was odd once may have been a proxy's: list and wait are tried again later, and that isn't said again."""
-    for module in (listing, asynchronous):
+    for module in (listing, transport):
         monkeypatch.setattr(module, "GIVEN_UP_S", 0.0)
     for poll_with in ("list", "wait"):
         connect(running.url, poll_with=poll_with)
@@ -324,7 +324,8 @@ async def test_what_was_odd_once_is_tried_again_later(
         (hook,) = hooks(1)
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
-                assert isinstance(await hook.look(name, 0.0), Operation)
+                seen, _ = await hook.look(name, 0.0)
+                assert isinstance(seen, Operation)
         assert [entry["kind"] for entry in running.journal() if entry["kind"] != "start"] == [
             poll_with, "get", poll_with, "get", poll_with,
         ]  # fmt: skip
@@ -356,7 +357,7 @@ async def test_cancelled_while_listing(connect: Callable[..., None], running: Em
     with pytest.raises(asyncio.CancelledError):
         await looks[0]
     await many[0].close()
-    seen: list[Any] = [await each for each in looks[1:]]
+    seen: list[Any] = [(await each)[0] for each in looks[1:]]
     assert [each.name for each in seen] == NAMES[1:3]
     await close(many)
 
@@ -387,9 +388,9 @@ async def test_a_server_without_wait_is_polled(
     many = hooks(2)
     with caplog.at_level(logging.WARNING):
         for hook in many:
-            seen = await hook.look(NAMES[0], 1.0)
+            seen, held_s = await hook.look(NAMES[0], 1.0)
             assert isinstance(seen, Operation)
-            assert not hook.waits or hook is many[0]
+            assert held_s == 0.0 or hook is many[0]
     assert ["has no wait" in text for text in ours(caplog)] == [True]
     assert kinds(running) == ["wait", "get", "get"]
     await close(many)
@@ -399,11 +400,11 @@ async def test_wait_for_what_is_unknown(connect: Callable[..., None], running: E
     """An operation that the server doesn't know doesn't make it a server without wait."""
     connect(running.url, poll_with="wait")
     (hook,) = hooks(1)
-    seen = await hook.look("projects/p/operations/unknown", 1.0)
+    seen, _ = await hook.look("projects/p/operations/unknown", 1.0)
     assert isinstance(seen, CallFailure)
     assert seen.http_status == 404
     assert hook._client is not None
-    assert not hook._client.without_wait_until
+    assert hook._client.may_wait((await hook.settings()).service)
     await hook.close()
 
 
