@@ -1,4 +1,4 @@
-# make test    lint, types, import rules, documentation, unit and integration tests: all that needs no running Airflow
+# make test    lint, types, import rules, dependencies, documentation, unit and integration tests: what needs no running Airflow
 # make quick   ruff, types and the pure tests: seconds, once their caches are warm
 # make docs    the documentation as a site, in docs/_build/html; SERVE=1 serves it on http://127.0.0.1:8000
 # make lowest  unit and integration tests with the oldest dependencies that are allowed
@@ -21,9 +21,9 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test quick pure lint types imports docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix constraints demo dist audit lock clean
+.PHONY: .venv test quick pure lint types imports deps docs unit fuzz lowest e2e functions-emulator chaos bench celery matrix constraints demo dist audit lock clean
 
-test: lint types imports docs unit
+test: lint types imports deps docs unit
 
 # For the loop of work, with -j side by side.
 quick: lint types pure
@@ -52,6 +52,10 @@ types: .venv/ready
 
 imports: .venv/ready
 	$(BIN)/lint-imports
+
+# What the package imports is declared in pyproject.toml, and what is declared is used.
+deps: .venv/ready
+	$(BIN)/deptry airflow_provider_operations
 
 # A warning, such as a link that leads nowhere, is an error.
 docs: .venv/ready

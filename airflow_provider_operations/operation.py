@@ -88,7 +88,7 @@ class Code(IntEnum):
         if isinstance(value, str) and value.upper() in cls.__members__:
             return cls[value.upper()]
         number = _whole_number(value)
-        return cls(number) if number is not None and number in cls._value2member_map_ else None
+        return next((code for code in cls if code == number), None)
 
     @classmethod
     def named_in(cls, error: dict[str, Any]) -> Code | None:

@@ -190,6 +190,11 @@ class _Bounded:
             self._dns_host, self.timeout = name, timeout_s
         raise failed or ConnectTimeoutError(self, f"no connection to {name} in time")
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it may be used again: not if anything has come on it; a pool asks."""
+        return self.sock is not None and not has_spoken(self.sock)
+
     def send(self, data: Any) -> None:
         """Send no more at once than what one time limit is counted for."""
         if self.sock is None or not isinstance(data, bytes):
@@ -211,21 +216,11 @@ class _SecureConnection(_Bounded, HTTPSConnection):
     response_class = _Response
 
 
-class _SilentPool:
-    """What a pool of urllib3 does more: use a connection again only if nothing has come on it."""
-
-    def _get_conn(self, *args: Any, **kwargs: Any) -> Any:
-        connection = super()._get_conn(*args, **kwargs)  # type: ignore[misc]  # urllib3's, by inheritance
-        if connection.sock is not None and has_spoken(connection.sock):
-            connection.close()
-        return connection
-
-
-class _Pool(_SilentPool, HTTPConnectionPool):
+class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _SecurePool(_SilentPool, HTTPSConnectionPool):
+class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
@@ -291,20 +286,19 @@ class BoundedAdapter(HTTPAdapter):
             if stream:
                 limits.end()
             else:
-                _read(response, self._most_bytes)
+                response.raw = io.BytesIO(_read(response, self._most_bytes))
         finally:
             _of_thread.limits = before
         return response
 
 
-def _read(response: requests.Response, most_bytes: int) -> None:
-    """Read the whole body, so that requests needn't, which does so without bounds."""
+def _read(response: requests.Response, most_bytes: int) -> bytes:
+    """Read the whole body, so that requests, which knows no bounds, finds it read; and leave the connection."""
     try:
         body = Body(response.headers.get("content-encoding"), most_bytes)
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             body.add(chunk)
-        response._content = body.whole()
-        response._content_consumed = True  # type: ignore[attr-defined]  # as its own iter_content says it
+        return body.whole()
     except ReadTimeoutError as error:
         raise requests.exceptions.ReadTimeout(error) from error
     except BadEncoding as error:

@@ -8,6 +8,7 @@ while it is idle and keeps it for the next request; urllib3 sees what is in the 
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from urllib3.util.wait import wait_for_read
 from airflow_provider_operations.hooks._body import MAX_WIRE_BYTES
 
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp.connector import Connection
 
 __all__ = ["SilentConnector", "has_spoken"]
@@ -64,12 +63,12 @@ class SilentConnector(aiohttp.TCPConnector):
     """
     A connector whose idle connections are used again only if nothing has come on them.
 
-    aiohttp has no public place for this: a test fails if it calls these methods no longer.
+    aiohttp has no public place for this: see docs/private-apis.md.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._factory = partial(_Handler, loop=self._loop)  # type: ignore[assignment]  # a partial is invariant
+        self._factory = partial(_Handler, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # a partial is invariant
 
     async def _get(self, *args: Any, **kwargs: Any) -> Connection | None:
         while (connection := await super()._get(*args, **kwargs)) is not None:
