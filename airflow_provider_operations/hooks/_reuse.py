@@ -42,10 +42,14 @@ class _Handler(ResponseHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        tls: Any = getattr(transport, "_ssl_protocol", None)
         part: Any
-        for part in (transport, getattr(transport, "_ssl_protocol", None)):
+        for part in (transport, tls, getattr(tls, "_transport", None)):
             if hasattr(part, "max_size"):  # of asyncio's transports and their TLS: how much is read in one go
                 part.max_size = PIECE_BYTES
+        if hasattr(tls, "_ssl_buffer"):  # what it reads into from Python 3.11 on, made for the size that was
+            tls._ssl_buffer = bytearray(PIECE_BYTES)
+            tls._ssl_buffer_view = memoryview(tls._ssl_buffer)
 
     def begin(self) -> None:
         """Note that a request begins."""
