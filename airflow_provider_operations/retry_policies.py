@@ -20,10 +20,9 @@ from airflow_provider_operations.operation import Code
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from airflow.sdk.definitions.context import Context
-    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+    from airflow.sdk import Context, RetryDecision, RetryPolicy
 elif TASKS_HAVE_RETRY_POLICIES:
-    from airflow.sdk.definitions.retry_policy import RetryPolicy
+    from airflow.sdk import RetryPolicy
 else:
     RetryPolicy = object  # nobody asks it; the operators say so
 
@@ -74,7 +73,7 @@ class OperationRetryPolicy(RetryPolicy):
         context: Context | None = None,  # noqa: ARG002
     ) -> RetryDecision:
         """Decide; the reason is what the log shows, and on a retry the task instance keeps it."""
-        from airflow.sdk.definitions.retry_policy import RetryDecision
+        from airflow.sdk import RetryDecision
 
         fails = self.fails(exception)
         if fails is None or not isinstance(exception, OperationsError):
