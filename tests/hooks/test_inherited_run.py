@@ -1,0 +1,46 @@
+"""``run``, which the hooks inherit from Airflow's http provider: users of its connections know it."""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import pytest
+
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
+
+from .raw import RawServer, answer, sends
+
+OPERATION = {"name": "operations/x"}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> RawServer:
+    """A server that answers with an operation, and the connection ``ops`` to it with a token."""
+    server = RawServer(sends(answer(headers={"Content-Type": "application/json"})))
+    fields = {"conn_type": "operations", "host": server.url, "password": "TOKEN", "extra": {"timeout": 20}}
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+    return server
+
+
+def test_run(server: RawServer) -> None:
+    """The synchronous hook sends to the connection's host, with its credentials, by our session."""
+    with server, OperationsHook("ops") as hook:
+        hook.method = "GET"
+        response = hook.run("v1/operations/x", data={"view": "FULL"})
+        assert response.json() == OPERATION
+    (seen,) = server.seen
+    assert seen.line == "GET /v1/operations/x?view=FULL HTTP/1.1"
+    assert seen.all("authorization") == ["Bearer TOKEN"]
+
+
+async def test_run_async(server: RawServer) -> None:
+    """The asynchronous hook does, too; by a session of the caller."""
+    with server:
+        async with OperationsAsyncHook("ops") as hook, aiohttp.ClientSession() as session:
+            hook.method = "GET"
+            response = await hook.run(session, "v1/operations/x", data={"view": "FULL"})
+            assert await response.json() == OPERATION
+    (seen,) = server.seen
+    assert seen.line == "GET /v1/operations/x?view=FULL HTTP/1.1"
+    assert seen.all("authorization") == ["Bearer TOKEN"]
