@@ -58,7 +58,7 @@ class Records:
             record = self.current or self.read()
             if record is not None:
                 self.write(replace(record, state=state))
-        except Exception:  # noqa: BLE001  whatever the store raises: the result counts more than the note
+        except Exception:  # whatever the store raises: the result counts more than the note
             self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
 
 

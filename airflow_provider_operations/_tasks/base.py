@@ -323,7 +323,7 @@ class BaseOperationOperator(BaseOperator):
             return
         try:
             state = task_state(place_of(task_instance))
-        except Exception as error:  # noqa: BLE001  of Airflow's API
+        except Exception as error:  # of Airflow's API
             self.log.warning(
                 "%s: not cancelled: Airflow didn't tell what became of the task (%s)", name, error
             )
@@ -436,7 +436,7 @@ class BaseOperationOperator(BaseOperator):
         """Push what isn't worth the task's verdict: where that fails, the log says so, and the task goes on."""
         try:
             self._push(context, key, value)
-        except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend
+        except Exception as error:  # of Airflow or of any XCom backend
             self.log.warning("the XCom %r could not be pushed: %s", key, type(error).__name__)
 
     def _pulled(self, context: Context, key: str) -> Any:
@@ -448,7 +448,7 @@ class BaseOperationOperator(BaseOperator):
         ti = context["ti"]
         try:
             return ti.xcom_pull(task_ids=ti.task_id, key=key)
-        except Exception:  # noqa: BLE001  of Airflow or of any XCom backend; the verdict doesn't hang on it
+        except Exception:  # of Airflow or of any XCom backend; the verdict doesn't hang on it
             return None
 
     def _own_name(self, context: Context) -> str:
@@ -565,7 +565,7 @@ class BaseOperationOperator(BaseOperator):
             return True
         try:
             state = task_state(place_of(self._task_instance))
-        except Exception as error:  # noqa: BLE001  of Airflow's API
+        except Exception as error:  # of Airflow's API
             told = f"Airflow doesn't say what became of the task ({error})"
         else:
             if is_over(state):

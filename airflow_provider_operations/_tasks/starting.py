@@ -181,7 +181,7 @@ class StartsOperation(BaseOperationOperator):
         taken_over = replace(record, reattached=True)
         try:
             records.write(taken_over)
-        except Exception as error:  # noqa: BLE001  whatever the store raises
+        except Exception as error:  # whatever the store raises
             records.noted = True  # what it has says the same but for this
             self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
         return taken_over
@@ -286,7 +286,7 @@ class StartsOperation(BaseOperationOperator):
         def start() -> None:
             try:
                 answer.set_result(send())
-            except BaseException as error:  # noqa: BLE001  handed to the thread that waits
+            except BaseException as error:  # handed to the thread that waits
                 answer.set_exception(error)
 
         self._operation = answer
@@ -316,7 +316,7 @@ class StartsOperation(BaseOperationOperator):
         )
         try:
             records.write(started)
-        except Exception as error:  # noqa: BLE001  whatever the store raises
+        except Exception as error:  # whatever the store raises
             self._started_but_not_noted(call, started, records, operation, error)
         return Begun(started, operation)
 

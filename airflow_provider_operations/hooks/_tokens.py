@@ -164,7 +164,7 @@ class TokenSource:
     def _renew(self, renewal: Future[Token], rejected: Token | None) -> None:
         try:
             token = self._fetch()
-        except Exception as error:  # noqa: BLE001  libraries of others; whoever waits must hear of it
+        except Exception as error:  # libraries of others; whoever waits must hear of it
             with self._lock:
                 self._failed_at_s = clock.now()
                 old = self._token

@@ -151,7 +151,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def list_operations(
         self,
         parent: str,
-        filter: str | None = None,  # noqa: A002  as the protocol spells it
+        filter: str | None = None,
         page_size: int | None = None,
     ) -> AsyncIterator[Operation]:
         """Iterate over the operations under a parent, page after page."""
@@ -318,7 +318,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             request = ready.settings.service.list_operations("", None, 1, None)
             seen = await self._ask(request, ready)
             return self._verdict_on_connection(ready.settings, seen)
-        except Exception as error:  # noqa: BLE001  the caller shows the text, whatever went wrong
+        except Exception as error:  # the caller shows the text, whatever went wrong
             return False, str(error)
         finally:
             await self.close()

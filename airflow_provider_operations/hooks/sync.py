@@ -204,7 +204,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     def list_operations(
         self,
         parent: str,
-        filter: str | None = None,  # noqa: A002  as the protocol spells it
+        filter: str | None = None,
         page_size: int | None = None,
     ) -> Iterator[Operation]:
         """
@@ -327,7 +327,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         try:
             seen = self._ask(self.settings.service.list_operations("", None, 1, None))
             return self._verdict_on_connection(self.settings, seen)
-        except Exception as error:  # noqa: BLE001  the UI shows the text, whatever went wrong
+        except Exception as error:  # the UI shows the text, whatever went wrong
             return False, str(error)
         finally:
             self.close()

@@ -169,7 +169,7 @@ class RunOperationOperator(StartsOperation):
             name = ""
             try:
                 name = self._own_name(context)
-            except Exception as error:  # noqa: BLE001  what is to be told is that the trigger has crashed
+            except Exception as error:  # what is to be told is that the trigger has crashed
                 self.log.warning("which operation the trigger waited for is unknown: %s", error)
             with self._looked_after(self._records_of(context), name):
                 raise
@@ -186,7 +186,7 @@ class RunOperationOperator(StartsOperation):
             record = self._records_of(context).read()
         except ValueError:
             raise
-        except Exception:  # noqa: BLE001  whatever the store raises
+        except Exception:  # whatever the store raises
             record = None
             self.log.warning(
                 "Airflow's task state store is away: which operation is this task's, an XCom says"

@@ -86,7 +86,7 @@ async def success_event(
     push = partial(_push, task_instance, name, operation, with_result=end_from_trigger is True)
     try:
         pushed = await asyncio.get_running_loop().run_in_executor(_pushing, push)
-    except Exception as error:  # noqa: BLE001  of Airflow or of any XCom backend; a worker shows it if it stays
+    except Exception as error:  # of Airflow or of any XCom backend; a worker shows it if it stays
         log.warning("%s: a worker ends the task, as its XComs could not be pushed here: %s", name, error)
         return None
     if not pushed:

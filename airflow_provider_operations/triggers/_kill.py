@@ -110,7 +110,7 @@ class Kill:
                     raise
                 finally:
                     self.joinable = False
-        except Exception:  # noqa: BLE001  Airflow would log less of it
+        except Exception:  # Airflow would log less of it
             self._log.exception("%s: it may still run, cancelling it failed", self.name)
 
     async def _run(self, hook: OperationsAsyncHook) -> None:
@@ -151,7 +151,7 @@ class Kill:
         timed_out = deadline is not None and clock.now() >= deadline
         try:
             fate = await read_fate(self.task_instance, self.name, self.owner, timed_out=timed_out)
-        except Exception as error:  # noqa: BLE001  of Airflow's API, database or any XCom backend
+        except Exception as error:  # of Airflow's API, database or any XCom backend
             self._log_once(
                 logging.WARNING,
                 "%s: NOT cancelled, and it may still run: Airflow didn't tell what became of the task (%s: %s); "
@@ -171,7 +171,7 @@ class Kill:
         """Return the operation as it is now, if the server says so soon."""
         try:
             seen = await asyncio.wait_for(hook.poll(self.name, first=True), LOOK_LIMIT_S)
-        except Exception:  # noqa: BLE001  the connection's look-up fails in ways of any secrets backend
+        except Exception:  # the connection's look-up fails in ways of any secrets backend
             return None
         return seen if isinstance(seen, Operation) else None
 
@@ -219,7 +219,7 @@ class Kill:
     async def _try_cancel(self, hook: OperationsAsyncHook) -> CallFailure | None:
         try:
             return await hook.try_cancel(self.name, Retries(1))
-        except Exception as error:  # noqa: BLE001  the connection's look-up fails in ways of any secrets backend
+        except Exception as error:  # the connection's look-up fails in ways of any secrets backend
             return CallFailure.not_asked(self.name, error)
 
     async def _settle(self, hook: OperationsAsyncHook) -> None:
@@ -242,7 +242,7 @@ class Kill:
             return
         try:
             await keep_end(self.task_instance, self.name, operation_xcom(operation))
-        except Exception as error:  # noqa: BLE001  of Airflow's API, database or any XCom backend
+        except Exception as error:  # of Airflow's API, database or any XCom backend
             self._log.warning(
                 "%s: the XCom %r could not be pushed: %s", self.name, OPERATION_KEY, type(error).__name__
             )

@@ -179,7 +179,7 @@ class ListStream:
                     text += f": {listed.status.message}"
                 return _Problem(text, listed.transient, pause_s)
             await self._ask_for_missing(hook, listed.seen)
-        except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
+        except Exception as error:  # looking up the connection fails in ways of any secrets backend
             return _Problem(f"{type(error).__name__}: {error}", transient=False)
         self._looks_until_thorough = THOROUGH_EVERY if self._thorough else self._looks_until_thorough - 1
         self._note(listed.seen)

@@ -96,7 +96,7 @@ class OperationsEventTrigger(_Base):
         base_url: str | None = None,
         path_prefix: str | None = None,
         error_format: int | None = None,
-        filter: str | None = None,  # noqa: A002  as the protocol spells it
+        filter: str | None = None,
         outcome: str | None = None,
         operation_type: str | None = None,
         poke_interval: float = 30.0,
@@ -196,7 +196,7 @@ class OperationsEventTrigger(_Base):
         """Return what was kept, or begin; ``None``: Airflow can't say which."""
         try:
             memory = await notes.read()
-        except Exception as error:  # noqa: BLE001  it may come out of any backend
+        except Exception as error:  # it may come out of any backend
             notes.in_trouble("can't be read", error)
             return None
         if memory is not None:
@@ -276,7 +276,7 @@ class _Notes:
         """Return what was written last; nothing where it can't be read now."""
         try:
             return await self.read()
-        except Exception as error:  # noqa: BLE001  it may come out of any backend
+        except Exception as error:  # it may come out of any backend
             self.in_trouble("can't be read", error)
             return None
 
@@ -289,7 +289,7 @@ class _Notes:
             try:
                 for store in self._stores:
                     await asyncio.wait_for(store.aset(self._key, value), STORE_LIMIT_S)
-            except Exception as error:  # noqa: BLE001  it may come out of any backend
+            except Exception as error:  # it may come out of any backend
                 self.in_trouble("can't be written", error)
                 return
             self.written_epoch_s = clock.now()

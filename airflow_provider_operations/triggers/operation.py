@@ -176,7 +176,7 @@ class OperationTrigger(BaseTrigger):
             return self._not_asked(TimeoutError("no answer before the deadline"), transient=True), 0.0
         except InvalidName as error:
             return self._not_asked(error, transient=False), 0.0
-        except Exception as error:  # noqa: BLE001  looking up the connection fails in ways of any secrets backend
+        except Exception as error:  # looking up the connection fails in ways of any secrets backend
             # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
             return self._not_asked(error, transient=True), 0.0
 
