@@ -8,8 +8,7 @@ import aiohttp
 import pytest
 
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
-
-from .raw import RawServer, answer, sends
+from tests.support.raw_server import RawServer, answer, sends
 
 OPERATION = {"name": "operations/x"}
 
