@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations._protocol.rendering import clip_json
+from airflow_provider_operations._protocol.rendering import clip_json, each_value, finite_number
 
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
@@ -41,17 +40,15 @@ def storable(value: Any) -> Any:
     ``\x00`` and ``\ud800``, written out; integers that don't fit into 64 bits, NaN and infinities become text, as
     JSON of protobuf has them.
     """
+    return each_value(_storable_value, value, _storable_key)
+
+
+def _storable_value(value: Any) -> Any:
     if isinstance(value, str):
         return _UNSTORABLE.sub(_written_out, value)
-    if isinstance(value, dict):
-        return {_storable_key(key): storable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [storable(item) for item in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return finite_number(value)
 
 
 def _storable_key(key: str) -> str:

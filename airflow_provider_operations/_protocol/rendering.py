@@ -24,7 +24,9 @@ __all__ = [
     "clip",
     "clip_json",
     "each_text",
+    "each_value",
     "finite",
+    "finite_number",
     "one_line",
     "printable",
     "render_status",
@@ -117,15 +119,23 @@ def _render_detail(detail: object) -> list[str]:
     return [_json(detail)]
 
 
+def each_value(
+    change: Callable[[Any], Any], value: Any, change_key: Callable[[str], str] | None = None
+) -> Any:
+    """Return JSON with every value in it changed that isn't made of others, and the objects' keys."""
+    if isinstance(value, dict):
+        return {
+            change_key(key) if change_key else key: each_value(change, item, change_key)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [each_value(change, item, change_key) for item in value]
+    return change(value)
+
+
 def each_text(change: Callable[[str], Any], value: Any) -> Any:
     """Return JSON with every text in it changed, the objects' keys too."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {each_text(change, key): each_text(change, item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [each_text(change, item) for item in value]
-    return value
+    return each_value(lambda leaf: change(leaf) if isinstance(leaf, str) else leaf, value, change)
 
 
 def finite(value: Any) -> Any:
@@ -135,13 +145,12 @@ def finite(value: Any) -> Any:
     Some servers send them as numbers. Strict JSON has no such numbers: PostgreSQL and browsers refuse them. proto3
     spells them as this text.
     """
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return value
+    return each_value(finite_number, value)
+
+
+def finite_number(value: Any) -> Any:
+    """Do as ``finite`` with a value that isn't made of others."""
+    return json.dumps(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def whole_fields(detail: object) -> dict[str, Any] | None:

@@ -198,7 +198,7 @@ class BaseOperationOperator(BaseOperator):
             from airflow_provider_operations.hooks import OperationsHook
 
             hook = OperationsHook(**ServiceOptions.of(self).arguments())
-            hook.settings  # noqa: B018  looked up now
+            hook.look_up()
             self._hook = hook
         return self._hook
 

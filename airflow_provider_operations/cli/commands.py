@@ -111,7 +111,7 @@ def _hook(args: Namespace) -> OperationsHook:
     """Return a hook whose connection has been looked up."""
     hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix)
     try:
-        hook.settings  # noqa: B018  looks it up
+        hook.look_up()
     except tuple(EXIT_CODES):
         raise
     except Exception as error:

@@ -107,7 +107,11 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     @property
     def settings(self) -> Settings:
-        """What the connection says, looked up once."""
+        """What the connection says."""
+        return self.look_up()
+
+    def look_up(self) -> Settings:
+        """Look the connection up, once; return what it says."""
         if self._settings is None:
             connection = self.get_connection(self.operations_conn_id)
             settings = read_settings(
