@@ -108,7 +108,12 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def config(self) -> SessionConfig:
         """Return what ``HttpAsyncHook.run`` sends: the connection's headers, and nothing else of it."""
         settings = await self.settings()
-        return SessionConfig(base_url=settings.service.base_url, headers=dict(settings.auth.headers))
+        return SessionConfig(
+            base_url=settings.service.base_url,
+            headers=dict(settings.auth.headers),
+            # aiohttp would send all headers but Authorization along, to wherever it is sent.
+            extra_options={"allow_redirects": False},
+        )
 
     async def close(self) -> None:
         """Leave the session, which the last hook that uses it closes; the next call opens it again."""

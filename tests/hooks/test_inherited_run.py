@@ -43,3 +43,23 @@ async def test_run_async(server: RawServer) -> None:
     (seen,) = server.seen
     assert seen.line == "GET /v1/operations/x?view=FULL HTTP/1.1"
     assert seen.all("authorization") == ["Bearer TOKEN"]
+
+
+async def test_a_redirect_is_no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither hook's ``run`` follows a redirect: a connection's own headers would go along."""
+    elsewhere = RawServer(sends(answer()))
+    with elsewhere, RawServer(sends(answer(302, headers={"Location": f"{elsewhere.url}/x"}))) as server:
+        fields = {
+            "conn_type": "operations",
+            "host": server.url,
+            "extra": {"headers": {"X-Api-Key": "SECRET"}, "timeout": 20},
+        }
+        monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(fields))
+        with OperationsHook("ops") as hook:
+            hook.method = "GET"
+            assert hook.run("v1/operations/x").status_code == 302
+        async with OperationsAsyncHook("ops") as asynchronous, aiohttp.ClientSession() as session:
+            asynchronous.method = "GET"
+            assert (await asynchronous.run(session, "v1/operations/x")).status == 302
+    assert len(server.seen) == 2
+    assert elsewhere.seen == []
