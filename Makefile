@@ -1,7 +1,7 @@
 # make test    lint, types, import rules, dependencies, documentation, unit and integration tests: what needs no running Airflow
 # make quick   ruff, types and the pure tests: seconds, once their caches are warm
 # make docs    the documentation as a site, in docs/_build/html; SERVE=1 serves it on http://127.0.0.1:8000
-# make lowest  unit and integration tests with the oldest dependencies that are allowed
+# make lowest  unit and integration tests with the oldest dependencies that are allowed; SHORT=1 without slow and random ones
 # make dist    sdist and wheel, checked
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
 # make constraints   a file of versions for each Airflow, from what resolves today
@@ -107,7 +107,9 @@ demo: .venv/ready
 
 # The oldest direct dependencies that pyproject.toml allows, and today's of all else; the tests that come near them.
 lowest: .venv-lowest/ready
-	.venv-lowest/bin/python -m pytest -n $(JOBS) -m "not airflow and not celery" tests/hooks tests/tasks tests/unit
+	.venv-lowest/bin/python -m pytest -n $(JOBS) \
+	  -m "not airflow and not celery$(if $(filter-out 0,$(SHORT)), and not slow and not hypothesis)" \
+	  tests/hooks tests/tasks tests/unit
 
 .venv-lowest/ready: pyproject.toml requirements-lowest.lock
 	$(PYTHON) -m venv --clear .venv-lowest
