@@ -57,8 +57,6 @@ class OperationsCalls:
     operations_conn_id: str
     retries: Retries
     _overrides: dict[str, Any]
-    _sent: SentSecrets
-    """What requests are sent with."""
 
     def _keep_arguments(
         self,
@@ -74,7 +72,6 @@ class OperationsCalls:
         """By which other name the service answers for an operation, where that is certain."""
         self.operations_conn_id = operations_conn_id
         self.retries = retries or Retries()
-        self._sent = SentSecrets()
         self._overrides = {
             "base_url": base_url,
             "path_prefix": path_prefix,
@@ -82,19 +79,6 @@ class OperationsCalls:
             "cancel_method": cancel_method,
             "error_format": error_format,
         }
-
-    @staticmethod
-    def _headers(settings: Settings, request: Request[Any], token: Mapping[str, str]) -> dict[str, str]:
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": ACCEPT_ENCODING,
-            "User-Agent": _USER_AGENT,
-            **settings.auth.headers,
-            **token,
-        }
-        if request.body is not None:
-            headers["Content-Type"] = "application/json"
-        return {**headers, **request.headers}
 
     @staticmethod
     def _start_request(
@@ -125,10 +109,6 @@ class OperationsCalls:
         return settings.service.start_operation(
             path, method=method, body=json, query=query, headers=headers, idempotent=idempotent
         )
-
-    @staticmethod
-    def _payload(request: Request[Any]) -> bytes | None:
-        return None if request.body is None else jsonlib.dumps(request.body).encode()
 
     def _again(self, request: Request[T], result: T | CallFailure) -> Request[T] | None:
         """
@@ -194,23 +174,63 @@ class OperationsCalls:
             )
         return False, str(error_of_call(seen))
 
-    @staticmethod
-    def _no_token(request: Request[Any], settings: Settings, error: NoToken) -> CallFailure:
-        """Describe a request that wasn't sent, as there is no token for it."""
-        url = settings.service.base_url
-        return CallFailure.no_answer(
-            request, url, f"no token: {error}", sent=False, transient=error.transient
-        )
 
-    def _unexpected(self, request: Request[Any], settings: Settings, error: BaseException) -> CallFailure:
-        """Describe a request that could not be made at all, e.g. for a missing CA bundle."""
-        return CallFailure.no_answer(
-            request,
-            settings.service.base_url,
-            cause_of(error, self._sent.hidden_in),
-            sent=False,
-            transient=False,
-        )
+class Exchange:
+    """
+    One request on its way: what is sent, and what is made of what comes back.
+
+    :param secrets: all that it is sent with, those of the token included.
+    :param token: headers that have it.
+    """
+
+    def __init__(
+        self, request: Request[Any], settings: Settings, secrets: SentSecrets, token: Mapping[str, str]
+    ) -> None:
+        self._request = request
+        self._settings = settings
+        self._secrets = secrets
+        self._token = token
+        self.url = settings.service.base_url + request.target
+        self.timeout_s = request.timeout_s or settings.timeout_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent before the body; the request's own win, then the token's."""
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": ACCEPT_ENCODING,
+            "User-Agent": _USER_AGENT,
+            **self._settings.auth.headers,
+            **self._token,
+        }
+        if self._request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return {**headers, **self._request.headers}
+
+    @property
+    def body(self) -> bytes | None:
+        """What is sent as the body."""
+        return None if self._request.body is None else jsonlib.dumps(self._request.body).encode()
+
+    def answered(self, http_status: int, headers: Mapping[str, str], body: bytes) -> HttpResponse:
+        """Return what came back."""
+        request = self._request
+        url = request.url(self._settings.service.base_url)
+        return HttpResponse(request.method, url, http_status, headers, body, self._secrets)
+
+    def failed(self, why: BaseException | str, *, sent: bool, transient: bool = True) -> CallFailure:
+        """Describe why nothing came back."""
+        problem = why if isinstance(why, str) else cause_of(why, self._secrets.hidden_in)
+        base_url = self._settings.service.base_url
+        return CallFailure.no_answer(self._request, base_url, problem, sent=sent, transient=transient)
+
+
+def no_token(request: Request[Any], settings: Settings, error: NoToken) -> CallFailure:
+    """Describe a request that wasn't sent, as there is no token for it."""
+    problem = f"no token: {error}"
+    return CallFailure.no_answer(
+        request, settings.service.base_url, problem, sent=False, transient=error.transient
+    )
 
 
 def check_origin(base_url: str, scheme: str | None, host: str | None, port: int | None) -> None:

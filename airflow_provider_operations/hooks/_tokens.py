@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
@@ -28,6 +28,7 @@ from airflow_provider_operations._connection.credentials import (
 )
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.rendering import one_line
+from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations.hooks._body import TooLargeError
 from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter, ends_within
 
@@ -79,6 +80,11 @@ class Token:
     headers: Mapping[str, str] = field(repr=False)
     renew_at_s: float = float("inf")
     ends_at_s: float = float("inf")
+
+    @cached_property
+    def secrets(self) -> SentSecrets:
+        """What is sent with it."""
+        return SentSecrets([self.secret, *self.headers.values()])
 
     @classmethod
     def lasting(cls, seconds: float | None, secret: str, headers: Mapping[str, str] | None = None) -> Token:

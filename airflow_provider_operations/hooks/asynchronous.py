@@ -19,15 +19,15 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.response import CallFailure, HttpResponse
-from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, read_apart
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
+    Exchange,
     OperationsCalls,
-    cause_of,
     check_origin,
     counted,
     finished,
+    no_token,
     refused_token,
     wanted,
 )
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations._protocol.request import Request, Service
     from airflow_provider_operations._protocol.retries import Retries
+    from airflow_provider_operations._protocol.sent_secrets import SentSecrets
     from airflow_provider_operations.hooks._metrics import Figures
 
 LONGEST_WAIT_S = 60.0
@@ -85,7 +86,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
         )
         self._overrides["poll_with"] = poll_with
-        self._sent_with: tuple[Ready, Token] | None = None
+        self._sent_with: tuple[Ready, Token, SentSecrets] | None = None
+        """The secrets of a connection and of a token, put together once."""
         self._client: SharedClient | None = None
         self._polled: tuple[Service, str, Request[Operation]] | None = None
         """The request for an operation, kept as a trigger's hook asks for one again and again."""
@@ -382,73 +384,68 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _exchange(self, request: Request[Any], ready: Ready) -> HttpResponse | CallFailure:
         """Send a request once; where the service refuses a token, once more with a new one."""
         if ready.tokens is None:
-            self._sent = ready.secrets
-            return await self._send(request, ready, {})
+            return await self._send(request, ready, ready.secrets, {})
         rejected: Token | None = None
         while True:
             try:
                 token = await ready.tokens.aget(rejected)
             except NoToken as error:
-                return self._no_token(request, ready.settings, error)
-            if self._sent_with is None or self._sent_with[0] is not ready or self._sent_with[1] is not token:
-                secrets = SentSecrets([token.secret, *token.headers.values()])
-                if token.secret != ready.client.masked:
-                    await ask_airflow(mask_secret, secrets.forms)
-                    ready.client.masked = token.secret
-                self._sent, self._sent_with = ready.secrets + secrets, (ready, token)
-            answer = await self._send(request, ready, token.headers)
+                return no_token(request, ready.settings, error)
+            secrets = await self._secrets_with(token, ready)
+            answer = await self._send(request, ready, secrets, token.headers)
             if rejected is not None or not refused_token(answer):
                 return answer
             rejected = token
 
+    async def _secrets_with(self, token: Token, ready: Ready) -> SentSecrets:
+        """Return what a request with this token is sent with; Airflow learns first what it is to mask."""
+        if self._sent_with is not None and self._sent_with[0] is ready and self._sent_with[1] is token:
+            return self._sent_with[2]
+        if token.secret != ready.client.masked:
+            await ask_airflow(mask_secret, token.secrets.forms)
+            ready.client.masked = token.secret
+        secrets = ready.secrets + token.secrets
+        self._sent_with = (ready, token, secrets)
+        return secrets
+
     async def _send(
-        self, request: Request[Any], ready: Ready, token: Mapping[str, str]
+        self, request: Request[Any], ready: Ready, secrets: SentSecrets, token: Mapping[str, str]
     ) -> HttpResponse | CallFailure:
-        settings = ready.settings
-        base_url = settings.service.base_url
-
-        def no_answer(error: BaseException, *, sent: bool, transient: bool = True) -> CallFailure:
-            return CallFailure.no_answer(
-                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, transient=transient
-            )
-
+        base_url = ready.settings.service.base_url
+        exchange = Exchange(request, ready.settings, secrets, token)
         session = ready.client.new_session() if request.alone else ready.client.session
         try:
-            url = yarl.URL(base_url + request.target, encoded=True)
+            url = yarl.URL(exchange.url, encoded=True)
             check_origin(base_url, url.scheme, url.raw_host, url.port)
             async with session.request(
                 request.method,
                 url,
-                data=self._payload(request),
-                headers=self._headers(settings, request, token),
-                timeout=_timeouts(request.timeout_s or settings.timeout_s),
+                data=exchange.body,
+                headers=exchange.headers,
+                timeout=_timeouts(exchange.timeout_s),
                 allow_redirects=False,
                 ssl=ready.tls,
                 proxy=ready.proxy,
             ) as response:
                 body = await _body(response)
         except TooLargeError as error:
-            return no_answer(error, sent=True, transient=False)
+            return exchange.failed(error, sent=True, transient=False)
         except BadEncoding as error:
-            return no_answer(error, sent=True)
-        except aiohttp.ClientConnectorCertificateError as error:
-            return no_answer(error, sent=False, transient=False)
+            return exchange.failed(error, sent=True)
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.InvalidURL) as error:
+            return exchange.failed(error, sent=False, transient=False)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return no_answer(error, sent=False)
-        except aiohttp.InvalidURL as error:
-            return self._unexpected(request, settings, error)
+            return exchange.failed(error, sent=False)
         except (TimeoutError, asyncio.TimeoutError):
-            return no_answer(late(), sent=True)
+            return exchange.failed(late(), sent=True)
         except aiohttp.ClientError as error:
-            return no_answer(error, sent=True)
+            return exchange.failed(error, sent=True)
         except (OSError, ValueError) as error:
-            return self._unexpected(request, settings, error)
+            return exchange.failed(error, sent=False, transient=False)
         finally:
             if request.alone:
                 await session.close()
-        return HttpResponse(
-            request.method, request.url(base_url), response.status, response.headers, body, self._sent
-        )
+        return exchange.answered(response.status, response.headers, body)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

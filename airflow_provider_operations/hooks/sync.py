@@ -28,11 +28,12 @@ from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations.hooks._apart import QUICKLY_READ_BYTES, abridged
 from airflow_provider_operations.hooks._base import (
     CONNECT_TIMEOUT_S,
+    Exchange,
     OperationsCalls,
-    cause_of,
     check_origin,
     counted,
     finished,
+    no_token,
     refused_token,
     secret_headers,
     secrets_of,
@@ -101,6 +102,8 @@ class OperationsHook(OperationsCalls, HttpHook):
             operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
         )
         self._settings: Settings | None = None
+        self._sent = SentSecrets()
+        """What requests were sent with so far."""
         self._session: requests.Session | None = None
         self._masks = True
         self._masked: Token | None = None
@@ -369,9 +372,9 @@ class OperationsHook(OperationsCalls, HttpHook):
             try:
                 token = source.get(rejected)
             except NoToken as error:
-                return self._no_token(request, self.settings, error)
+                return no_token(request, self.settings, error)
             if token is not self._masked:
-                self._knows(SentSecrets([token.secret, *token.headers.values()]))
+                self._knows(token.secrets)
                 self._masked = token
             answer = self._send(request, token.headers)
             if rejected is not None or not refused_token(answer):
@@ -386,23 +389,16 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     def _send(self, request: Request[Any], token: Mapping[str, str]) -> HttpResponse | CallFailure:
         settings = self.settings
-        base_url = settings.service.base_url
-        timeout_s = request.timeout_s or settings.timeout_s
-
-        def no_answer(error: Exception, *, sent: bool, transient: bool = True) -> CallFailure:
-            return CallFailure.no_answer(
-                request, base_url, cause_of(error, self._sent.hidden_in), sent=sent, transient=transient
-            )
-
+        exchange = Exchange(request, settings, self._sent, token)
         try:
             with (
                 self._session_for(request) as session,
                 session.request(
                     request.method,
-                    base_url + request.target,
-                    data=self._payload(request),
-                    headers=_in_utf8(self._headers(settings, request, token)),
-                    timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
+                    exchange.url,
+                    data=exchange.body,
+                    headers=_in_utf8(exchange.headers),
+                    timeout=(min(CONNECT_TIMEOUT_S, exchange.timeout_s), exchange.timeout_s),
                     # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
                     verify=settings.verify,
                     proxies=dict(settings.proxies),
@@ -411,35 +407,28 @@ class OperationsHook(OperationsCalls, HttpHook):
             ):
                 body = response.content
         except TooLargeError as error:
-            return no_answer(error, sent=True, transient=False)
+            return exchange.failed(error, sent=True, transient=False)
         except requests.exceptions.InvalidHeader:
             # Its text repeats the value, which may be a credential.
             problem = "InvalidHeader: a header's value is not what HTTP can carry"
-            return CallFailure.no_answer(request, base_url, problem, sent=False, transient=False)
+            return exchange.failed(problem, sent=False, transient=False)
         except requests.exceptions.SSLError as error:
             # Only a refused certificate is surely before the request; a broken TLS stream may be after it.
             distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-            return no_answer(error, sent=not distrusted, transient=not distrusted)
+            return exchange.failed(error, sent=not distrusted, transient=not distrusted)
         except requests.exceptions.ConnectTimeout as error:
-            return no_answer(error, sent=False)
+            return exchange.failed(error, sent=False)
         except requests.exceptions.ConnectionError as error:
-            return no_answer(error, sent=not _never_connected(error))
+            return exchange.failed(error, sent=not _never_connected(error))
         except (
             requests.exceptions.Timeout,
             requests.exceptions.ChunkedEncodingError,
             requests.exceptions.ContentDecodingError,
         ) as error:
-            return no_answer(error, sent=True)
+            return exchange.failed(error, sent=True)
         except (requests.exceptions.RequestException, OSError, ValueError) as error:
-            return self._unexpected(request, settings, error)
-        return HttpResponse(
-            request.method,
-            request.url(base_url),
-            response.status_code,
-            response.headers,
-            body,
-            self._sent,
-        )
+            return exchange.failed(error, sent=False, transient=False)
+        return exchange.answered(response.status_code, response.headers, body)
 
     @contextmanager
     def _session_for(self, request: Request[Any]) -> Iterator[requests.Session]:
