@@ -79,6 +79,9 @@ BACKSTOP_S = 90.0
 KILL_BUDGET_S = 4.0
 """Airflow sends SIGKILL 5 s after SIGTERM."""
 
+LOOK_LIMIT_S = 1.0
+"""How long a worker that is told to end waits for a look at the operation, before it cancels it."""
+
 DECIDE_IN_S = 0.5
 """How long a signal handler waits for Airflow's answer: the signal may have interrupted the call before that one."""
 
@@ -522,6 +525,8 @@ class BaseOperationOperator(BaseOperator):
             return
         if not self.cancel_on_kill or self._hook is None or self._operation is None:
             return
+        if self._killing is not None and self._killing.is_alive():
+            return
         decided = Event()
         self._killing = Thread(
             target=self._cancel_killed,
@@ -549,6 +554,11 @@ class BaseOperationOperator(BaseOperator):
                     return
                 self._cancelled = True
             decided.set()
+            with hook.detached(timeout_s=LOOK_LIMIT_S) as brief:
+                seen = brief.poll(name)
+            if isinstance(seen, Operation) and seen.done:
+                self.log.info("%s: nothing to cancel, %s", name, since_then(seen))
+                return
             left_s = max(deadline - clock.now(), 1.0)
             note = cancel(hook, name, left_s / 2, left_s / 2).note
         self.log.info("%s: the task was killed; %s", name, note)

@@ -208,11 +208,12 @@ class Gone(BaseException):
     """The process is gone."""
 
 
-def told_to_end(task: Any, ti: TaskInstance, moved: MovedClock) -> StateStore:
+def told_to_end(task: Any, ti: TaskInstance, moved: MovedClock, *, stands_still_s: float = 0.0) -> StateStore:
     """Run a task in a worker that is told to end while it waits, and killed a moment later; return its store."""
 
     def signals() -> None:
         moved.on_sleep = None
+        moved.now += stands_still_s
         task.on_kill()
         raise Gone
 
@@ -274,6 +275,17 @@ def test_told_to_end_while_it_waits(
         with pytest.raises(TaskDeferred):
             run_operator().execute(context_of(TaskInstance("task", 2), store))
         assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.parametrize("try_number", [1, 4], ids=["retries left", "the last try"])
+@pytest.mark.parametrize("make", HELD.values(), ids=HELD)
+def test_told_to_end_when_the_operation_is_done(
+    emulator: Emulator, airflow: Airflow, moved: MovedClock, make: Callable[[], Any], try_number: int
+) -> None:
+    """A worker that stood still may come back when the retry has delivered: there is nothing to cancel."""
+    airflow.say("success")
+    told_to_end(make(), TaskInstance("task", try_number), moved, stands_still_s=7200)
+    assert kinds(emulator) == ["start"]
 
 
 @pytest.mark.parametrize("make", HELD.values(), ids=HELD)
