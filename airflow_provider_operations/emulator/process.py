@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from .client import EmulatorControls
@@ -61,7 +62,7 @@ class EmulatorProcess(EmulatorControls):
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
         )
         try:
-            self.url = self._announced_url(self._process)
+            self.url = self._announced_url(self._process.stdout)
         except BaseException:
             self.kill()
             raise
@@ -98,11 +99,8 @@ class EmulatorProcess(EmulatorControls):
         return code
 
     @staticmethod
-    def _announced_url(process: subprocess.Popen[str]) -> str:
-        output = process.stdout
-        assert output is not None  # noqa: S101  Popen was asked for a pipe
-        ready, _, _ = select.select([output], [], [], _START_S)
-        line = output.readline() if ready else ""
+    def _announced_url(output: IO[str] | None) -> str:
+        line = output.readline() if output and select.select([output], [], [], _START_S)[0] else ""
         _, listening, url = line.strip().partition(" listening on ")
         if not listening:
             raise RuntimeError(f"the emulator did not start: {line!r}")

@@ -135,12 +135,10 @@ class Service:
             raise ApiError("ALREADY_EXISTS", message, "OPERATION_EXISTS", {"operation": name}) from exc
         return Started(name, record.resource(self.clock()), deduplicated=False)
 
-    def _again(self, asked: RequestId, served: RequestId, name: str) -> Started:
+    def _again(self, asked: RequestId, served: RequestId, record: Record) -> Started:
         if asked != served:
             raise ApiError.invalid(Violation("requestId", "was used for a different request"))
-        record = self.store.find([name])
-        assert record is not None  # noqa: S101  both were written in one transaction; rows of operations stay
-        return Started(name, record.resource(self.clock()), deduplicated=True)
+        return Started(record.name, record.resource(self.clock()), deduplicated=True)
 
     def list(self, parents: Sequence[str], query: dict[str, str]) -> dict[str, Any]:
         """

@@ -112,11 +112,12 @@ class Store:
         with self._db:
             self._db.execute("UPDATE operations SET deleted = 1 WHERE name = ?", (name,))
 
-    def find_request(self, request_id: str) -> tuple[RequestId, str] | None:
-        """Return the request served under an id and the name of the operation it started."""
+    def find_request(self, request_id: str) -> tuple[RequestId, Record] | None:
+        """Return the request served under an id and the operation it started, which may be deleted."""
         query = "SELECT id, fingerprint, name FROM request_ids WHERE id = ?"
         row = self._db.execute(query, (request_id,)).fetchone()
-        return None if row is None else (RequestId(row[0], row[1]), row[2])
+        started = None if row is None else self.find([row[2]])
+        return None if started is None else (RequestId(row[0], row[1]), started)
 
     def add_entry(self, entry: dict[str, Any]) -> int:
         """Append to the journal and return the entry's number."""

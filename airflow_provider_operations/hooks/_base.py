@@ -26,7 +26,7 @@ from airflow_provider_operations._protocol.response import CallFailure, HttpResp
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._protocol.sent_secrets import SentSecrets
 from airflow_provider_operations._protocol.urls import Origin, origin_of
-from airflow_provider_operations.exceptions import error_of, error_of_call
+from airflow_provider_operations.exceptions import OperationEventError, error_of, error_of_call
 from airflow_provider_operations.hooks._body import ACCEPT_ENCODING
 from airflow_provider_operations.operation import Operation
 
@@ -330,9 +330,8 @@ def finished(outcome: Outcome) -> Operation:
     """Return the operation of an outcome, or raise what a wait without an end calls for."""
     if outcome.kind is Kind.DONE and outcome.operation:
         return outcome.operation
-    error = error_of(outcome, final=lambda _: False)
-    assert error is not None  # noqa: S101  only DONE is success
-    raise error
+    # Only an operation that is done calls for no error.
+    raise error_of(outcome, final=lambda _: False) or OperationEventError(f"{outcome.name} has no outcome")
 
 
 def secrets_of(settings: Settings) -> SentSecrets:

@@ -155,13 +155,10 @@ class _TlsToProxy:
         return self._sock.sendall(*args)
 
 
-class _Bounded:
-    """What a connection of urllib3 does more."""
+class _Connection(HTTPConnection):
+    """A connection within limits."""
 
-    sock: Any
-    port: Any
-    timeout: Any
-    _dns_host: Any
+    response_class = _Response
 
     def _new_conn(self) -> Any:
         """Connect; urllib3 would give each of a host's addresses the whole time."""
@@ -170,7 +167,7 @@ class _Bounded:
         try:
             found = socket.getaddrinfo(name.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
         except (OSError, UnicodeError):  # urllib3 says it better
-            return super()._new_conn()  # type: ignore[misc]  # by inheritance
+            return super()._new_conn()
         left_s = _limits().left_s()
         ends = time.monotonic() + (left_s if timeout_s is None else min(timeout_s, left_s))
         try:
@@ -178,9 +175,9 @@ class _Bounded:
                 left_s = ends - time.monotonic()
                 if left_s <= 0:
                     break
-                self._dns_host, self.timeout = address, None if left_s == math.inf else left_s
+                self._dns_host, self.timeout = str(address), None if left_s == math.inf else left_s
                 try:
-                    sock = super()._new_conn()  # type: ignore[misc]  # by inheritance
+                    sock = super()._new_conn()
                 except (NewConnectionError, ConnectTimeoutError) as error:
                     failed = error
                 else:
@@ -198,22 +195,18 @@ class _Bounded:
     def send(self, data: Any) -> None:
         """Send no more at once than what one time limit is counted for."""
         if self.sock is None or not isinstance(data, bytes):
-            super().send(data)  # type: ignore[misc]  # by inheritance
+            super().send(data)
             return
         for start in range(0, len(data), _WRITTEN_AT_ONCE):
             _limits().apply_to(self.sock)
-            super().send(data[start : start + _WRITTEN_AT_ONCE])  # type: ignore[misc]  # by inheritance
+            super().send(data[start : start + _WRITTEN_AT_ONCE])
+
+
+class _SecureConnection(_Connection, HTTPSConnection):
+    """A connection with TLS within limits."""
 
     def _connect_tls_proxy(self, *args: Any, **kwargs: Any) -> Any:
-        return _TlsToProxy(super()._connect_tls_proxy(*args, **kwargs))  # type: ignore[misc]  # by inheritance
-
-
-class _Connection(_Bounded, HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(_Bounded, HTTPSConnection):
-    response_class = _Response
+        return _TlsToProxy(super()._connect_tls_proxy(*args, **kwargs))
 
 
 class _Pool(HTTPConnectionPool):

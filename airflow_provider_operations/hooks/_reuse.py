@@ -70,15 +70,17 @@ class SilentConnector(aiohttp.TCPConnector):
     aiohttp has no public place for this: see docs/private-apis.md.
     """
 
+    _factory: Any
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._factory = partial(_Handler, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # a partial is invariant
+        self._factory = partial(_Handler, loop=asyncio.get_running_loop())
 
     async def _get(self, *args: Any, **kwargs: Any) -> Connection | None:
         while (connection := await super()._get(*args, **kwargs)) is not None:
             handler: Any = connection.protocol
             # What the event loop hasn't read yet is in the kernel.
-            if not has_spoken(connection.transport.get_extra_info("socket")):  # type: ignore[union-attr]  # connected
+            if not has_spoken(handler.transport.get_extra_info("socket")):
                 handler.begin()
                 return connection
             connection.close()
