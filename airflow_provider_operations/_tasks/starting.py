@@ -131,6 +131,7 @@ class StartsOperation(BaseOperationOperator):
         """Start the operation, or take over what an earlier try has started, as ``plan`` says."""
         if not self.durable:
             return self._start(records)
+        record = self._read_patiently(records)
         facts = Facts(
             records.max_tries,
             clock.now(),
@@ -138,7 +139,6 @@ class StartsOperation(BaseOperationOperator):
             waits=self.wait_for_completion,
             fails_if_uncertain=self.on_uncertain_start == "fail",
         )
-        record = self._read_patiently(records)
         todo = plan(record, facts, self._call)
         if todo.step is Step.RESEND and record is not None:
             self._log_plan(todo)

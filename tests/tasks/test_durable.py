@@ -765,6 +765,18 @@ def test_a_store_that_is_away_when_a_retry_begins(
     assert logged.text.count(told) == 1
 
 
+def test_a_request_id_that_grows_too_old_while_the_store_is_away(
+    emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How old the start is counts when the record is there, not when the try began to ask for it."""
+    task = Task(driver, outage_tolerance=600, request_id_ttl=300, **KNOWN)
+    die(task, dies("sent, not answered"))
+    Away(monkeypatch, moved, "get", 400)
+    assert task.retry().state == "success"
+    ids = [entry["query"]["requestId"] for entry in emulator.journal() if entry["kind"] == "start"]
+    assert len(set(ids)) == 2
+
+
 def test_a_store_that_stays_away(
     emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
