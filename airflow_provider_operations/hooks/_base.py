@@ -179,7 +179,7 @@ class Exchange:
     """
     One request on its way: what is sent, and what is made of what comes back.
 
-    :param secrets: all that it is sent with, those of the token included.
+    :param secrets: all that it is sent with but for its own headers, those of the token included.
     :param token: headers that have it.
     """
 
@@ -188,7 +188,8 @@ class Exchange:
     ) -> None:
         self._request = request
         self._settings = settings
-        self._secrets = secrets
+        own = list(secret_headers(request.headers))
+        self._secrets = secrets + SentSecrets(own) if own else secrets
         self._token = token
         self.url = settings.service.base_url + request.target
         self.timeout_s = request.timeout_s or settings.timeout_s

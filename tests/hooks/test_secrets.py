@@ -230,3 +230,18 @@ def test_the_response_is_as_it_came(hook_of: Callable[..., Calls]) -> None:
         calls = hook_of(server.url, connection={"password": "secret-name"})
         operation = calls("get_operation", "operations/secret-name")
     assert (operation.name, operation.response) == ("operations/secret-name", {"a": "secret-name"})
+
+
+def test_a_header_of_the_start_alone(hook_of: Callable[..., Calls]) -> None:
+    """What a start's own headers hold is hidden in its answer as well, by both hooks."""
+
+    def repeats(connection: socket.socket) -> None:
+        body = {"error": {"code": 400, "message": f"what is {KEY}?", "status": "INVALID_ARGUMENT"}}
+        connection.sendall(answer(400, json.dumps(body).encode()))
+
+    with RawServer(repeats) as server:
+        calls = hook_of(server.url)
+        with pytest.raises(OperationsCallError) as refused:
+            calls("start_operation", "x:run", headers={"X-Api-Key": KEY})
+    assert "what is ***?" in str(refused.value)
+    assert KEY not in str(refused.value)
