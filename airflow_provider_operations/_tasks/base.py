@@ -82,6 +82,9 @@ KILL_BUDGET_S = 4.0
 LOOK_LIMIT_S = 1.0
 """How long a worker that is told to end waits for a look at the operation, before it cancels it."""
 
+CANCEL_CALL_S = 1.0
+"""What of that is kept for the cancel call itself."""
+
 DECIDE_IN_S = 0.5
 """How long a signal handler waits for Airflow's answer: the signal may have interrupted the call before that one."""
 
@@ -493,7 +496,7 @@ class BaseOperationOperator(BaseOperator):
         operation: Future[Operation] = Future()
         operation.set_result(Operation(name))
         self._operation = operation
-        if self._killed and not known and self.cancel_on_kill and self._kill_ends(name):
+        if self._killed and not known and self.cancel_on_kill and self._kill_ends(name, 0.0):
             self._cancelled = True
             raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
 
@@ -547,7 +550,7 @@ class BaseOperationOperator(BaseOperator):
             return
         name = starting.result().name
         with hook:
-            if not self._kill_ends(name):
+            if not self._kill_ends(name, max(deadline - clock.now() - CANCEL_CALL_S, 0.0)):
                 return
             with _kill_is_decided:
                 if self._looked_after_later:  # the task has come to its deferral, or its end, meanwhile
@@ -559,19 +562,23 @@ class BaseOperationOperator(BaseOperator):
             if isinstance(seen, Operation) and seen.done:
                 self.log.info("%s: nothing to cancel, %s", name, since_then(seen))
                 return
-            left_s = max(deadline - clock.now(), 1.0)
+            left_s = max(deadline - clock.now(), CANCEL_CALL_S)
             note = cancel(hook, name, left_s / 2, left_s / 2).note
         self.log.info("%s: the task was killed; %s", name, note)
 
-    def _kill_ends(self, name: str) -> bool:
+    def _kill_ends(self, name: str, within_s: float) -> bool:
         """
         Tell whether the operation is to end with this process; blocks while Airflow doesn't answer.
 
         A worker is told to end by the same signal when a user acts on its task, when it is evicted, when it can't
         reach Airflow for half a minute, and when it stood still for so long that a retry has its task by now. Only
         the task's state tells which it is. Where no later try knows the operation, it is cancelled in any case.
+
+        :param within_s: how long the main thread may yet take to note what it has just started.
         """
-        if not (KILLED_WORKERS_MAY_ASK and self._task_instance is not None and self._retry_knows_it()):
+        if not (
+            KILLED_WORKERS_MAY_ASK and self._task_instance is not None and self._retry_knows_it(within_s)
+        ):
             return True
         try:
             state = task_state(place_of(self._task_instance))
@@ -588,8 +595,8 @@ class BaseOperationOperator(BaseOperator):
         )
         return False
 
-    def _retry_knows_it(self) -> bool:
-        """Tell whether a later try goes on with the operation that this process holds."""
+    def _retry_knows_it(self, within_s: float) -> bool:  # noqa: ARG002  for what has to be noted first
+        """Tell whether a later try goes on with the operation that this process holds, or will in ``within_s``."""
         return not is_last_try(self._task_instance)
 
 

@@ -182,7 +182,6 @@ class StartsOperation(BaseOperationOperator):
         try:
             records.write(taken_over)
         except Exception as error:  # whatever the store raises
-            records.noted = True  # what it has says the same but for this
             self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
         return taken_over
 

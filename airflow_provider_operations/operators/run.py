@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import timedelta
@@ -198,13 +199,14 @@ class RunOperationOperator(StartsOperation):
         """A record survives clears and retries, which so know the operation."""
         return "record" if self._records is not None and self._records.kept else "task"
 
-    def _retry_knows_it(self) -> bool:
+    def _retry_knows_it(self, within_s: float) -> bool:
         records = self._records
-        if records is None or not records.noted or records.last_try or records.current is None:
+        if records is None or not records.kept or records.last_try:
             return False
-        return records.current.state is State.STARTED
-
-    # --- the end ---------------------------------------------------------------------------------------------
+        ends = time.monotonic() + within_s
+        while not records.noted_as(State.STARTED) and not self._settled and time.monotonic() < ends:
+            time.sleep(0.05)
+        return records.noted_as(State.STARTED)
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         records = self._records_of(context)

@@ -350,6 +350,52 @@ def test_told_to_end_in_a_call_of_airflow(
     assert kinds(emulator) == ["start", "cancel"]
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 there is no record")
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_told_to_end_while_the_operation_is_noted(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """A signal between the start's answer and its note: the note is waited for, so that the next try may go on."""
+    task, ti = run_operator(), TaskInstance("task")
+    set_ = StateStore.set
+
+    def interrupted(self: StateStore, key: str, value: Any, **more: Any) -> None:
+        if value["state"] == "started":
+            task.on_kill()
+        set_(self, key, value, **more)
+
+    monkeypatch.setattr(StateStore, "set", interrupted)
+    airflow.say(state)
+    if state == "failed":
+        with pytest.raises(OperationsError, match="was cancelled, as its worker was told to end"):
+            deferred(task, ti)
+    else:
+        deferred(task, ti)
+        last_moment(task, ti)
+    assert kinds(emulator) == (["start", "cancel"] if state == "failed" else ["start"])
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 there is no record")
+def test_told_to_end_and_the_note_fails(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no later try can know of ends with this process, whatever Airflow says."""
+    task, ti = run_operator(), TaskInstance("task")
+    set_ = StateStore.set
+
+    def fails(self: StateStore, key: str, value: Any, **more: Any) -> None:
+        if value["state"] == "started":
+            task.on_kill()
+            raise ConnectionError("no database")
+        set_(self, key, value, **more)
+
+    monkeypatch.setattr(StateStore, "set", fails)
+    airflow.say("running")
+    with pytest.raises(OperationsError):
+        deferred(task, ti)
+    assert "cancel" in kinds(emulator)
+
+
 def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> None:
     """Where Airflow won't ask the task once more, a kill while it defers asks, and cancels, at once."""
     airflow.say("failed")

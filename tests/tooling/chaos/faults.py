@@ -110,7 +110,7 @@ def _deaths() -> Iterator[Round]:
             if phase == ("waiting" if mode == "deferred" else "resuming"):
                 continue
             server = [{"kind": "start", "delay": 5, "times": 1}] if phase == "unanswered" else []
-            expect = not_noted if phase in {"before_request", "unanswered", "answered"} else Expect()
+            expect = not_noted if phase in {"before_request", "unanswered"} else Expect()
             yield Round((f"evicted: {phase}",), dag(mode), expect, die={phase: "evict"}, server=server)
     yield Round(("evicted: waiting",), dag("running", "sensor"), Expect(), die={"waiting": "evict"})
     for kind in ("ids", "noids", "sensor"):
