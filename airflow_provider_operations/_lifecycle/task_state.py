@@ -30,31 +30,27 @@ class Records:
         self.last_try = is_last_try(ti)
         """Whether Airflow retries no more after this try."""
         self.current: Record | None = None
-        self._noted = False
+        self.stored: State | None = None
+        """The state of the record that the store has."""
 
     @property
     def kept(self) -> bool:
         """Whether there is a store to keep records in."""
         return self._store is not None
 
-    def noted_as(self, state: State) -> bool:
-        """Tell whether the store has the record as it is now, in this state."""
-        return self._noted and self.current is not None and self.current.state is state
-
     def read(self) -> Record | None:
         """Return the record that an earlier try has left, if any."""
         value = None if self._store is None else self._store.get(RECORD_KEY)
         self.current = None if value is None else Record.from_json(value)
-        self._noted = self.current is not None
+        self.stored = None if self.current is None else self.current.state
         return self.current
 
     def write(self, record: Record) -> None:
         """Replace the record; raises what the store raises."""
-        self._noted = self.noted_as(record.state)  # what the store has says as much
         self.current = record
         if self._store is not None:
             self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
-            self._noted = True
+            self.stored = record.state
 
     def close(self, state: State) -> None:
         """Note that result or failure is handed over; without it the next try finds out by asking the server."""

@@ -334,7 +334,9 @@ class BaseOperationOperator(BaseOperator):
                 "%s: not cancelled: Airflow didn't tell what became of the task (%s)", name, error
             )
             return
-        if is_over(state) or (self._owner == "task" and state not in {"deferred", "running"}):
+        if self._ends_in(state) or (
+            self._owner == "task" and state not in {"deferred", "running", "success"}
+        ):
             shown = "gone" if state is None else state
             self.log.warning("%s: the task is %s; %s", name, shown, self._cancel_late(name))
 
@@ -379,7 +381,7 @@ class BaseOperationOperator(BaseOperator):
             timeout_class=self.timeout_class,
             note=note,
         )
-        if isinstance(error, OperationCancelled) and not self._killed:
+        if isinstance(error, OperationCancelled) and not self._cancelled:
             error.note = by_whom(outcome.name, self._pulled(context, CANCELLED_BY_KEY))
         if error is not None or outcome.operation is None:
             raise error or OperationEventError(f"operation {outcome.name}: its end is unknown")
@@ -387,8 +389,8 @@ class BaseOperationOperator(BaseOperator):
         return storable(outcome.operation.response)
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:
-        """Tell whether a failed operation or call is final; after our own kill nothing is."""
-        if self._killed:
+        """Tell whether a failed operation or call is final; after our own cancel nothing is."""
+        if self._cancelled:
             return False
         return not failed.transient if isinstance(failed, CallFailure) else True
 
@@ -585,7 +587,7 @@ class BaseOperationOperator(BaseOperator):
         except Exception as error:  # of Airflow's API
             told = f"Airflow doesn't say what became of the task ({error})"
         else:
-            if is_over(state):
+            if self._ends_in(state):
                 return True
             told = f"the task is {state}"
         self.log.warning(
@@ -594,6 +596,10 @@ class BaseOperationOperator(BaseOperator):
             told,
         )
         return False
+
+    def _ends_in(self, state: str | None) -> bool:
+        """Tell whether a task in this state waits for its operation no more; ``None``: it is gone."""
+        return is_over(state)
 
     def _retry_knows_it(self, within_s: float) -> bool:  # noqa: ARG002  for what has to be noted first
         """Tell whether a later try goes on with the operation that this process holds, or will in ``within_s``."""

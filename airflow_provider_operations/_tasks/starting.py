@@ -71,6 +71,8 @@ class StartsOperation(BaseOperationOperator):
     """A task that starts an operation; ``RunOperationOperator`` documents the arguments."""
 
     _records: Records | None = None
+    _found_by_request_id: bool = False
+    """Whether the next try finds what the start call begins, although nothing but the intent is noted."""
     _settled: bool = False
     """Whether the operation is over, or was dealt with when its time was up."""
 
@@ -275,6 +277,8 @@ class StartsOperation(BaseOperationOperator):
         """
         hook = self.hook
         answer: Future[Operation] = Future()
+        retried = OperationsError("told to end")
+        self._found_by_request_id = self._next_try_finds_it(call, record, records, retried)
 
         def send() -> Operation:
             if self._killed:

@@ -125,7 +125,7 @@ class RunOperationOperator(StartsOperation):
             self.hook.log_news(watch)
             if isinstance(seen, Operation):
                 self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
-            self._operation = None  # handed on: from now on a kill of this process is none of it
+            self._leave(name)
             return name
         return self._deliver(context, self._wait_for(self._watch_of(record), seen))
 
@@ -199,14 +199,20 @@ class RunOperationOperator(StartsOperation):
         """A record survives clears and retries, which so know the operation."""
         return "record" if self._records is not None and self._records.kept else "task"
 
+    def _ends_in(self, state: str | None) -> bool:
+        handed_on = state == "success" and not self.wait_for_completion
+        return super()._ends_in(state) and not handed_on
+
     def _retry_knows_it(self, within_s: float) -> bool:
         records = self._records
         if records is None or not records.kept or records.last_try:
             return False
+        if self._found_by_request_id and records.stored is State.STARTING:
+            return True
         ends = time.monotonic() + within_s
-        while not records.noted_as(State.STARTED) and not self._settled and time.monotonic() < ends:
+        while records.stored is not State.STARTED and not self._settled and time.monotonic() < ends:
             time.sleep(0.05)
-        return records.noted_as(State.STARTED)
+        return records.stored is State.STARTED
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         records = self._records_of(context)

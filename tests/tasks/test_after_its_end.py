@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_operations.exceptions import OperationsCallError, OperationsError, OperationTimeout
+from airflow_provider_operations.exceptions import (
+    OperationFailedFinal,
+    OperationsCallError,
+    OperationsError,
+    OperationTimeout,
+)
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
@@ -394,6 +399,85 @@ def test_told_to_end_and_the_note_fails(
     with pytest.raises(OperationsError):
         deferred(task, ti)
     assert "cancel" in kinds(emulator)
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 there is no record")
+@pytest.mark.parametrize("takes_it", [True, False], ids=["noted", "not noted"])
+def test_told_to_end_while_a_request_id_is_noted(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, *, takes_it: bool
+) -> None:
+    """What the next try finds by its request id is left to it, whether its name could be noted or not."""
+    task, ti = run_operator(request_id_field="requestId"), TaskInstance("task")
+    set_ = StateStore.set
+
+    def interrupted(self: StateStore, key: str, value: Any, **more: Any) -> None:
+        if value["state"] == "started":
+            task.on_kill()
+            if not takes_it:
+                raise ConnectionError("410 Gone")
+        set_(self, key, value, **more)
+
+    monkeypatch.setattr(StateStore, "set", interrupted)
+    airflow.say("running")
+    with pytest.raises(TaskDeferred if takes_it else OperationsError):
+        task.execute(context_of(ti, StateStore()))
+    last_moment(task, ti)
+    assert kinds(emulator) == ["start"]
+
+
+HANDED_ON: dict[str, Any] = {
+    "wait_for_completion": False,
+    "path": "t:run",
+    "json": {"operation": {"duration": 3600}},
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled"), [("success", False), ("running", False), ("failed", True), ("skipped", True)]
+)
+def test_handed_on_and_marked(emulator: Emulator, airflow: Airflow, state: str, *, cancelled: bool) -> None:
+    """A task that hands its operation on and was marked during the start call: Airflow refuses its success."""
+    task, ti = RunOperationOperator(task_id="run", **HANDED_ON), TaskInstance("run")
+    task.execute(context_of(ti, StateStore()))
+    airflow.say(state)
+    last_moment(task, ti)
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 a worker that is told to end doesn't ask")
+def test_handed_on_by_a_retry(emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stood still in its start, and comes back when a retry has handed the operation on, leaves it."""
+    task = RunOperationOperator(task_id="run", request_id_field="requestId", **HANDED_ON)
+    set_ = StateStore.set
+
+    def interrupted(self: StateStore, key: str, value: Any, **more: Any) -> None:
+        if value["state"] == "started":
+            task.on_kill()
+            raise Gone
+        set_(self, key, value, **more)
+
+    monkeypatch.setattr(StateStore, "set", interrupted)
+    airflow.say("success")
+    with pytest.raises(Gone):
+        task.execute(context_of(TaskInstance("run"), StateStore()))
+    assert kinds(emulator) == ["start"]
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 a worker that is told to end cancels")
+def test_told_to_end_and_goes_on(emulator: Emulator, airflow: Airflow, moved: MovedClock) -> None:
+    """A worker that outlives its signal judges as ever: what no retry helps is final."""
+    script = {"duration": 60, "error": {"code": 3, "message": "no such image"}}
+    task = RunOperationOperator(task_id="run", path="t:run", json={"operation": script})
+
+    def signal() -> None:
+        moved.on_sleep = None
+        task.on_kill()
+
+    moved.on_sleep = signal
+    airflow.say("running")
+    with pytest.raises(OperationFailedFinal):
+        task.execute(context_of(TaskInstance("run"), StateStore()))
+    assert kinds(emulator) == ["start"]
 
 
 def test_a_subclass_without_the_link(emulator: Emulator, airflow: Airflow) -> None:
