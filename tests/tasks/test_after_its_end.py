@@ -460,6 +460,9 @@ def test_handed_on_by_a_retry(emulator: Emulator, airflow: Airflow, monkeypatch:
     airflow.say("success")
     with pytest.raises(Gone):
         task.execute(context_of(TaskInstance("run"), StateStore()))
+    for thread in threading.enumerate():
+        if thread.name == "cancel":
+            thread.join(10)
     assert kinds(emulator) == ["start"]
 
 
