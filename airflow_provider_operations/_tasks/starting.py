@@ -48,6 +48,9 @@ NOTE_LIMIT_S = 40.0
 NEXT_TRY_S = 600.0
 """How long it may take after ``retry_delay`` until the next try asks."""
 
+ABSENT_AGAIN, ABSENT_PAUSE_S = 3, 5.0
+"""So often, and after such a pause in seconds, a retry that finds no record asks again before it believes that."""
+
 PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
 
@@ -191,6 +194,8 @@ class StartsOperation(BaseOperationOperator):
         """
         Return the record, and ask as long for it as an outage of the service may last: an operation may depend on it.
 
+        A retry that finds none asks again: a gateway before Airflow's API may answer 404 for a while, too.
+
         :raises ValueError: there is one that can't be read.
         """
 
@@ -208,7 +213,13 @@ class StartsOperation(BaseOperationOperator):
             lambda error: isinstance(error, Exception) and not (isinstance(error, ValueError) or self._killed)
         )
         asking.before_sleep = log
-        return asking(records.read)
+        record = asking(records.read)
+        for _ in range(ABSENT_AGAIN if records.try_number > 1 else 0):
+            if record is not None or self._killed:
+                break
+            clock.sleep(ABSENT_PAUSE_S)
+            record = asking(records.read)
+        return record
 
     def _end_predecessor(self, name: str, *, cleared: bool) -> None:
         """

@@ -6,6 +6,7 @@ import math
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -268,4 +269,8 @@ class RunOperationOperator(StartsOperation):
             self._killed = True
             note = "the start was not answered, so it may be running"
             raise OperationTimeout("(unknown)", timedelta(seconds=waited_s), None, note) from None
+        if (
+            records.current is not None
+        ):  # the time was up before it could be noted; the next try is to know it
+            records.current = replace(records.current, state=State.STARTED, name=operation.name)
         return Outcome(Kind.TIMED_OUT, operation.name, operation, waited_s=waited_s)

@@ -80,6 +80,13 @@ class TaskInstance:
         return self.first_reschedule
 
 
+def refused_earlier() -> dict[str, Any]:
+    """Return the record of an earlier try whose start the service has refused: what a retry usually finds."""
+    from airflow_provider_operations._lifecycle.record import Record, State
+
+    return Record(State.REJECTED, 3, 1, "id", "digest", 1_799_999_000.0, 1_800_003_600.0).to_json()
+
+
 class StateStore(dict[str, Any]):
     """Airflow's task state store, in memory."""
 

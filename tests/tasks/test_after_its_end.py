@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_operations._lifecycle.record import RECORD_KEY
 from airflow_provider_operations.exceptions import (
     OperationFailedFinal,
     OperationsCallError,
@@ -19,7 +20,7 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from tests.support.tasks import StateStore, TaskInstance, context_of
+from tests.support.tasks import StateStore, TaskInstance, context_of, refused_earlier
 from tests.versions import AIRFLOW
 
 from .test_operators import kinds
@@ -222,7 +223,7 @@ def told_to_end(task: Any, ti: TaskInstance, moved: MovedClock, *, stands_still_
         task.on_kill()
         raise Gone
 
-    store = StateStore()
+    store = StateStore({RECORD_KEY: refused_earlier()} if ti.try_number > 1 else {})
     moved.on_sleep = signals
     with pytest.raises(Gone):
         task.execute(context_of(ti, store))
@@ -533,3 +534,21 @@ def test_left_to_the_next_try(
     last_moment(task, ti)
     assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
     assert ("the task is failed; it has been cancelled" in caplog.text) is cancelled
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="before 3.3 there is no record")
+def test_the_time_is_up_while_the_start_is_unanswered(
+    real_emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a start answers after ``execution_timeout`` is noted with the failure: the next try waits for its end."""
+    real_emulator.script_fault(kind="start", delay=1.0, times=1)
+    task, store = run_operator(), StateStore()
+    task.deferrable = False
+    task.json = {"operation": {"duration": 3600, "cancelDelay": 2}}
+    from airflow.sdk.execution_time.timeout import timeout
+
+    with pytest.raises(OperationTimeout), timeout(0.5):
+        task.execute(context_of(TaskInstance("run"), store))
+    record = store[RECORD_KEY]
+    (operation,) = real_emulator.operations()
+    assert (record["state"], record["name"]) == ("failed", operation["name"])

@@ -22,7 +22,7 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
-from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict
+from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict, refused_earlier
 
 from .test_operators import WAYS, kinds
 
@@ -777,6 +777,22 @@ def test_a_request_id_that_grows_too_old_while_the_store_is_away(
     assert len(set(ids)) == 2
 
 
+def test_a_record_that_a_gateway_says_is_not_there(
+    emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 404 of a gateway before Airflow's API reads as no record: a retry doesn't start another on one such answer."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    end, get = moved.now + 12, StateStore.get
+
+    def no_route(store: StateStore, key: str) -> Any:
+        return None if moved.now < end else get(store, key)
+
+    monkeypatch.setattr(StateStore, "get", no_route, raising=False)
+    assert task.retry().state == "success"
+    assert kinds(emulator) == ["start"]
+
+
 def test_a_store_that_stays_away(
     emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -836,6 +852,7 @@ def test_started_and_never_noted(
     """
     flaky = Flaky(monkeypatch, moved, refuses=5)
     task = Task(driver, **arguments)
+    task.store[RECORD_KEY] = refused_earlier()
     began = moved.now
     verdict = task.attempt(try_number=try_number)
 
