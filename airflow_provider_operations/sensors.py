@@ -47,21 +47,21 @@ __all__ = ["OperationSensor"]
 
 _OUTAGE_KEY = "airflow_provider_operations_outage"
 """
-Entry of the task state store about an outage: ``{"since_epoch_s": float, "announced": str | None, "due_epoch_s": float}``,
-the last one when the next stay should begin.
+Entry of the task state store about an outage: ``{"since_epoch_s": float, "announced": str | None, "due_epoch_s": float}``;
+due is the next stay in a worker.
 """
 
 SETTLING_PAUSE_S = 10.0
-"""Longest pause within a stay in reschedule mode, which lasts a minute at most."""
+"""Longest pause in reschedule mode while a stay in a worker goes on, which it does for a minute at most."""
 
 
 class OperationSensor(BaseOperationOperator, BaseSensorOperator):
     """
-    Wait until an operation is over; return its response.
+    Wait until an operation is done; return its response.
 
     Its verdict is the same in poke, reschedule and deferrable mode, and so is what ``soft_fail`` (skips when the
     operation failed, the time is up or the server refused), ``never_fail`` (skips whatever happened) and
-    ``silent_fail`` (bears an outage until the time is up) make of it. XCom: ``operation_name``, and
+    ``silent_fail`` (tolerates an outage until the time is up) make of it. XCom: ``operation_name``, and
     ``operation``, the final resource without the response.
 
     :param operation_name: e.g. the XCom ``operation_name`` of the task that started it. (templated)
@@ -70,16 +70,16 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         templated)
     :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where
-        each poll costs a worker start, every pause is this long. At least 1 s. There a stay goes on for up to a
-        minute, with short pauses, while it isn't clear yet whether what is odd in the answers is a mistake.
-    :param timeout: from the first look on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
+        each poll costs a worker start, every pause is this long. At least 1 s. If odd answers may come from a
+        mistake in the task, a worker goes on polling for up to a minute in that mode, too, to find out.
+    :param timeout: from the first poll on; default ``[sensors] default_timeout``, 7 days. ``execution_timeout``
         counts too, whichever is shorter.
     :param outage_tolerance: how long the server may give no usable answer; default 10 min. In reschedule mode Airflow 3.3
-        or later is needed to remember an outage; before, it is borne until the time is up.
+        or later is needed to remember an outage; before, one is tolerated until the time is up.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
     :param cancel_on_timeout: cancel it when the time is up.
     :param poll_with: how the triggerer asks, instead of what the connection says: ``get``; ``list``, by one
-        request for all under the same parent; ``wait``, which the server answers when it is over. A worker
+        request for all under the same parent; ``wait``, which the server answers when it is done. A worker
         always uses ``get``.
     :param end_from_trigger: when deferrable, a success ends in the triggerer, without a second worker start (Airflow
         3.3 or later; ignored before). Whatever else happens still comes to a worker. Refused where something would
@@ -89,7 +89,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         without effect where deferrable is the default.
 
     :raises OperationFailedFinal: the operation failed; a sensor's retry would find it failed again.
-    :raises OperationSensorTimeout: it was not over in time.
+    :raises OperationSensorTimeout: it was not done in time.
     :raises OperationsCallError: no usable answer for too long; as OperationsCallErrorFinal: the operation is gone, or
         the server has refused from the first poll on.
     """
@@ -132,7 +132,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             )
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
-        # Under this very name Airflow looks for it, and refuses it where plugins listen.
+        # Airflow reads an attribute of this very name, and refuses it where plugins listen.
         self.end_from_trigger = end_from_trigger and self.deferrable and TRIGGERS_PUSH_XCOMS
         if self.end_from_trigger:
             self._refuse_end_from_trigger(checks.losses(self, OperationSensor))
@@ -149,7 +149,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         return False
 
     def prepare_template(self) -> None:
-        """Check what only the whole DAG tells; Airflow calls this once it has all of it."""
+        """Check what only the whole DAG shows; Airflow calls this once it has all of it."""
         super().prepare_template()
         if self.end_from_trigger:
             self._refuse_end_from_trigger(checks.mapped_over(self))
@@ -163,8 +163,8 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         return self.end_from_trigger and (self.do_xcom_push or WITHOUT_RESULT)
 
     def execute(self, context: Context) -> Any:
-        """Look; then wait here, be rescheduled, or hand the waiting over to a trigger."""
-        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
+        """Poll; then wait here, be rescheduled, or hand the waiting over to a trigger."""
+        self.link_to_console = ""  # Airflow has deleted the XCom of an earlier try or stay
         if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
             self._refuse_end_from_trigger([*checks.losses(self, OperationSensor), *checks.listeners()])
         self._begin_stay(context)
@@ -176,7 +176,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             if first is not None:
                 _recall(context, outage)
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
-            watch.found = first is not None  # an earlier stay goes on until that is settled
+            watch.found = first is not None  # else an earlier stay would have gone on
             try:
                 self._hold(self.operation_name)
                 self._push_link(context, self.operation_name)
@@ -199,7 +199,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             if self.deferrable:
                 self._defer_for(watch)
             polls += 1
-            # The next stay would not know what was odd in this one.
+            # The next stay would not know which answers were odd in this one.
             settling = self.reschedule and watch.in_doubt(clock.now())
             pause_s = min(seconds, SETTLING_PAUSE_S) if settling else self._pause(watch, seconds, polls)
             if self.reschedule and not settling:
@@ -214,7 +214,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         return self.hook.watch(watch, pause=pause)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; done with the response, not done, or raise what is wrong."""
+        """Poll once; return whether it is done, with the response, or raise what is wrong."""
         watch = self._watch_for(self.operation_name, clock.now(), None)
         outcome = watch.judge(self.hook.poll(watch.name), clock.now())
         if isinstance(outcome, Outcome):
@@ -227,12 +227,12 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         """
         Resume with the trigger's event.
 
-        Airflow resumes a task that was cleared while it resumed with the event of before; where the name is
-        another by now, that event is of no use.
+        A task that was cleared while it resumed gets the old trigger's event once more; it is ignored if the task has
+        another operation by now.
         """
         self.operation_name = name_text(self.operation_name, "operation name")
         if operation_name and operation_name != self.operation_name:
-            self.log.info("the trigger's event is of %s; looking at %s", operation_name, self.operation_name)
+            self.log.info("the trigger's event is about %s; polling %s", operation_name, self.operation_name)
             return self.execute(context)
         return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
 
@@ -243,9 +243,9 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             if outcome.kind is Kind.CALL_FAILED:
                 self._leave(outcome.name)
             else:
-                self._operation = None  # dealt with as was asked: a kill from now on is none of it
+                self._held = None  # dealt with as asked: a kill doesn't cancel it any more
             raise
-        self._operation = None
+        self._held = None
         return result
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -294,7 +294,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
 
 
 def _recall(context: Context, outage: Outage) -> None:
-    """Fill in what earlier stays of this rescheduled wait have noted; other tries' notes are none of its."""
+    """Restore the outage that earlier stays of this try have stored."""
     store: Any = context.get("task_state_store")
     noted = store.get(_OUTAGE_KEY) if store is not None else None
     if not isinstance(noted, dict):  # others may have edited it
@@ -306,7 +306,7 @@ def _recall(context: Context, outage: Outage) -> None:
             outage.announced = announced
         if (
             is_moment(due) and (late_s := clock.now() - due) > STOOD_STILL_S
-        ):  # no slot or no worker: nobody asked
+        ):  # no slot or no worker: nobody polled
             outage.leave_out(late_s)
 
 

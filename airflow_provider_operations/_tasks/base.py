@@ -1,8 +1,8 @@
 """
-What every task that waits for an operation does alike: arguments, trigger, kill, end.
+What all tasks that wait for an operation share: arguments, deferring, what a kill does, the result or error.
 
-Above the hook a failure is an exception; this is the one place where a worker turns an outcome into the task's
-result or error.
+A "stay" is the time that a task spends in one worker process: a try that defers or reschedules has several. Above the
+hook a failure is an exception; this is the one place where a worker turns an outcome into the task's result or error.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ BACKSTOP_S = 90.0
 """Airflow's own trigger timeout comes this much after the trigger's deadline, in case the trigger is dead."""
 
 KILL_BUDGET_S = 4.0
-"""Airflow sends SIGKILL 5 s after SIGTERM."""
+"""How long a kill may take in all: Airflow sends SIGKILL 5 s after SIGTERM."""
 
 LOOK_LIMIT_S = 1.0
 """How long a worker that is told to end waits for a look at the operation, before it cancels it."""
@@ -86,20 +86,23 @@ CANCEL_CALL_S = 1.0
 """What of that is kept for the cancel call itself."""
 
 DECIDE_IN_S = 0.5
-"""How long a signal handler waits for Airflow's answer: the signal may have interrupted the call before that one."""
+"""
+How long the signal handler waits for Airflow's answer, which may never come: the handler may have interrupted a call
+to Airflow that would have to finish first.
+"""
 
 RESUME_S = 60.0
 """How long it may take until a resumed task runs in a worker."""
 
 STAY_MARGIN_S = 1.0
-"""What of an ``execution_timeout`` is left for failing the task with what became of the operation."""
+"""How much of ``execution_timeout`` is kept back for failing the task, once the operation was cancelled."""
 
 
-_kill_is_decided = Lock()
-"""Held while a process that is told to end decides who sees to its operation: this process, or what comes after it."""
+_deciding_kill = Lock()
+"""Held while it is decided whether a process that got SIGTERM cancels its operation or leaves it to others."""
 
 _LINK_ARGUMENT = "link_to_console"
-"""What a deferred task hands to the stay that resumes it, beside the arguments of ``execute_complete``."""
+"""What a task that defers passes to its next stay, beside the arguments of ``execute_complete``."""
 
 
 class BaseOperationOperator(BaseOperator):
@@ -118,26 +121,26 @@ class BaseOperationOperator(BaseOperator):
     """
 
     operation_name: str
-    """Of those that wait for an operation which something else has started."""
+    """Only of subclasses that wait for an operation which something else has started."""
     poke_interval: float
     timeout: float
 
     timeout_class: type[OperationTimeout] = OperationTimeout
 
     _hook: OperationsHook | None = None
-    _operation: Future[Operation] | None = None
-    """The operation to cancel when the worker is killed; not yet known while its start is under way."""
+    _held: Future[Operation] | None = None
+    """The operation that a kill of this process cancels; pending while its start call is under way."""
     _killed: bool = False
     _cancelled: bool = False
-    """Whether the kill cancels the operation, or has."""
+    """Whether a kill is cancelling the operation, or has cancelled it."""
     _killing: Thread | None = None
     _task_instance: Any = None
-    _looked_after_later: str = ""
-    """The operation that goes on when this process ends, as a trigger or the next try looks after it; a kill leaves it."""
+    _left_to_later: str = ""
+    """The operation that a kill leaves to a trigger or the next try; ``see_after_its_end`` checks that there is one."""
     link_to_console: str | None = None
-    """The link to the console as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
+    """The link as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
     _stay_ends_s: float = math.inf
-    """When ``execution_timeout`` ends this stay in a worker, by ``time.monotonic``."""
+    """When ``execution_timeout`` ends this stay, by ``time.monotonic``; infinite once it has raised."""
     _spent_s: float = 0.0
     """How much of ``execution_timeout`` had passed when this stay began."""
 
@@ -177,11 +180,11 @@ class BaseOperationOperator(BaseOperator):
 
     @property
     def _policy_decides(self) -> bool:
-        """Whether errors are raised as ones about which Airflow asks the ``retry_policy``."""
+        """Whether a ``retry_policy`` decides: then no Final errors are raised, as Airflow asks no policy about those."""
         return getattr(self, "retry_policy", None) is not None
 
     def _will_fail(self, error: Exception) -> bool:
-        """Tell whether an error is the task's last word, whatever retries are left; a foreign policy isn't asked."""
+        """Tell whether an error fails the task although retries are left; a policy that isn't ours isn't asked."""
         policy = getattr(self, "retry_policy", None)
         if policy is None:
             return isinstance(error, AirflowFailException)
@@ -195,11 +198,11 @@ class BaseOperationOperator(BaseOperator):
 
     @property
     def hook(self) -> OperationsHook:
-        """The hook; kept."""
+        """The hook, which is made once."""
         return self._look_up_connection()
 
     def _look_up_connection(self) -> OperationsHook:
-        """Return the hook with its connection looked up: in a signal handler, that could deadlock."""
+        """Return the hook, its connection looked up now: in a signal handler, that could deadlock."""
         if self._hook is None:
             from airflow_provider_operations.hooks import OperationsHook
 
@@ -208,12 +211,12 @@ class BaseOperationOperator(BaseOperator):
             self._hook = hook
         return self._hook
 
-    def _deadline_s(self, started_epoch_s: float) -> float:
+    def _deadline_epoch_s(self, started_epoch_s: float) -> float:
         limits = [self.timeout]
         if self.execution_timeout is not None:
             limit_s = self.execution_timeout.total_seconds()
             if EXECUTION_TIMEOUT_SPANS_STAYS and self.deferrable:
-                # A worker has to be there in time: it fails before it has come to our code.
+                # A worker has to resume the task before: later, Airflow fails the task before it calls our code.
                 limit_s -= min(RESUME_S, limit_s / 5) + self._spent_s
             limits.append(limit_s)
         return started_epoch_s + min(limits)
@@ -227,7 +230,7 @@ class BaseOperationOperator(BaseOperator):
             outage or Outage(self.outage_tolerance),
             started_epoch_s=started_epoch_s,
             created_epoch_s=created_epoch_s,
-            deadline_epoch_s=self._deadline_s(started_epoch_s),
+            deadline_epoch_s=self._deadline_epoch_s(started_epoch_s),
             due_epoch_s=clock.now(),
         )
 
@@ -235,7 +238,7 @@ class BaseOperationOperator(BaseOperator):
         """
         Wait in this worker, or hand the watch over to a trigger, which doesn't return.
 
-        :param seen: what is known of the operation already, by its start say.
+        :param seen: what is known of the operation already, for example from the answer to its start.
         """
 
         def pause(seconds: float) -> None:
@@ -249,7 +252,7 @@ class BaseOperationOperator(BaseOperator):
         """Hand the watch over to a trigger; doesn't return."""
         deadline_epoch_s = watch.deadline_epoch_s
         if deadline_epoch_s is None:
-            deadline_epoch_s = self._deadline_s(watch.started_epoch_s)
+            deadline_epoch_s = self._deadline_epoch_s(watch.started_epoch_s)
         trigger = OperationTrigger(
             watch.name,
             **ServiceOptions.of(self).arguments(),
@@ -260,7 +263,9 @@ class BaseOperationOperator(BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
             poll_with=self.poll_with,
             end_from_trigger=self._trigger_ends(),
-            owner=self._owner if self.cancel_on_kill else "record",  # the default isn't stored
+            owner=self._owner
+            if self.cancel_on_kill
+            else "record",  # the trigger's default, which isn't stored
         )
         trigger.before_deferring = partial(self._before_deferring, watch.name)
         left = max(deadline_epoch_s - clock.now(), 0.0)
@@ -281,50 +286,50 @@ class BaseOperationOperator(BaseOperator):
 
     @property
     def _owner(self) -> str:
-        """Whose the operation is, for the trigger."""
+        """Return the trigger's ``owner``: whose the operation is."""
         return "sensor"
 
     def _before_deferring(self, name: str) -> None:
         """
-        Keep a worker that was told to end, and has cancelled the operation, from waiting for it.
+        Refuse to defer in a worker that got SIGTERM and cancels the operation.
 
         :raises OperationsError: to be retried.
         """
         asks_later = LINKS_ARE_MADE_LAST and self._has_last_moment
         if self._killing is not None:
             self._killing.join(KILL_BUDGET_S)
-        with _kill_is_decided:
+        with _deciding_kill:
             if asks_later and not self._cancelled:
-                self._looked_after_later = name  # before the question: a signal may come at any line
+                self._left_to_later = name  # before the next line reads: a signal may come at any
         if self._cancelled or (self._killed and self.cancel_on_kill and not asks_later):
             raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
 
     @property
     def _has_last_moment(self) -> bool:
-        """Whether Airflow will call ``see_after_its_end``; a subclass may have links of its own instead."""
+        """Whether Airflow will call ``see_after_its_end``, by our link; a subclass may have other links instead."""
         links: Any = getattr(self, "operator_extra_links", ())
         return any(getattr(link, "xcom_key", None) == LINK_KEY for link in links)
 
     def _leave(self, name: str) -> None:
         """
-        Leave the operation to a later stay of this task: from now on a kill of this process is none of it.
+        Leave the operation to a later stay of this task, so that a kill of this process doesn't cancel it.
 
-        Airflow ends a process whose callbacks take long, too, and evicts it at any moment.
+        It may still be killed: Airflow ends a process whose callbacks take long, and evicts one at any moment.
         """
         if LINKS_ARE_MADE_LAST and self._has_last_moment:
-            self._looked_after_later = name
+            self._left_to_later = name
         else:
-            self._operation = None
+            self._held = None
 
     def see_after_its_end(self, task_instance: Any) -> None:
         """
-        Cancel the operation that was left to a trigger or a later try, if there will be none.
+        Cancel the operation that was left to a trigger or a later try, if neither will come.
 
-        Airflow's last call in a worker's process (``OperationLink``): by then it has taken the task's deferral or
-        retry, or has refused it, as somebody acted on the task meanwhile. That isn't reported, so the state is asked
-        for once. Whether a report got through is no question here: Airflow repeats it.
+        ``OperationLink`` calls this, the last that Airflow runs in a worker's process. By then Airflow has accepted the
+        task's deferral or retry, or has refused it because somebody acted on the task meanwhile. It doesn't say which,
+        so the task's state is read, once. That a report was lost need not be feared: Airflow repeats it.
         """
-        name = self._looked_after_later
+        name = self._left_to_later
         if not name or not self.cancel_on_kill:
             return
         try:
@@ -343,7 +348,7 @@ class BaseOperationOperator(BaseOperator):
     # --- the end -------------------------------------------------------------------------------------------
 
     def _outcome_of(self, event: Any, operation_name: str, started_epoch_s: float) -> Outcome:
-        """Read the trigger's event; what was too large for it is asked for again."""
+        """Read the trigger's event; an operation that was too large for it is polled again."""
         try:
             outcome = Outcome.from_event(event)
         except UnreadableEvent as error:
@@ -351,7 +356,9 @@ class BaseOperationOperator(BaseOperator):
                 f"operation {operation_name}: the trigger's event can't be read: {error}"
             ) from error
         if outcome.kind is not Kind.DONE:
-            with suppress(AirflowNotFoundException, ValueError):  # the outcome tells of a bad connection
+            with suppress(
+                AirflowNotFoundException, ValueError
+            ):  # the outcome itself says what is wrong with a connection
                 self._hold(outcome.name)
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
@@ -370,7 +377,7 @@ class BaseOperationOperator(BaseOperator):
         :raises OperationsCallError: the server was out of reach for too long, or refused.
         """
         if outcome.operation is not None:
-            self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
+            self._push_or_log(context, OPERATION_KEY, operation_xcom(outcome.operation))
         note = None
         if outcome.kind is Kind.TIMED_OUT:
             note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
@@ -400,8 +407,8 @@ class BaseOperationOperator(BaseOperator):
         given = dict(next_kwargs or {})
         self.link_to_console = given.pop(_LINK_ARGUMENT, None)
         try:
-            # Not super(): the sensors' base class makes a time-out of its own of this one, and skips on errors
-            # that it doesn't skip on in poke mode.
+            # Not super(): the sensors' base class would make a time-out of its own of this one, and skip on
+            # errors on which it doesn't skip in poke mode.
             return BaseOperator.resume_execution(self, next_method, given, context)
         except AirflowTaskTimeout:
             name = str(given.get("operation_name") or "")
@@ -416,7 +423,7 @@ class BaseOperationOperator(BaseOperator):
             return self._deliver(context, self._trigger_timed_out(context))
 
     def pre_execute(self, context: Any) -> None:
-        """Hold the operation of a deferred task before 2.11 lets ``execution_timeout`` fail it, and calls ``on_kill``."""
+        """Remember a deferred task's operation: 2.11 may fail the task before ``execute``, and then calls ``on_kill``."""
         super().pre_execute(context)
         ti = context["ti"]
         if EXECUTION_TIMEOUT_SPANS_STAYS and self.cancel_on_kill and getattr(ti, "next_method", None):
@@ -435,13 +442,13 @@ class BaseOperationOperator(BaseOperator):
         """Let Airflow show the link to the service's page about the operation, if the connection says where it is."""
         self.link_to_console = page(self.hook.settings.console_url, name) or ""
         if self.link_to_console:
-            self._push_aside(context, LINK_KEY, self.link_to_console)
+            self._push_or_log(context, LINK_KEY, self.link_to_console)
 
     def _push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
 
-    def _push_aside(self, context: Context, key: str, value: Any) -> None:
-        """Push what isn't worth the task's verdict: where that fails, the log says so, and the task goes on."""
+    def _push_or_log(self, context: Context, key: str, value: Any) -> None:
+        """Push an XCom that the task can do without: a failure is only logged."""
         try:
             self._push(context, key, value)
         except Exception as error:  # of Airflow or of any XCom backend
@@ -449,9 +456,9 @@ class BaseOperationOperator(BaseOperator):
 
     def _pulled(self, context: Context, key: str) -> Any:
         """
-        Return what is in an XCom of this task that need not be there; of a mapped one, of all its instances.
+        Return an XCom of this task, which need not exist; of a mapped task, those of all its instances.
 
-        Airflow logs an error for each that is missing, except where it is asked for all of them.
+        Asked for one instance's, Airflow would log an error where it doesn't exist.
         """
         ti = context["ti"]
         try:
@@ -463,41 +470,42 @@ class BaseOperationOperator(BaseOperator):
         """
         Return the operation that this task deferred for; empty where that is lost.
 
-        Its argument says which, not the XCom, which others may edit: that tells only whether the argument was
-        rendered to something else then.
+        The task's argument says which, and not the XCom, which others may edit. The XCom only shows whether the
+        argument was rendered to another name when the task deferred.
 
         :raises InvalidName: the argument is none.
         """
-        name, said = name_text(self.operation_name, "operation name"), self._said_name(context)
+        name, said = name_text(self.operation_name, "operation name"), self._name_in_xcom(context)
         return name if said in {"", name} else ""
 
-    def _said_name(self, context: Context) -> str:
+    def _name_in_xcom(self, context: Context) -> str:
         """Return the operation that the task's XCom names."""
         ti = context["ti"]
         name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
         return str(name or "")
 
     def _trigger_timed_out(self, context: Context) -> Outcome:
-        """Take over from a trigger that missed its own deadline (Airflow's timeout stands behind it)."""
+        """Take over from a trigger that missed its own deadline, so that Airflow's timeout ended it."""
         name = self._own_name(context)
         if not name:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
         seen = self.hook.poll(name)
         last_seen = seen if isinstance(seen, Operation) else None
         kind = Kind.DONE if last_seen is not None and last_seen.done else Kind.TIMED_OUT
-        return Outcome(kind, name, last_seen, waited_s=self._deadline_s(0.0))
+        limit_s = self._deadline_epoch_s(0.0)
+        return Outcome(kind, name, last_seen, waited_s=limit_s)
 
     def _hold(self, name: str) -> None:
         """
-        Remember an operation that isn't over, for a kill.
+        Remember an operation that may be running, so that a kill cancels it.
 
-        :raises OperationsError: the kill has come already; the operation is cancelled now.
+        :raises OperationsError: the kill came before this; the operation is cancelled here.
         """
         self._look_up_connection()
-        known = self._operation is not None
+        known = self._held is not None
         operation: Future[Operation] = Future()
         operation.set_result(Operation(name))
-        self._operation = operation
+        self._held = operation
         if self._killed and not known and self.cancel_on_kill and self._kill_ends(name, 0.0):
             self._cancelled = True
             raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
@@ -520,22 +528,22 @@ class BaseOperationOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """
-        Cancel the operation, if the task is over: Airflow stops this worker in five seconds.
+        Cancel the operation, unless the task goes on without this worker; Airflow calls this on SIGTERM.
 
-        Runs in a signal handler, so it uses a thread and a session of its own: the signal may have interrupted the
-        others anywhere.
+        It runs in a signal handler, which may have interrupted the main thread anywhere, so the work has a thread and a
+        session of its own.
         """
         self._killed = True
-        if self._looked_after_later:  # ``see_after_its_end`` asks whether it is
+        if self._left_to_later:  # ``see_after_its_end`` sees to it
             return
-        if not self.cancel_on_kill or self._hook is None or self._operation is None:
+        if not self.cancel_on_kill or self._hook is None or self._held is None:
             return
         if self._killing is not None and self._killing.is_alive():
             return
         decided = Event()
         self._killing = Thread(
             target=self._cancel_killed,
-            args=(self._hook.detached(), self._operation, decided),
+            args=(self._hook.detached(), self._held, decided),
             name="cancel",
             daemon=True,
         )
@@ -554,8 +562,8 @@ class BaseOperationOperator(BaseOperator):
         with hook:
             if not self._kill_ends(name, max(deadline - clock.now() - CANCEL_CALL_S, 0.0)):
                 return
-            with _kill_is_decided:
-                if self._looked_after_later:  # the task has come to its deferral, or its end, meanwhile
+            with _deciding_kill:
+                if self._left_to_later:  # the task has come to its deferral, or its end, meanwhile
                     return
                 self._cancelled = True
             decided.set()
@@ -570,13 +578,13 @@ class BaseOperationOperator(BaseOperator):
 
     def _kill_ends(self, name: str, within_s: float) -> bool:
         """
-        Tell whether the operation is to end with this process; blocks while Airflow doesn't answer.
+        Tell whether a kill is to cancel the operation; blocks while Airflow doesn't answer.
 
-        A worker is told to end by the same signal when a user acts on its task, when it is evicted, when it can't
-        reach Airflow for half a minute, and when it stood still for so long that a retry has its task by now. Only
-        the task's state tells which it is. Where no later try knows the operation, it is cancelled in any case.
+        A worker gets SIGTERM when a user acts on its task, but also when it is evicted, when it can't reach Airflow for
+        half a minute, and when it stood still for so long that a retry has its task by now. Only the task's state shows
+        which it is. An operation that no later try knows is cancelled in any case.
 
-        :param within_s: how long the main thread may yet take to note what it has just started.
+        :param within_s: how long the main thread may still take to store what it has just started.
         """
         if not (
             KILLED_WORKERS_MAY_ASK and self._task_instance is not None and self._retry_knows_it(within_s)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["CANCEL_OUTAGE_S", "SETTLE_LIMIT_S", "CancelEnd", "cancel"]
 
 CANCEL_OUTAGE_S = 60.0
-"""How long an outage is borne for a cancel call, where nobody is about to kill the worker."""
+"""How long a cancel call is repeated in an outage, unless the worker is about to be killed."""
 
 CANCEL_DOUBT_S = 20.0
-"""How long a cancel call is repeated whose answer is no service's: a proxy's page, say."""
+"""How long a cancel call is repeated whose answer may not be the service's own, but a proxy's page."""
 
 SETTLE_LIMIT_S = 15.0
 """How long a cancelled operation's end is then waited for."""
@@ -29,7 +29,7 @@ class CancelEnd(NamedTuple):
     """
     What became of an operation that was to be cancelled.
 
-    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or pass.
+    :param refused: the service itself refuses to cancel; any other failure may be a proxy's, or transient.
     """
 
     over: bool
@@ -40,7 +40,7 @@ class CancelEnd(NamedTuple):
 
 _REFUSED = frozenset({400, 404, 405, 409, 412, 501})
 _NOT_NOW = frozenset({400, 409})
-"""Refusals of a cancel that may have to do with the state that the operation is in."""
+"""Refusals of a cancel that may end once the operation is in another state."""
 
 
 def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
@@ -64,7 +64,7 @@ def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) ->
             failure = hook.try_cancel(name, Retries(1))
             continue
         if failure is not None:
-            # Where a service has no cancel that alone may be the 404, so what it says of the operation counts.
+            # A service that can't cancel answers 404, too, so the poll decides whether there is an operation.
             if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
                 return CancelEnd(over=True, note="the server doesn't know it")
             problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"

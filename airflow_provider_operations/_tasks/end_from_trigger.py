@@ -1,4 +1,4 @@
-"""When ``end_from_trigger`` would lose something: asked when a DAG is parsed, and of listeners in a worker."""
+"""What a task would lose by ``end_from_trigger``: checked when a DAG is parsed, and for listeners in a worker."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["listeners", "losses", "mapped_over"]
 
 def losses(task: Any, ends_in: type) -> Iterator[str]:
     """
-    Say what of a task would not happen if a trigger ended it; Airflow drops all of it without a word.
+    Yield what would not happen if a trigger ended the task; Airflow would say nothing about it.
 
-    :param ends_in: the class whose methods do nothing that the trigger doesn't.
+    :param ends_in: the class of which the trigger does all that its methods do; a subclass may override them.
     """
     if task.outlets:
         yield "'outlets' would get no asset events"
@@ -32,13 +32,13 @@ def losses(task: Any, ends_in: type) -> Iterator[str]:
 
 
 def mapped_over(task: Any) -> Iterator[str]:
-    """Say which mapped tasks depend on a task's result; known once the whole DAG is."""
+    """Yield which mapped tasks depend on a task's result; known once the whole DAG is parsed."""
     for node in task.iter_mapped_dependants():
         yield f"{node.node_id!r} is mapped over its result, and only a worker tells Airflow the length of it"
 
 
 def listeners() -> Iterator[str]:
-    """Say which plugins listen for successes; asked in a worker, where Airflow would call them."""
+    """Yield which plugins listen for successes; asked in a worker, where Airflow would call them."""
     from airflow.sdk.listener import get_listener_manager
 
     for listener in get_listener_manager().hook.on_task_instance_success.get_hookimpls():

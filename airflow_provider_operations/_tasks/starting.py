@@ -43,16 +43,16 @@ __all__ = ["Begun", "StartsOperation"]
 _WEEK_S = 7 * 24 * 3600.0
 
 NOTE_LIMIT_S = 40.0
-"""How long Airflow may fail to note a started operation that no later try would find."""
+"""How long storing a started operation is tried again, where no later try would find it otherwise."""
 
 NEXT_TRY_S = 600.0
-"""How long it may take after ``retry_delay`` until the next try asks."""
+"""How long it may take after ``retry_delay`` until the next try sends its start."""
 
 ABSENT_AGAIN, ABSENT_PAUSE_S = 3, 5.0
 """So often, and after such a pause in seconds, a retry that finds no record asks again before it believes that."""
 
 PREDECESSOR_LIMIT_S = 300.0
-"""How long a cleared task waits for its predecessor to be over; then it starts all the same, with a warning."""
+"""How long a cleared task waits for the end of the operation before; then it starts all the same, with a warning."""
 
 
 class _KilledBeforeStartError(OperationsError):
@@ -63,7 +63,7 @@ class Begun(NamedTuple):
     """
     The operation that a try goes on with.
 
-    :param seen: what is known of it; ``None``: an earlier try has handed its result over.
+    :param seen: what the server said of it last; ``None``: an earlier try has handed its result to Airflow.
     """
 
     record: Record
@@ -77,7 +77,7 @@ class StartsOperation(BaseOperationOperator):
     _found_by_request_id: bool = False
     """Whether the next try finds what the start call begins, although nothing but the intent is noted."""
     _settled: bool = False
-    """Whether the operation is over, or was dealt with when its time was up."""
+    """Whether an error needs no further cancelling: the operation is done, or has been dealt with."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class StartsOperation(BaseOperationOperator):
         return Begun(self._note_reattached(records, record), seen)
 
     def _look(self, record: Record) -> tuple[Plan, Operation | CallFailure]:
-        """Ask for the operation of an earlier try, and say what is to be done about it."""
+        """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
         todo = after_look(record, seen, final=isinstance(seen, Operation) and self._is_final(seen))
@@ -182,7 +182,7 @@ class StartsOperation(BaseOperationOperator):
             (self.log.warning if todo.warns else self.log.info)("%s", todo.reason)
 
     def _note_reattached(self, records: Records, record: Record) -> Record:
-        """Note that this try has taken the operation over; it goes on with it, whether Airflow takes that or not."""
+        """Store that this try has taken the operation over; if that fails, it is logged."""
         taken_over = replace(record, reattached=True)
         try:
             records.write(taken_over)
@@ -192,7 +192,7 @@ class StartsOperation(BaseOperationOperator):
 
     def _read_patiently(self, records: Records) -> Record | None:
         """
-        Return the record, and ask as long for it as an outage of the service may last: an operation may depend on it.
+        Return the record; while Airflow doesn't answer, ask again for as long as an outage of the service may last.
 
         A retry that finds none asks again: a gateway before Airflow's API may answer 404 for a while, too.
 
@@ -223,9 +223,9 @@ class StartsOperation(BaseOperationOperator):
 
     def _end_predecessor(self, name: str, *, cleared: bool) -> None:
         """
-        Cancel the operation of before a clear or a failure and wait, bounded, until it is over.
+        Cancel the operation from before a clear or a failure, and wait for its end, at most ``PREDECESSOR_LIMIT_S``.
 
-        :raises OperationsCallError: the server can't be reached to cancel it; the next try sees to it.
+        :raises OperationsCallError: the server can't be reached to cancel it; the next try tries again.
         """
         self._hold(name)
         why = "cleared" if cleared else "failed before"
@@ -240,7 +240,7 @@ class StartsOperation(BaseOperationOperator):
             if end.failure is not None and not end.refused:
                 raise self._error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
-        self._operation = None
+        self._held = None
 
     # --- the start -------------------------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class StartsOperation(BaseOperationOperator):
         """
         Return the start call.
 
-        :raises InvalidRequestValue: something in it can't be sent; nothing was sent then, and no start is noted.
+        :raises InvalidRequestValue: something in it can't be sent; then nothing was sent, and no start is stored.
         """
         self.path = name_text(self.path, "start path")
         return StartCall(
@@ -262,7 +262,7 @@ class StartsOperation(BaseOperationOperator):
         )
 
     def _start(self, records: Records) -> Begun:
-        """Start afresh: note the intent, send, note the name."""
+        """Start afresh: store the intent, send, store the name."""
         call = self._call()
         now = clock.now()
         record = Record(
@@ -272,19 +272,19 @@ class StartsOperation(BaseOperationOperator):
             str(uuid.uuid4()),
             call.digest,
             now,
-            self._deadline_s(now),
+            self._deadline_epoch_s(now),
         )
-        self._look_up_connection()  # a bad one is no reason to note a start
+        self._look_up_connection()  # a bad one fails here, before a start is stored
         records.write(record)
         return self._send(call, record, records)
 
     def _send(self, call: StartCall, record: Record, records: Records, *, again: bool = False) -> Begun:
         """
-        Send the start call from a thread of its own, and note what came of it.
+        Send the start call from a thread of its own, and store what came of it.
 
-        A refusal of a start that is sent ``again`` says nothing of the first.
+        A signal may interrupt the main thread anywhere; the answer is kept all the same, and ``on_kill`` waits for it.
 
-        A signal interrupts the main thread anywhere; here the answer is kept, and ``on_kill`` waits for it.
+        :param again: it was sent before; a refusal then says nothing about the first time.
         """
         hook = self.hook
         answer: Future[Operation] = Future()
@@ -303,16 +303,16 @@ class StartsOperation(BaseOperationOperator):
             except BaseException as error:  # handed to the thread that waits
                 answer.set_exception(error)
 
-        self._operation = answer
+        self._held = answer
         Thread(target=start, name="start", daemon=True).start()
         try:
             operation = answer.result()
         except OperationsCallError as error:
-            # Of several attempts, only the last is known.
+            # Of several attempts only the last is known: an earlier one may have had an effect.
             known = not again and (error.failure.attempts == 1 or not call.recognised)
             if error.failure.had_no_effect and known:
                 records.write(replace(record, state=State.REJECTED))
-            # It has been carried out, and nobody could read which operation it began: the same id tells that again.
+            # It was carried out, but which operation it began could not be read: the same id brings that answer again.
             lost = call.recognised and error.failure.http_status in range(200, 300)
             final = not lost and self._is_final(error.failure)
             raise self._error_of_call(error.failure, final=final) from None
@@ -338,11 +338,11 @@ class StartsOperation(BaseOperationOperator):
         self, call: StartCall, started: Record, records: Records, operation: Operation, error: Exception
     ) -> None:
         """
-        Leave the operation to the next try, which finds it by its request id, or note it after all, or end it.
+        Leave a started operation to the next try, which finds it by its request id; or store it later, or cancel it.
 
-        Airflow ends a worker that can't reach it by its heartbeats, 28 s or more after the first that failed.
+        Time is short: Airflow ends a worker 28 s or more after the first heartbeat that failed.
 
-        :raises OperationsError: where it could not be noted; to be retried.
+        :raises OperationsError: it could not be stored; to be retried.
         """
         name = operation.name
         shown, why = name or "(without a name)", f"{type(error).__name__}: {error}"
@@ -353,14 +353,14 @@ class StartsOperation(BaseOperationOperator):
         if not name or operation.done:
             raise unnoted from error
         if self._next_try_finds_it(call, started, records, unnoted):
-            self._looked_after_later = name
+            self._left_to_later = name
             raise OperationsError(f"{unnoted}; the next try finds it by its request id") from error
         self.log.warning("%s; trying on for %g s", unnoted, NOTE_LIMIT_S)
         try:
             _retrying(NOTE_LIMIT_S)(records.write, started)
         except Exception as again:
             note = self._cancel_late(name)
-            with suppress(Exception):  # so that the next try knows it
+            with suppress(Exception):  # so that the next try starts another
                 _retrying(NOTE_LIMIT_S / 4)(records.write, replace(started, state=State.FAILED))
             raise OperationsError(f"{unnoted}; {note}") from again
         self._settled = False
@@ -377,7 +377,7 @@ class StartsOperation(BaseOperationOperator):
         return age_s + self._longest_retry_delay_s(records.try_number) + NEXT_TRY_S < self.request_id_ttl
 
     def _longest_retry_delay_s(self, try_number: int) -> float:
-        """Return what Airflow may wait before the next try; with a backoff it draws up to twice the power."""
+        """Return how long Airflow may wait before the next try; a backoff draws up to twice the computed delay."""
         delay_s = self.retry_delay.total_seconds()
         factor = 2.0 if self.retry_exponential_backoff is True else float(self.retry_exponential_backoff or 1)
         if factor == 1:
@@ -387,7 +387,7 @@ class StartsOperation(BaseOperationOperator):
 
 
 def _retrying(for_s: float) -> tenacity.Retrying:
-    """Repeat what Airflow doesn't take; raises what it raised last."""
+    """Repeat a call to Airflow while it fails, at most for so long; then raise its last error."""
     end = clock.now() + for_s
     return tenacity.Retrying(
         stop=lambda _: clock.now() >= end, wait=tenacity.wait_fixed(2), sleep=clock.sleep, reraise=True

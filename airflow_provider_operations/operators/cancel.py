@@ -24,24 +24,23 @@ __all__ = ["CancelOperationOperator"]
 
 class CancelOperationOperator(BaseOperationOperator):
     """
-    Cancel an operation, wait until it is over, say how it ended.
+    Cancel an operation, wait until it is done, say how it ended.
 
-    An operation that was over already, or ended otherwise than by the cancellation, is no error.
+    It is no error if the operation was done already, or ends otherwise than by the cancellation.
     Returns ``{"name": str, "ended": "cancelled" | "succeeded" | "failed with ..."}``; with
     ``wait_for_completion=False`` ``ended`` is None. XCom ``operation``: the final resource.
 
     :param operation_name: e.g. the XCom of the task that started it. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five templated)
-    :param wait_for_completion: ``False`` only asks.
-    :param deferrable: wait in the triggerer; without, the worker is held. ``None``: as
-        ``[operators] default_deferrable``.
+    :param wait_for_completion: ``False`` only asks to cancel.
+    :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: how long to wait for the end; default 10 min.
-    :param outage_tolerance: how long the server may not answer; default 10 min.
+    :param outage_tolerance: how long the server may fail to answer; default 10 min.
 
     :raises OperationsCallErrorFinal: the server can't cancel (UNIMPLEMENTED), or doesn't know the operation.
-    :raises OperationTimeout: it was not over in time.
+    :raises OperationTimeout: it was not done in time.
     """
 
     template_fields: Sequence[str] = ("operation_name", *SERVICE_FIELDS)
@@ -65,7 +64,7 @@ class CancelOperationOperator(BaseOperationOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask for the cancellation and wait for the end, or hand the waiting over to a trigger."""
-        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
+        self.link_to_console = ""  # Airflow has deleted the XCom of an earlier try or stay
         started_epoch_s = clock.now()
         name = self.operation_name = name_text(self.operation_name, "operation name")
         failure = self.hook.cancel_unless_over(name)
@@ -88,6 +87,6 @@ class CancelOperationOperator(BaseOperationOperator):
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         if outcome.kind is not Kind.DONE or outcome.operation is None:
             return super()._deliver(context, outcome)
-        self._push_aside(context, OPERATION_KEY, operation_xcom(outcome.operation))
+        self._push_or_log(context, OPERATION_KEY, operation_xcom(outcome.operation))
         self.log.info("%s: %s", outcome.name, ending(outcome.operation))
         return {"name": outcome.name, "ended": ending(outcome.operation)}

@@ -39,7 +39,7 @@ __all__ = ["RunOperationOperator"]
 
 class RunOperationOperator(StartsOperation):
     """
-    Start an operation, wait until it is over, return its response.
+    Start an operation, wait until it is done, return its response.
 
     XCom: ``operation_name``, pushed before it waits; ``operation``, the final resource without the response, on
     success and failure. The return value is the response (the name, with ``wait_for_completion=False``).
@@ -55,15 +55,15 @@ class RunOperationOperator(StartsOperation):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next four: instead of what the connection says. (all five
         templated)
-    :param deferrable: wait in the triggerer; without, the worker is held. ``None``: as ``[operators] default_deferrable``.
+    :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``
         counts too, whichever is shorter.
-    :param outage_tolerance: how long the server may not answer; default 10 min.
+    :param outage_tolerance: how long the server may fail to answer; default 10 min.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
     :param cancel_on_timeout: cancel it when the time is up.
     :param poll_with: how the triggerer asks, instead of what the connection says: ``get``; ``list``, by one
-        request for all under the same parent; ``wait``, which the server answers when it is over. A worker
+        request for all under the same parent; ``wait``, which the server answers when it is done. A worker
         always uses ``get``.
     :param wait_for_completion: ``False`` hands the name on to a sensor.
     :param request_id_field: where the service takes a request id (``requestId``; dotted in a body), by which it
@@ -79,7 +79,7 @@ class RunOperationOperator(StartsOperation):
         before, a warning says that it has no effect).
 
     :raises OperationFailed: the operation failed; its Final twin where a retry would not help.
-    :raises OperationTimeout: it was not over in time.
+    :raises OperationTimeout: it was not done in time.
     :raises OperationsCallError: the server refused, or didn't answer for too long.
     """
 
@@ -96,7 +96,7 @@ class RunOperationOperator(StartsOperation):
 
     def execute(self, context: Context) -> Any:
         """Start the operation, or take over the one that an earlier try has started; then wait for it."""
-        self.link_to_console = ""  # Airflow has deleted what an earlier try or stay has pushed
+        self.link_to_console = ""  # Airflow has deleted the XCom of an earlier try or stay
         self._begin_stay(context)
         records = self._records_of(context)
         if not records.kept and self.durable:
@@ -104,7 +104,7 @@ class RunOperationOperator(StartsOperation):
                 "this Airflow keeps no task state: if the worker is lost while the operation starts or is waited "
                 "for without a trigger, the next try starts another"
             )
-        with self._looked_after(records):
+        with self._cancelled_if_abandoned(records):
             try:
                 return self._run(context, records)
             except AirflowTaskTimeout:
@@ -125,7 +125,7 @@ class RunOperationOperator(StartsOperation):
             watch.judge(seen, clock.now())
             self.hook.log_news(watch)
             if isinstance(seen, Operation):
-                self._push_aside(context, OPERATION_KEY, operation_xcom(seen))
+                self._push_or_log(context, OPERATION_KEY, operation_xcom(seen))
             self._leave(name)
             return name
         return self._deliver(context, self._wait_for(self._watch_of(record), seen))
@@ -137,7 +137,7 @@ class RunOperationOperator(StartsOperation):
         return watch
 
     def _deliver_again(self, context: Context, record: Record) -> Any:
-        """Hand over once more what an earlier try has handed over without Airflow's taking note."""
+        """Deliver a result again: an earlier try did, but Airflow hasn't recorded its success."""
         if not self.wait_for_completion:
             return record.name
         _, seen = self._look(record)
@@ -150,37 +150,37 @@ class RunOperationOperator(StartsOperation):
         """
         Resume with the trigger's event.
 
-        Airflow resumes a task that was cleared while it resumed with the event of before; then it starts afresh.
+        A task that was cleared while it resumed gets the old trigger's event once more; then it starts afresh.
         """
         records = self._records_of(context)
-        with self._looked_after(records, operation_name):
+        with self._cancelled_if_abandoned(records, operation_name):
             record = records.read()
             dropped = record is None and records.kept and clears_drop_task_state()
             if not dropped and (record is None or record.max_tries == records.max_tries):
                 return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
-        self.log.info("cleared while it was resumed; the trigger's event is of before")
+        self.log.info("cleared while it resumed; the trigger's event is an old one")
         if dropped and operation_name:
             self._end_predecessor(operation_name, cleared=True)
         return self.execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; where the trigger has crashed and no retry will look after the operation, cancel it."""
+        """Resume; where the trigger has crashed and no retry will take the operation over, cancel it."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError:
             name = ""
             try:
                 name = self._own_name(context)
-            except Exception as error:  # what is to be told is that the trigger has crashed
+            except Exception as error:  # the task fails with the trigger's crash
                 self.log.warning("which operation the trigger waited for is unknown: %s", error)
-            with self._looked_after(self._records_of(context), name):
+            with self._cancelled_if_abandoned(self._records_of(context), name):
                 raise
 
     def _own_name(self, context: Context) -> str:
         """
         Return the operation that this task deferred for; empty where that is lost.
 
-        The record says which. An XCom, which others may edit, counts only where there is none, or the store is away.
+        The record says which. An XCom, which others may edit, counts only without a record, or if the store is away.
 
         :raises ValueError: there is a record that can't be read.
         """
@@ -193,11 +193,11 @@ class RunOperationOperator(StartsOperation):
             self.log.warning(
                 "Airflow's task state store is away: which operation is this task's, an XCom says"
             )
-        return self._said_name(context) if record is None else record.name
+        return self._name_in_xcom(context) if record is None else record.name
 
     @property
     def _owner(self) -> str:
-        """A record survives clears and retries, which so know the operation."""
+        """Return ``record`` if there is one, which later tries and a clear find."""
         return "record" if self._records is not None and self._records.kept else "task"
 
     def _ends_in(self, state: str | None) -> bool:
@@ -223,15 +223,15 @@ class RunOperationOperator(StartsOperation):
         except OperationsError:
             if self._settled:
                 records.close(State.FAILED)
-                self._operation = None  # dealt with as was asked: a kill from now on is none of it
+                self._held = None  # dealt with as asked: a kill doesn't cancel it any more
             raise
         records.close(State.DELIVERED)
-        self._operation = None
+        self._held = None
         return result
 
     @contextmanager
-    def _looked_after(self, records: Records, name: str = "") -> Iterator[None]:
-        """Cancel the operation where an error leaves it running and no later try will look after it."""
+    def _cancelled_if_abandoned(self, records: Records, name: str = "") -> Iterator[None]:
+        """Cancel the operation where an error leaves it running and no later try will take it over."""
         try:
             yield
         except Exception as error:
@@ -241,12 +241,12 @@ class RunOperationOperator(StartsOperation):
             retried = records.kept and not records.last_try and not self._will_fail(error)
             if name and not (self._settled or self._cancelled):
                 if retried:
-                    # Airflow may still end this process, e.g. as a heartbeat came after it took the failure.
+                    # Airflow may still kill this process, e.g. for a heartbeat after the failure was reported.
                     self._leave(name)
                 else:
                     if self.cancel_on_timeout:
                         self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
-                    self._operation = None
+                    self._held = None
             raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:
@@ -255,16 +255,16 @@ class RunOperationOperator(StartsOperation):
                 return False
             record = self._records.current if self._records else None
             if cancelled(failed) and record is not None and record.reattached:
-                return False  # by an earlier try's worker, perhaps
+                return False  # perhaps an earlier try's worker has cancelled it
         return super()._is_final(failed)
 
     def _execution_timed_out(self, records: Records) -> Outcome:
-        """Make the outcome of an ``execution_timeout``; an answer to the start is still waited for."""
+        """Return the outcome of an ``execution_timeout``; the answer to the start is waited for, briefly."""
         waited_s = clock.now() - records.current.started_epoch_s if records.current else 0.0
-        if self._operation is None:
+        if self._held is None:
             raise OperationTimeout("(not started)", timedelta(seconds=waited_s))
         try:
-            operation = self._operation.result(timeout=SETTLE_LIMIT_S)
+            operation = self._held.result(timeout=SETTLE_LIMIT_S)
         except FutureTimeoutError:
             self._killed = True
             note = "the start was not answered, so it may be running"
