@@ -37,7 +37,7 @@ WITHOUT_RESULT = "without_result"
 RESULT_KEY = "return_value"
 
 _pushing = ThreadPoolExecutor(max_workers=8, thread_name_prefix="xcom")
-"""The calls block, in an XCom backend too; the loop's own threads are left to others."""
+"""The calls block, those of an XCom backend too, so they get threads of their own."""
 
 
 def success_of(outcome: Outcome) -> Operation | None:

@@ -1,8 +1,8 @@
 """
-What a trigger does about its operation once Airflow has told it to end: leave it, cancel it, or ask on.
+What a trigger does about its operation once Airflow has told it to end: leave it alone, cancel it, or ask again later.
 
-The work goes on in the background for as long as the triggerer lives: neither a slow Airflow nor a server that is out
-of reach lets a killed task's operation run on, and no doubt about the task ends a healthy one.
+The work goes on in the background for as long as the triggerer lives. So the operation of a killed task is cancelled
+even if Airflow is slow or the server out of reach, and that of a healthy task isn't cancelled in doubt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Kill"]
 
 LIMIT_S = 24 * 3600.0
-"""How long is asked on, of Airflow and of the server."""
+"""How long Airflow and the server are asked again."""
 
 ASKING = Schedule(maximum_s=60.0)
 """When Airflow is asked again what became of a task."""
@@ -37,10 +37,10 @@ CANCELLING = Schedule(maximum_s=300.0)
 """When a cancel that failed is repeated."""
 
 REMOVED_FOR_S = 60.0
-"""A task that isn't in its DAG file for so long is over."""
+"""A task that has been missing from its DAG file for so long has ended."""
 
 LOOK_LIMIT_S = 15.0
-"""What the look before a cancel may take: a server that doesn't answer is asked to cancel all the same."""
+"""How long the poll before a cancel may take; without an answer the cancel is sent all the same."""
 
 SETTLE_LIMIT_S = 10.0
 """How long the end of a cancelled operation is awaited, to log how it ended."""
@@ -60,7 +60,7 @@ class Kill:
     The work on one operation whose trigger was told to end.
 
     :param name: the operation.
-    :param owner: whose it is, see ``task_state.OWNERS``.
+    :param owner: whose it is, see ``_ownership.OWNERS``.
     :param deadline_epoch_s: the trigger's.
     :param make_hook: makes the hook that cancels.
     """
@@ -90,12 +90,12 @@ class Kill:
         """Whether another kill of the same task may leave its work to this one."""
 
     def join(self, owner: str, deadline_epoch_s: float | None) -> None:
-        """See to the kill of a later trigger for this task and operation, too."""
+        """Take over the kill of a later trigger for the same task and operation."""
         self.owner, self.deadline_epoch_s = owner, deadline_epoch_s
         self._asked_again = True
 
     async def run(self) -> None:
-        """See to the operation's end, or that it isn't ours to end; raises nothing but ``CancelledError``."""
+        """Cancel the operation, or find out that it isn't to be cancelled; raises nothing but ``CancelledError``."""
         self._log.info(
             "%s: the trigger was told to end; what becomes of the operation is said here if that is known soon, and "
             "else in the triggerer's own output",
@@ -118,7 +118,7 @@ class Kill:
         while True:
             self._asked_again = False
             fate = await self._ask()
-            if fate is Fate.TIMED_OUT and self._doomed:  # it was over before its time was up
+            if fate is Fate.TIMED_OUT and self._doomed:  # the task had ended before its time was up
                 fate = Fate.OVER
             removed_since = (removed_since or clock.now()) if fate is Fate.REMOVED else None
             if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT}:
@@ -168,7 +168,7 @@ class Kill:
         return fate
 
     async def _look(self, hook: OperationsAsyncHook) -> Operation | None:
-        """Return the operation as it is now, if the server says so soon."""
+        """Poll the operation; ``None`` if the server doesn't answer soon."""
         try:
             seen = await asyncio.wait_for(hook.poll(self.name, first=True), LOOK_LIMIT_S)
         except Exception:  # the connection's look-up fails in ways of any secrets backend
@@ -176,7 +176,7 @@ class Kill:
         return seen if isinstance(seen, Operation) else None
 
     async def _is_done(self, hook: OperationsAsyncHook) -> bool:
-        """Look at the operation; where it is done already, say how it ended."""
+        """Poll the operation; if it is done already, log how it ended."""
         seen = await self._look(hook)
         if seen is None or not seen.done:
             return False
@@ -185,7 +185,7 @@ class Kill:
         return True
 
     async def _cancel(self, hook: OperationsAsyncHook) -> CallFailure | None:
-        """Cancel the operation, if it isn't done; return what calls for another attempt."""
+        """Cancel the operation, if it isn't done; return the failure if there has to be another attempt."""
         if await self._is_done(hook):
             return None
         failure = await self._try_cancel(hook)
@@ -223,7 +223,7 @@ class Kill:
             return CallFailure.not_asked(self.name, error)
 
     async def _settle(self, hook: OperationsAsyncHook) -> None:
-        """Say how the operation ended, if it does soon."""
+        """Log how the operation ended, if it ends soon."""
         deadline = clock.now() + SETTLE_LIMIT_S
         while True:
             seen = await self._look(hook)
@@ -237,7 +237,7 @@ class Kill:
             await clock.asleep(1)
 
     async def _keep_end(self, operation: Operation) -> None:
-        """Let the tab show how the operation of a task that is over ended, also when the service has forgotten it."""
+        """Keep how the operation of a killed task ended: the tab shows it, also once the service has forgotten it."""
         if not self._doomed:
             return
         try:
@@ -248,7 +248,7 @@ class Kill:
             )
 
     async def _last_call(self, hook: OperationsAsyncHook) -> None:
-        """The triggerer ends: cancel once more what is to be cancelled, as nobody can take that over."""
+        """Try to cancel a last time, as the triggerer ends and nobody can take this over."""
         if not self._doomed:
             return
         try:
@@ -263,7 +263,7 @@ class Kill:
             )
 
     def _log_once(self, level: int, text: str, *values: Any) -> None:
-        """Log at the first time: the task's log is open for two seconds more, and a day of repetitions is no news."""
+        """Log a text for the first time only: this goes on for up to a day."""
         if text not in self._logged:
             self._logged.add(text)
             self._log.log(level, text, self.name, *values)

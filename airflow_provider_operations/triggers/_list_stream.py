@@ -1,9 +1,8 @@
 """
-Looking at the operations under a parent, again and again, for all watchers that want the same.
+List the operations under a parent, again and again, for all watchers that want the same.
 
-A look lists them, by as few pages as it takes. Those that were seen running and aren't listed any more are asked for
-one by one. So neither a filter nor a certain order is needed of the server; where it lists more than
-``MAX_LISTED``, see ``ListStream``.
+Each round reads as few pages as it takes. Operations that were seen running and aren't listed any more are polled one
+by one, so the server need neither filter nor sort; where it lists more than ``MAX_LISTED``, see ``ListStream``.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ log = logging.getLogger(__name__)
 PAGE_SIZE = 500
 MAX_PAGES = 50
 MAX_LISTED = 3000
-"""So many operations are read by one look, in as many pages as the server makes of them."""
+"""So many operations are read in one round, in as many pages as the server makes of them."""
 
 MAX_RUNNING = 3000
 """So many running operations are watched."""
 
 MAX_ASKED = 100
-"""So many operations are asked for one by one in one look."""
+"""So many operations are polled one by one in one round."""
 
 THOROUGH_EVERY = 100
-"""So many looks until one reads the list to its end again, whatever it has to say."""
+"""After so many rounds one reads the list to its end again, even if nothing is new."""
 
 REFUSED_PAUSE_S = 60.0
 """Shortest pause after a refusal, which doesn't pass by itself."""
@@ -56,8 +55,8 @@ class _Listed:
     """
     A list as far as it was read.
 
-    :param whole: to its end.
-    :param enough: what follows was over at an earlier look.
+    :param whole: it was read to its end.
+    :param enough: what follows was done in an earlier round already.
     """
 
     seen: dict[str, Seen] = field(default_factory=dict)
@@ -86,7 +85,7 @@ class _Listed:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Why there is nothing to see; ``transient`` by itself."""
+    """Why a round brought nothing; ``transient``: it passes by itself."""
 
     text: str
     transient: bool
@@ -95,12 +94,12 @@ class _Problem:
 
 class ListStream:
     """
-    The looks of all watchers with the same key; Airflow's producer of a shared stream.
+    The snapshots for all watchers with the same key: Airflow's producer of a shared stream.
 
-    The first look reads the list to its end, but no more than ``MAX_LISTED`` operations. Where they come newest
-    first, by their ``createTime``, later looks end with the first page that brings nothing new. Where there are
+    The first round reads the list to its end, but no more than ``MAX_LISTED`` operations. Where they come newest
+    first, by their ``createTime``, later rounds end with the first page that brings nothing new. Where there are
     more than ``MAX_LISTED``, those that run are listed by ``done=false`` too; and where they aren't newest
-    first, only these are from then on, so that one that begins and ends between two looks isn't noticed.
+    first, only these are from then on, so that one that begins and ends between two rounds isn't noticed.
 
     :param hook_arguments: of ``OperationsAsyncHook``.
     """
@@ -114,14 +113,14 @@ class ListStream:
         self._hook_arguments = hook_arguments
         self._where = place(parent, hook_arguments["operations_conn_id"])
         self._running: dict[str, None] = {}
-        """Seen running, and not at their end; those asked for last at the end."""
+        """Seen running, and not done yet; those polled last come last."""
         self._over: dict[str, None] = {}
-        """Seen at their end; those seen last at the end."""
+        """Seen done; those seen last come last."""
         self._missing_since: dict[str, float] = {}
-        """Since when there is no sign of an operation but pages without a readable error, by name."""
+        """By name: since when polls of an operation bring only 404s without a readable error."""
         self._looks_until_thorough = 0
         self._newest_first = False
-        """As the last thorough look has shown."""
+        """As the last thorough round has shown."""
         self._running_only = False
         self._running_filter: str | None = f"{filter_} AND done=false" if filter_ else "done=false"
         self._trouble: str | None = None
@@ -130,27 +129,27 @@ class ListStream:
     # --- what Airflow asks of a producer ---------------------------------------------------------------------
 
     async def open_stream(self) -> AsyncIterator[tuple[ListSnapshot, ListSnapshot]]:
-        """Look for ever; whatever goes wrong is logged and tried again."""
+        """List for ever; whatever goes wrong is logged and tried again."""
         # The first import loads two HTTP clients, which takes too long for the event loop.
         hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
         async with hooks.OperationsAsyncHook(**self._hook_arguments) as hook:
             self._hook = hook
             while True:
-                look = await self._look(hook)
+                snapshot = await self._look(hook)
                 pause_s = self.poke_interval_s * (1 - 0.1 * random.random())  # noqa: S311  no secret
-                if isinstance(look, _Problem):
-                    self._in_trouble(look)
-                    least_s = look.pause_s if look.transient else REFUSED_PAUSE_S
+                if isinstance(snapshot, _Problem):
+                    self._in_trouble(snapshot)
+                    least_s = snapshot.pause_s if snapshot.transient else REFUSED_PAUSE_S
                     pause_s = max(pause_s, least_s)
                 else:
                     self._out_of_trouble()
-                    yield look, look
+                    yield snapshot, snapshot
                 await clock.asleep(pause_s)
 
     async def advance(self, batch: Sequence[Any]) -> None:
-        """Take note that the events of these looks are stored; never raises, as that would end all watchers."""
+        """Note that the events of these snapshots are stored; never raises, as that would end all watchers."""
         for item in batch:
-            if item.outcome.failed:  # a watcher may not have told its events: it will tell them again
+            if item.outcome.failed:  # a watcher may not have sent its events: it sends them again
                 continue
             try:
                 await item.broker_payload.stored()
@@ -158,15 +157,15 @@ class ListStream:
                 log.exception("%s: what was told can't be noted", self._where)
 
     def get_advance_lane(self, _payload: Any) -> None:
-        """All looks in their order."""
+        """Return no lane: all snapshots are stored in their order."""
         return
 
     async def aclose(self) -> None:
-        """Leave the session."""
+        """Close the hook, which leaves its session."""
         if self._hook is not None:
             await self._hook.close()
 
-    # --- one look ----------------------------------------------------------------------------------------------
+    # --- one round ---------------------------------------------------------------------------------------------
 
     async def _look(self, hook: OperationsAsyncHook) -> ListSnapshot | _Problem:
         try:
@@ -257,7 +256,7 @@ class ListStream:
         return listed
 
     async def _ask_for_missing(self, hook: OperationsAsyncHook, seen: dict[str, Seen]) -> None:
-        """Ask for those that were running and aren't listed any more, at most for ``MAX_ASKED`` of them."""
+        """Poll those that were running and aren't listed any more, at most ``MAX_ASKED`` of them."""
         missing = [name for name in self._running if name not in seen][:MAX_ASKED]
         answers = await asyncio.gather(*(hook.poll(name) for name in missing))
         for name, answer in zip(missing, answers, strict=True):
@@ -274,7 +273,7 @@ class ListStream:
                 self._running[name] = None
 
     def _is_gone(self, name: str, failure: CallFailure) -> bool:
-        """Tell whether there is no such operation, by the service's word or two pages that may be a proxy's."""
+        """Tell whether there is no such operation: the service says so, or two 404s that may be a proxy's."""
         since_s = self._missing_since.pop(name, clock.now())
         if failure.says_missing or (failure.missing and clock.now() - since_s >= MISSING_AGAIN_S):
             return True
@@ -314,12 +313,12 @@ class ListStream:
 
 
 def place(parent: str, conn_id: str) -> str:
-    """Say in the log what is watched."""
+    """Return what the log calls the operations that are watched."""
     return f"operations under {parent!r} by connection {conn_id!r}"
 
 
 def _seen_of(operations: list[Operation]) -> list[Seen]:
-    """Keep the little that is needed; in a thread, as it looks at all metadata."""
+    """Keep the little that is needed; in a thread, as it reads all metadata."""
     return [Seen.of(operation) for operation in operations if _is_askable(operation.name)]
 
 

@@ -3,7 +3,7 @@ What became of a task that waits in a trigger, asked of Airflow from inside the 
 
 Airflow calls a trigger's ``on_kill`` on a healthy task too: when another triggerer has taken the trigger over
 (https://github.com/apache/airflow/issues/73454), at once or long after. Only the task's state and its XCom together
-tell, and whose the operation is decides what they mean.
+show which it is, and what they mean depends on whose the operation is.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ __all__ = ["OWNERS", "Fate", "fate_of", "keep_end", "read_fate"]
 
 OWNERS = ("record", "task", "sensor")
 """
-Whose an operation is: a task's that keeps a record of it, so that its retries take it over and a clear ends it; a
-task's that keeps none, so that no later try knows it; nobody's here, and a sensor waits for it.
+Whose an operation is. ``record``: a task's that keeps a record of it, so that its retries take it over and a clear
+cancels it. ``task``: a task's that keeps none, so that no later try knows it. ``sensor``: somebody else's, and a sensor
+waits for it.
 """
 
 _RUNNING_AGAIN = "running"
 
 _asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="task-state")
-"""The calls block and are answered one by one anyway; the loop's own threads are left to others."""
+"""The calls block, so they get a thread of their own; one, as Airflow answers them one by one."""
 
 
 class Fate(Enum):
@@ -53,12 +54,12 @@ def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_
     :param own: the operation that its XCom names.
     :param name: the operation that the trigger waits for.
     :param owner: one of ``OWNERS``.
-    :param timed_out: the trigger's deadline has passed, so that ``failed`` is nobody's mark, and a later try's other
-        operation no sign that this one is to end.
+    :param timed_out: the trigger's deadline has passed. Then ``failed`` doesn't mean that somebody marked the task, nor
+        another operation of a later try that this one is to be cancelled.
     """
     if state == "deferred" and own == name:
         return Fate.UNTOUCHED
-    if state == "deferred" and own is None:  # it said which before it deferred, so somebody has deleted that
+    if state == "deferred" and own is None:  # a task pushes it before it defers, so somebody has deleted it
         return Fate.UNDECIDED
     if owner == "task":
         return Fate.OVER
@@ -86,9 +87,9 @@ async def read_fate(task_instance: Any, name: str, owner: str, *, timed_out: boo
 
 async def keep_end(task_instance: Any, name: str, operation: Any) -> None:
     """
-    Push the XCom ``operation`` of a task that is over and whose own this operation is.
+    Push the XCom ``operation`` of a task that has ended, if this operation is its own.
 
-    Airflow deletes a task's XComs when a later try of it begins; what came after that would pass for the try's.
+    Airflow deletes a task's XComs when a later try begins; pushed after that, this one would pass for the later try's.
 
     :param operation: as ``operation_xcom`` returns it.
     :raises Exception: what kept Airflow from taking it.

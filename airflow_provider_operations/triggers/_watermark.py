@@ -1,7 +1,7 @@
 """
-Which operations under a parent have ended since one looked last: what is remembered of them, and for how long.
+Which operations under a parent have newly ended: what is remembered of them, and for how long.
 
-Pure: ``looking`` asks the server, ``watchers`` tells Airflow.
+Pure: ``_list_stream`` asks the server, ``event`` reports to Airflow.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ MAX_RUNNING_KEPT = 1000
 """So many running operations are remembered over a restart."""
 
 MAX_RUNNING_CHARS = 64 * 1024
-"""... and so much of their names, what they have in common apart."""
+"""... and so much of their names, without what all begin with."""
 
 ALLOWED_LATENESS_S = 3600.0
 """An end that a server lists this much later than others is still news."""
 
 LOOKS_MISSING = 3
-"""So many looks without a word of an operation that was running before a restart: the server has forgotten it."""
+"""After so many rounds without a sign of one that ran before a restart, the server has forgotten it."""
 
 _DIGEST_BYTES = 6
 _VERSION = 1
@@ -60,13 +60,13 @@ class UnreadableCheckpoint(ValueError):
 @dataclass(frozen=True)
 class Seen:
     """
-    What a look brought of one operation.
+    What a round of listing brought of one operation.
 
     :param outcome: one of ``OUTCOMES``; ``None`` while it runs.
     :param created_epoch_s: ``createTime`` (or ``startTime``) of its metadata, by the server's clock.
     :param ended_epoch_s: ``endTime`` of its metadata.
     :param kind: full name of its metadata's type.
-    :param event: the event that tells its end, as JSON text; empty while it runs.
+    :param event: the event that reports its end, as JSON text; empty while it runs.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Seen:
         if not operation.done:
             return cls(operation.name, created_epoch_s=created)
         outcome = ended_as(operation)
-        # Some is left for the outcome, and as a number that is made text gets two quotes.
+        # Some is left for the outcome, and for the quotes of numbers that become text.
         body = {**operation_xcom(operation, MAX_EVENT_CHARS * 7 // 8), "outcome": outcome}
         return cls(
             operation.name,
@@ -99,14 +99,14 @@ class Seen:
 @dataclass
 class ListSnapshot:
     """
-    What one look at the operations under a parent brought.
+    What one round of listing brought of the operations under a parent.
 
-    :param seen: those that were listed, or asked for, by name.
-    :param running: names of those that were seen running at some time and not at their end.
+    :param seen: those that were listed, or polled, by name.
+    :param running: names of those that were seen running, and not done yet.
     :param whole: everything that the server lists is in it.
-    :param thorough: else what isn't in it was over at an earlier look.
-    :param ask_for: have one asked for from the next look on, if it isn't listed.
-    :param look_thoroughly: have the next look be thorough.
+    :param thorough: ``False``: what was done in an earlier round may be missing.
+    :param ask_for: called with a name, has the operation polled from the next round on, if it isn't listed.
+    :param look_thoroughly: makes the next round a thorough one.
     """
 
     seen: dict[str, Seen]
@@ -116,10 +116,10 @@ class ListSnapshot:
     ask_for: Callable[[str], None] = field(default=lambda _name: None)
     look_thoroughly: Callable[[], None] = field(default=lambda: None)
     on_stored: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """Called when the events that came of this look are in Airflow's database."""
+    """Called when the events made of this snapshot are in Airflow's database."""
 
     async def stored(self) -> None:
-        """Say that the events that came of this look are in Airflow's database."""
+        """Note that the events made of this snapshot are in Airflow's database."""
         calls, self.on_stored = self.on_stored, []
         for call in calls:
             await call()
@@ -127,21 +127,21 @@ class ListSnapshot:
 
 class Checkpoint:
     """
-    What a watcher knows: which ends are told or older than itself, and which operations are running.
+    What a watcher knows: which ends were reported or are older than itself, and which operations are running.
 
     An ended operation is remembered by a digest of its name until it is ``ALLOWED_LATENESS_S`` older than the newest that
     ended; from then on its age says that it's old. Where the server doesn't say when operations ended, the last
     ``MAX_KNOWN`` are remembered.
 
     :param watermark_epoch_s: what ended before, and was not seen running, is old; by the server's clock.
-    :param whole: everything that was over at the beginning is known.
+    :param whole: everything that was done at the beginning is known.
     """
 
     def __init__(self, watermark_epoch_s: float = 0.0, *, whole: bool = True) -> None:
         self.watermark_epoch_s = watermark_epoch_s
         self.whole = whole
         self._known: dict[str, float | None] = {}
-        """When they ended, by digest; those seen last at the end."""
+        """When they ended, by digest; those seen last come last."""
         self._running: dict[str, None] = {}
         self._untold: dict[str, str] = {}
         """Names by digest of those whose event may not be in Airflow's database yet."""
@@ -149,30 +149,30 @@ class Checkpoint:
         """Names that were running before a restart and haven't been seen since, and how often they may be missing."""
 
     @classmethod
-    def beginning_with(cls, look: ListSnapshot, now: float) -> Checkpoint:
-        """Return the memory of a watcher that begins with this look: whatever is over by now is old."""
-        memory = cls(0.0 if look.whole else now, whole=look.whole)
-        for seen in look.seen.values():
+    def beginning_with(cls, snapshot: ListSnapshot, now: float) -> Checkpoint:
+        """Return the checkpoint of a watcher that begins with this snapshot: whatever is done by now is old."""
+        checkpoint = cls(0.0 if snapshot.whole else now, whole=snapshot.whole)
+        for seen in snapshot.seen.values():
             if seen.outcome is not None:
-                memory._known[_digest(seen.name)] = seen.ended_epoch_s
-        memory._note(look)
-        return memory
+                checkpoint._known[_digest(seen.name)] = seen.ended_epoch_s
+        checkpoint._note(snapshot)
+        return checkpoint
 
     @property
     def running(self) -> tuple[str, ...]:
-        """Names of the operations that were running when one looked last."""
+        """Names of the operations that were running in the last round."""
         return (*self._restored, *self._running)
 
-    def news_of(self, look: ListSnapshot, told: Checkpoint | None = None) -> list[Seen]:
+    def news_of(self, snapshot: ListSnapshot, told: Checkpoint | None = None) -> list[Seen]:
         """
         Return the operations that have ended, each once.
 
-        :param told: what another who watches the same has told meanwhile.
+        :param told: the checkpoint of another watcher of the same, which may have reported some meanwhile.
         """
         if told is not None:
             self.learn(told)
         news = []
-        for seen in look.seen.values():
+        for seen in snapshot.seen.values():
             if seen.outcome is None:
                 continue
             key = _digest(seen.name)
@@ -181,14 +181,14 @@ class Checkpoint:
                 self._untold[key] = seen.name
             self._known.pop(key, None)  # to the end
             self._known[key] = seen.ended_epoch_s
-        self._note(look)
+        self._note(snapshot)
         return sorted(news, key=lambda seen: seen.ended_epoch_s or math.inf)
 
-    def has_news(self, look: ListSnapshot) -> bool:
+    def has_news(self, snapshot: ListSnapshot) -> bool:
         """Tell whether ``news_of`` would return something."""
         return any(
             seen.outcome is not None and _digest(seen.name) not in self._known and self._is_news(seen)
-            for seen in look.seen.values()
+            for seen in snapshot.seen.values()
         )
 
     def told(self, names: list[str]) -> None:
@@ -197,7 +197,7 @@ class Checkpoint:
             self._untold.pop(_digest(name), None)
 
     def learn(self, other: Checkpoint) -> None:
-        """Take over what another knows to be told or old."""
+        """Take over what another knows to be reported or old."""
         self._known = {**other._known, **self._known}
         self.watermark_epoch_s = max(self.watermark_epoch_s, other.watermark_epoch_s)
 
@@ -241,14 +241,14 @@ class Checkpoint:
             raise TypeError("a number that isn't finite, or something else than text")
         if len(value["prefix"]) > MAX_NAME_BYTES or len(value["running"]) > MAX_RUNNING_KEPT:
             raise ValueError("names that are too long, or too many")
-        memory = cls(floor, whole=bool(value["whole"]))
-        memory._known = {
+        checkpoint = cls(floor, whole=bool(value["whole"]))
+        checkpoint._known = {
             **dict.fromkeys(_digests(value["untimed"])),
             **dict.fromkeys(_digests(value["timed"]), newest),
         }
         names = [value["prefix"] + name for name in value["running"]]
-        memory._restored = dict.fromkeys(names, LOOKS_MISSING)
-        return memory
+        checkpoint._restored = dict.fromkeys(names, LOOKS_MISSING)
+        return checkpoint
 
     def _is_news(self, seen: Seen) -> bool:
         if seen.name in self._running or seen.name in self._restored:
@@ -256,14 +256,14 @@ class Checkpoint:
         moment = seen.ended_epoch_s if seen.ended_epoch_s is not None else seen.created_epoch_s
         return self.whole if moment is None else moment > self.watermark_epoch_s
 
-    def _note(self, look: ListSnapshot) -> None:
-        self._running = dict.fromkeys(look.running)
-        for name, looks in list(self._restored.items()):
-            if looks == 0 or name in look.seen or name in self._running:
+    def _note(self, snapshot: ListSnapshot) -> None:
+        self._running = dict.fromkeys(snapshot.running)
+        for name, rounds in list(self._restored.items()):
+            if rounds == 0 or name in snapshot.seen or name in self._running:
                 del self._restored[name]
             else:
-                self._restored[name] = looks - 1
-                look.ask_for(name)
+                self._restored[name] = rounds - 1
+                snapshot.ask_for(name)
         self.watermark_epoch_s = max(self.watermark_epoch_s, self._newest() - ALLOWED_LATENESS_S)
         self._known = {
             key: ended
@@ -275,7 +275,7 @@ class Checkpoint:
             self.watermark_epoch_s = max(self.watermark_epoch_s, min(ended or 0.0, self._newest()))
 
     def _newest(self) -> float:
-        """Return when the last operation ended; a time that is yet to come is none."""
+        """Return when the last operation ended; a time in the future doesn't count."""
         latest = clock.now() + ALLOWED_LATENESS_S
         return max(
             (ended for ended in self._known.values() if ended is not None and ended < latest), default=0.0

@@ -33,31 +33,31 @@ log = logging.getLogger(__name__)
 
 HELD_S = 8.0
 """
-How long the last of several ends is held back.
+How long the last event is held back where several operations have ended.
 
-A DAG's run gets the events up to the first one that Airflow's scheduler finds queued; those after it, if they came
-before the scheduler has made the run, wait until another event comes (3.3: the queue has one row for each asset and
-DAG, and keeps its first time).
+A DAG's run gets the events up to the time at which the first one was queued. Those that came later, but before the
+scheduler made the run, wait for another event, which is the one held back (3.3: the queue has one row for each asset
+and DAG, and keeps its first time).
 """
 
 LEAST_POKE_INTERVAL_S = 10.0
 """For the same reason."""
 
 NOTED_EVERY_S = 60.0
-"""Which operations are running is noted this often at most, while none ends."""
+"""While no operation ends, the checkpoint is stored at most this often."""
 
 STORE_LIMIT_S = 30.0
-"""How long Airflow may take to read or write a note."""
+"""How long Airflow may take to read or write a checkpoint."""
 
 _IN_KEY = ("operations_conn_id", "base_url", "path_prefix", "error_format", "filter")
 
 
 class InvalidArgument(TypeError, ValueError):
     """
-    An argument that can't be.
+    An argument that no trigger can have.
 
     A triggerer makes triggers of what is stored, which a later version of this provider may have written. On a
-    ``TypeError`` it fails the one trigger; on anything else it ends, with all that it holds.
+    ``TypeError`` it fails this one trigger; on anything else the triggerer itself ends, with all its triggers.
     """
 
 
@@ -69,11 +69,10 @@ class OperationsEventTrigger(_Base):
     "error": Status}``, is the ``payload`` in the asset event's ``extra``. It is without the response, at most
     8 KiB, and keys that Airflow reserves get a backslash in front.
 
-    On its very first start all that is over is old. From then on (Airflow 3.3) it keeps in the asset's state
-    store what it has told, so that each end is told once over restarts and failover, and what ended meanwhile is
-    told too. What is stored only after the event leaves a gap of some seconds in which a triggerer that dies
-    makes its successor tell an end again, rather than not at all. Before 3.3 nothing is kept: each start is a
-    first one.
+    On its very first start it ignores what has ended before. From then on (Airflow 3.3) it keeps in the asset's
+    state store what it has reported, so that each end is reported once over restarts and failover, and also what
+    ended meanwhile. This is stored some seconds after the event: if the triggerer dies in between, its successor
+    reports an end twice, rather than not at all. Before 3.3 nothing is kept: each start is a first one.
 
     Triggers that differ in ``outcome`` and ``operation_type`` only share their requests (Airflow 3.3).
 
@@ -83,7 +82,7 @@ class OperationsEventTrigger(_Base):
     :param filter: sent with the list, in the service's own words.
     :param outcome: only those that ``succeeded``, ``failed`` or ``cancelled``.
     :param operation_type: only those with metadata of this type: its full name, or its last parts.
-    :param poke_interval: pause between looks, in seconds; at least 10, as an event is delivered to a DAG only when
+    :param poke_interval: pause between lists, in seconds; at least 10, as an event is delivered to a DAG only when
         Airflow's scheduler has made a run for the one before. Where several have ended, the last one's event
         follows eight seconds later, for the same reason.
     """
@@ -125,91 +124,91 @@ class OperationsEventTrigger(_Base):
         arguments = {"parent": self.parent, **stored_arguments(self, OperationsEventTrigger)}
         return "airflow_provider_operations.triggers.OperationsEventTrigger", arguments
 
-    # --- where the looks come from -----------------------------------------------------------------------------
+    # --- where the snapshots come from -------------------------------------------------------------------------
 
     def shared_stream_key(self) -> Hashable:
-        """Triggers that look at the same in the same way share their looks."""
+        """Return what is equal for triggers that list the same in the same way: they share the lists."""
         shared = (getattr(self, name) for name in _IN_KEY)
         return ("airflow_provider_operations", self.parent, self.poke_interval, *shared)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> Any:
-        """Return what looks; Airflow tells it when the events that came of a look are stored."""
+        """Return what lists; Airflow calls it when the events made of a snapshot are stored."""
         trigger = cls(**kwargs)
         hook_arguments = {name: getattr(trigger, name) for name in _IN_KEY if name != "filter"}
         return ListStream(trigger.parent, trigger.filter, trigger.poke_interval, hook_arguments)
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[ListSnapshot]:
-        """Yield looks, for an Airflow that doesn't say when events are stored: it has had a pause to do so."""
+        """Yield snapshots, for an Airflow that doesn't report when events are stored: by the next one they should be."""
         last: ListSnapshot | None = None
-        async with aclosing(cls.create_shared_stream_producer(kwargs).open_stream()) as looks:
-            async for look, _ in looks:
+        async with aclosing(cls.create_shared_stream_producer(kwargs).open_stream()) as snapshots:
+            async for snapshot, _ in snapshots:
                 if last is not None:
                     await last.stored()
-                last = look
-                yield look
+                last = snapshot
+                yield snapshot
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look alone (before Airflow 3.3)."""
-        async with aclosing(self.open_shared_stream(self.serialize()[1])) as looks:  # type: ignore[type-var]  # a generator
-            async for event in self.filter_shared_stream(looks):
+        """List for this trigger alone (before Airflow 3.3)."""
+        async with aclosing(self.open_shared_stream(self.serialize()[1])) as snapshots:  # type: ignore[type-var]  # a generator
+            async for event in self.filter_shared_stream(snapshots):
                 yield event
 
-    # --- what is told --------------------------------------------------------------------------------------------
+    # --- what is reported ----------------------------------------------------------------------------------------
 
     async def filter_shared_stream(
         self, shared_stream: AsyncIterator[ListSnapshot]
     ) -> AsyncIterator[TriggerEvent]:
         """Yield an event for each operation that has ended, once."""
         notes = _Notes(getattr(self, "asset_state_store", None), self._key(), self._where)
-        memory: Checkpoint | None = None
+        checkpoint: Checkpoint | None = None
         unnoted = False
-        async for look in shared_stream:
-            if memory is None:
-                if not look.thorough:  # others have looked before
-                    look.look_thoroughly()
+        async for snapshot in shared_stream:
+            if checkpoint is None:
+                if not snapshot.thorough:  # it may lack what was done before, as other watchers know that
+                    snapshot.look_thoroughly()
                     continue
-                memory = await self._remember(notes, look)
-                if memory is None:
+                checkpoint = await self._remember(notes, snapshot)
+                if checkpoint is None:
                     continue
             told = None
-            if memory.has_news(look):
+            if checkpoint.has_news(snapshot):
                 # Another triggerer may have taken over while this one was held up.
                 told = await notes.read_or_none()
-            before, news = memory.running, memory.news_of(look, told)
+            before, news = checkpoint.running, checkpoint.news_of(snapshot, told)
             wanted = [seen for seen in news if self._is_wanted(seen)]
             done_with = [seen.name for seen in news if seen not in wanted]
             if news:
-                look.on_stored.append(notes.telling(memory, done_with))
+                snapshot.on_stored.append(notes.telling(checkpoint, done_with))
             for seen in wanted:
                 if seen is wanted[-1] and len(wanted) > 1:
                     await clock.asleep(HELD_S)
                 yield TriggerEvent(json.loads(seen.event))
                 done_with.append(seen.name)
-            unnoted = unnoted or before != memory.running
+            unnoted = unnoted or before != checkpoint.running
             if unnoted and not news and clock.now() - notes.written_epoch_s >= NOTED_EVERY_S:
-                await notes.write(memory)
+                await notes.write(checkpoint)
                 unnoted = False
 
-    async def _remember(self, notes: _Notes, look: ListSnapshot) -> Checkpoint | None:
-        """Return what was kept, or begin; ``None``: Airflow can't say which."""
+    async def _remember(self, notes: _Notes, snapshot: ListSnapshot) -> Checkpoint | None:
+        """Return the stored checkpoint, or a first one; ``None``: Airflow can't say whether there is one."""
         try:
-            memory = await notes.read()
+            checkpoint = await notes.read()
         except Exception as error:  # it may come out of any backend
             notes.in_trouble("can't be read", error)
             return None
-        if memory is not None:
+        if checkpoint is not None:
             log.info("%s: going on where it was left", self._where)
-            return memory
-        memory = Checkpoint.beginning_with(look, clock.now())
+            return checkpoint
+        checkpoint = Checkpoint.beginning_with(snapshot, clock.now())
         log.info(
-            "%s: first start, %d are running; told is what ends from now on%s",
-            self._where, len(look.running),
+            "%s: first start, %d are running; reporting what ends from now on%s",
+            self._where, len(snapshot.running),
             "" if notes.kept else ". Nothing is kept for a restart, which takes Airflow 3.3 and an asset watcher",
         )  # fmt: skip
-        await notes.write(memory)
-        return memory
+        await notes.write(checkpoint)
+        return checkpoint
 
     def _is_wanted(self, seen: Seen) -> bool:
         kind = self.operation_type
@@ -222,7 +221,7 @@ class OperationsEventTrigger(_Base):
         return place(self.parent, self.operations_conn_id)
 
     def _key(self) -> str:
-        """Return a name for the notes: of what is told, not of how often it's looked for."""
+        """Return the key of the checkpoint, which doesn't depend on the poke interval."""
         arguments = {name: value for name, value in self.serialize()[1].items() if name != "poke_interval"}
         digest = hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
         return f"airflow_provider_operations.{digest[:16]}"
@@ -230,13 +229,13 @@ class OperationsEventTrigger(_Base):
 
 class _Notes:
     """
-    A watcher's memory in the state store of the assets that it watches for; never in the way of telling.
+    A watcher's checkpoint in the state store of its assets; a store that fails doesn't keep events back.
 
     :param store: Airflow's accessor of that; ``None``: there is none.
     """
 
     def __init__(self, store: Any, key: str, where: str) -> None:
-        # A watcher of several assets has the same notes in each: an asset may be added or taken away.
+        # A watcher of several assets has the same checkpoint in each: an asset may be added or taken away.
         named = getattr(store, "_by_name", None) or {}
         self._stores = [] if store is None else [named[name] for name in sorted(named)] or [store]
         self._key = key
@@ -256,7 +255,7 @@ class _Notes:
 
         :raises Exception: whatever comes out of the store.
         """
-        memory: Checkpoint | None = None
+        checkpoint: Checkpoint | None = None
         for store in self._stores:
             value = await asyncio.wait_for(store.aget(self._key), STORE_LIMIT_S)
             if value is None:
@@ -266,11 +265,11 @@ class _Notes:
             except UnreadableCheckpoint as error:
                 log.warning("%s: what was noted can't be read, and is left: %s", self._where, error)
                 continue
-            if memory is None:
-                memory = found
+            if checkpoint is None:
+                checkpoint = found
             else:
-                memory.learn(found)
-        return memory
+                checkpoint.learn(found)
+        return checkpoint
 
     async def read_or_none(self) -> Checkpoint | None:
         """Return what was written last; nothing where it can't be read now."""
@@ -280,12 +279,12 @@ class _Notes:
             self.in_trouble("can't be read", error)
             return None
 
-    async def write(self, memory: Checkpoint) -> None:
-        """Write it down, with what another has written meanwhile; a failure is logged and made up for next time."""
+    async def write(self, checkpoint: Checkpoint) -> None:
+        """Store a checkpoint, with what another has stored meanwhile; after a failure the next write makes up for it."""
         async with self._writing:
             if (other := await self.read_or_none()) is not None:
-                memory.learn(other)
-            value = memory.to_json()
+                checkpoint.learn(other)
+            value = checkpoint.to_json()
             try:
                 for store in self._stores:
                     await asyncio.wait_for(store.aset(self._key, value), STORE_LIMIT_S)
@@ -295,17 +294,17 @@ class _Notes:
             self.written_epoch_s = clock.now()
             self._troubled = False
 
-    def telling(self, memory: Checkpoint, names: list[str]) -> Any:
+    def telling(self, checkpoint: Checkpoint, names: list[str]) -> Any:
         """Return what to call when the events about these operations are stored."""
 
         async def stored() -> None:
-            memory.told(names)
-            await self.write(memory)
+            checkpoint.told(names)
+            await self.write(checkpoint)
 
         return stored
 
     def in_trouble(self, what: str, error: Exception) -> None:
-        """Log it once."""
+        """Log a failure of the store, once."""
         if not self._troubled:
             self._troubled = True
             log.warning(

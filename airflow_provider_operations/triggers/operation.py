@@ -33,10 +33,10 @@ KILL_LIMIT_S = 20.0
 """How long ``on_kill`` waits for its work, which goes on without it; Airflow's own limit is 30 s."""
 
 NEAR_S = 60.0
-"""So close to the deadline a look is bounded by it, and goes before others where requests wait for their turns."""
+"""This close to the deadline a poll has to end by then, and goes first where requests wait for their turns."""
 
 LAST_LOOK_S = 5.0
-"""What a look at the deadline may take."""
+"""How long a poll at the deadline may take."""
 
 _kills: dict[Any, tuple[Kill, asyncio.Task[None]]] = {}
 """Work of killed triggers, one for each operation of a task; the event loop itself holds tasks only weakly."""
@@ -44,7 +44,7 @@ _kills: dict[Any, tuple[Kill, asyncio.Task[None]]] = {}
 
 class OperationTrigger(BaseTrigger):
     """
-    Poll an operation until it is over, the deadline has passed or the server is out of reach for too long.
+    Poll an operation until it is done, the deadline has passed or the server is out of reach for too long.
 
     Yields exactly one event, ``{"version": 1, "outcome": "<JSON text>"}`` (see ``Outcome.from_event``) or, with
     ``end_from_trigger``, Airflow's ``TaskSuccessEvent``, and never raises for what the server did. Its arguments and
@@ -54,13 +54,13 @@ class OperationTrigger(BaseTrigger):
     :param operations_conn_id: connection of type ``operations``.
     :param base_url: this and the next four: instead of what the connection says.
     :param poke_interval: longest pause between polls, in seconds; they begin at half a second.
-    :param started_epoch_s: when the wait began: the schedule's origin, and for 30 s from then on a 404 isn't
-        taken for an answer. ``None``: now.
+    :param started_epoch_s: when the wait began: the pauses grow from then on, and for 30 s a 404 doesn't end the
+        wait. ``None``: now.
     :param deadline_epoch_s: absolute, so that a restart of the triggerer doesn't extend it.
-    :param outage_tolerance_s: how long the server may not answer.
+    :param outage_tolerance_s: how long the server may fail to answer.
     :param cancel_on_kill: cancel the operation when a user marks or clears the waiting task.
     :param poll_with: ``get``, ``list`` (all under one parent by one request) or ``wait`` (the server answers
-        when it is over); ``None``: as the connection says.
+        when it is done); ``None``: as the connection says.
     :param end_from_trigger: end the task's success here, without a worker; ``"without_result"``: for a task with
         ``do_xcom_push=False``.
     :param owner: whose the operation is, which decides what a kill does: ``record``, a task's whose later tries know
@@ -119,7 +119,7 @@ class OperationTrigger(BaseTrigger):
         try:
             outcome = await self._wait()
         except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL:  # this is all one hears of a kill
+            if not TRIGGERS_HAVE_ON_KILL:  # this is the only sign of a kill
                 await self.on_kill()
             raise
         event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
@@ -136,7 +136,7 @@ class OperationTrigger(BaseTrigger):
             created_epoch_s=self.started_epoch_s,
             deadline_epoch_s=self.deadline_epoch_s,
         )
-        # Whoever deferred has just looked. A triggerer that starts with thousands of old ones spreads them out.
+        # The worker polled before it deferred. A triggerer that starts with thousands of old ones spreads them out.
         pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
         await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
         hook = await self._hook()
@@ -163,12 +163,12 @@ class OperationTrigger(BaseTrigger):
     async def _ask(
         self, hook: OperationsAsyncHook, max_age_s: float, *, first: bool
     ) -> tuple[Operation | CallFailure, float]:
-        """Look once; what Airflow lost of an exception raised here would be its text, so it becomes a value."""
+        """Poll once; an exception becomes a value, as Airflow would lose its text."""
         left_s = self._left_s()
         try:
             if left_s is None or left_s > NEAR_S:
                 return await hook.look(self.operation_name, max_age_s, first=first)
-            # Its turn may come too late in a queue of thousands.
+            # In a queue of thousands its turn could come too late.
             return await asyncio.wait_for(
                 hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
             )
@@ -177,7 +177,7 @@ class OperationTrigger(BaseTrigger):
         except InvalidName as error:
             return self._not_asked(error, transient=False), 0.0
         except Exception as error:  # looking up the connection fails in ways of any secrets backend
-            # Also where it isn't there or can't be used: a worker has used it, so somebody is changing it.
+            # A missing or invalid one is transient, too: a worker has used it, so somebody is changing it.
             return self._not_asked(error, transient=True), 0.0
 
     def _not_asked(self, error: Exception, *, transient: bool) -> CallFailure:
@@ -213,8 +213,8 @@ class OperationTrigger(BaseTrigger):
         """
         Wait for what ``on_kill`` has begun: once this has returned, Airflow closes the task's log.
 
-        On Python 3.11 Airflow's waiting for ``on_kill`` ends with the second repetition of the cancellation. A
-        triggerer that ends cancels without a word, and isn't kept.
+        On Python 3.11 Airflow stops waiting for ``on_kill`` when it repeats the cancellation for the second time. A
+        triggerer that ends cancels without a message, and isn't kept from ending.
         """
         await self._wait_for_kill(is_kept=lambda error: bool(error.args))
 
