@@ -1,1 +1,1 @@
-"""What is asked of Airflow itself, in the ways of each version."""
+"""What is asked of Airflow itself, as each version has to be asked."""

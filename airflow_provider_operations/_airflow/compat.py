@@ -80,20 +80,20 @@ TASKS_HAVE_RETRY_POLICIES = _V_3_3_PLUS
 """Operators take a ``retry_policy``."""
 
 TRIGGERS_HAVE_ON_KILL = _V_3_3_PLUS
-"""Before, ``CancelledError`` is all that a trigger hears of a kill."""
+"""Before, ``CancelledError`` is a trigger's only sign of a kill."""
 
 _ANY_THREAD_MAY_ASK = _V_3_3_PLUS
 
 KILLED_WORKERS_MAY_ASK = _V_3_3_PLUS
-"""A worker's supervisor answers while it ends the process, and what it had to kill is retried as after any failure."""
+"""A worker's supervisor answers while it ends the process, and a task that it had to kill is retried like any other."""
 
 TRIGGERS_PUSH_XCOMS = _V_3_3_PLUS
 """What a trigger pushes reaches Airflow; before, such a call waits on another event loop."""
 
 LINKS_ARE_MADE_LAST = tuple(map(int, re.findall(r"\d+", airflow_version)[:3])) >= (3, 2, 2)
 """
-A worker makes extra links with the operator that has run, after it has reported how the task ended, and also where that
-was refused; 3.0 to 3.2.1 leave the process then.
+A worker makes extra links after it has reported how the task ended, with the operator that has run, and also if Airflow
+has refused that report; 3.0 to 3.2.1 exit in that case.
 """
 
 NO_STATUS = "no_status"
@@ -128,7 +128,7 @@ async def ask_airflow(call: Callable[..., T], *arguments: Any, executor: Executo
     Make a blocking call that asks Airflow, from inside a trigger and off its event loop.
 
     Before 3.3 such a call comes back to the triggerer's event loop, and only asgiref's threads know which one that
-    is. From another thread two loops would read what the supervisor answers, and the triggerer ends of it.
+    is. From another thread two loops would read the supervisor's answers, and the triggerer would fail.
 
     :param executor: where it is made, if any thread will do.
     """
@@ -141,14 +141,14 @@ async def ask_airflow(call: Callable[..., T], *arguments: Any, executor: Executo
 
 
 def is_trigger_timeout(error: Exception) -> bool:
-    """Tell whether a trigger failed as its time, of which Airflow knows, was up."""
+    """Tell whether a trigger failed because the ``timeout`` of its deferral had passed."""
     if not _V_3_0_PLUS:  # which has no class for it
         return isinstance(error, TaskDeferralError) and str(error) == "Trigger/execution timeout"
     return isinstance(error, TaskDeferralTimeout)
 
 
 def spent_of_execution_timeout_s(context: Any) -> float:
-    """Return how much of ``execution_timeout`` has passed by now, where this stay in a worker has just begun."""
+    """Return how much of ``execution_timeout`` had passed when this stay in a worker began; call it at once."""
     started: datetime | None = None if _V_3_0_PLUS else getattr(context["ti"], "start_date", None)
     return 0.0 if started is None else max(time.time() - started.timestamp(), 0.0)
 

@@ -12,7 +12,7 @@ __all__ = ["without_secrets"]
 
 def without_secrets(value: Any) -> Any:
     """
-    Hide what Airflow was told to mask; by value alone, as a field's name doesn't make it our secret.
+    Hide what Airflow was told to mask: its values, not fields by name, as others' fields aren't our secrets.
 
     :param value: text or JSON.
     """

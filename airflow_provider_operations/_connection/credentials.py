@@ -1,7 +1,7 @@
 """
-Whose credentials a connection brings: fixed headers, or how tokens are to be had.
+The credentials of a connection: fixed headers, or how to get tokens.
 
-Pure: it reads the connection's fields; ``hooks.tokens`` fetches.
+Pure: it reads the connection's fields; ``hooks._tokens`` gets the tokens.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class GoogleCredentials:
 
     :param key: JSON of a service account's key, an external account's configuration or the like.
     :param key_path: a file of it. Neither: Application Default Credentials.
-    :param impersonation_chain: service accounts; the last is the one to be, the others pass the right along.
+    :param impersonation_chain: service accounts; the last is impersonated, by way of the others.
     :param scopes: OAuth scopes.
     :param quota_project: project that is billed for the calls.
     :param gcp_conn_id: take the credentials of this connection, by the Google provider's hook.
@@ -100,7 +100,7 @@ class Auth:
 
     @property
     def given(self) -> bool:
-        """Whether there is anything that must not get to others."""
+        """Whether there is anything that other hosts must not get."""
         return bool(self.headers) or self.tokens is not None
 
 
@@ -198,10 +198,10 @@ _ADDRESSES = ("token_url", "service_account_impersonation_url", "token_info_url"
 
 def with_checked_addresses(key: dict[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
     """
-    Return Google's credentials, an external account's addresses written anew.
+    Return Google's credentials, with the addresses of an external account checked and normalised.
 
-    It sends them what it finds on the machine: a file, what a metadata server answers. Who may edit connections could
-    read a worker's files by an address of their own.
+    google-auth sends these addresses what it finds on the machine: a file, or a metadata server's answer. With an
+    address of their own, those who may edit connections could read a worker's files.
 
     :param allowed: hosts beside Google's.
     :raises ValueError: an address is of another host, or over plain http.

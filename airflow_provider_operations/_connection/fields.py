@@ -1,7 +1,7 @@
 """
 The fields of an Airflow connection, and how single values among them are read.
 
-Pure: what the fields mean is decided in ``auth`` and ``connection``, the hooks look the connection up.
+Pure: what the fields mean is decided in ``credentials`` and ``settings``, the hooks look the connection up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ConnectionFields:
     @classmethod
     def of(cls, connection: Any, extra: Mapping[str, Any], conn_type: str = "operations") -> ConnectionFields:
         """
-        Take them from an Airflow connection; ``extra`` apart, as it is looked up another way when async.
+        Read an Airflow connection; ``extra`` is given apart, as asynchronous code reads it in another way.
 
         :raises InvalidConnection: it is of another type, whose extras mean something else.
         """

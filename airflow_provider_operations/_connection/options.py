@@ -29,7 +29,7 @@ class ServiceOptions:
 
     @classmethod
     def of(cls, holder: Any) -> ServiceOptions:
-        """Return what a task's or a trigger's attributes of these names say by now: in a task they are templates."""
+        """Read a task's or a trigger's attributes of these names; a task's are templates until they are rendered."""
         return cls(**{field: getattr(holder, field) for field in SERVICE_FIELDS})
 
     @classmethod

@@ -84,7 +84,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     Check a connection's fields and what the task says otherwise.
 
     :param overrides: ``base_url``, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format``;
-        ``None``, and empty but for ``path_prefix``, where it means none: as the connection says.
+        ``None`` means as the connection says. So does an empty text, but for ``path_prefix``, where it means none.
     :raises InvalidConnection: nothing to send to, or something that must not be sent there.
     """
     extra = fields.extra
@@ -117,7 +117,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
 
 
 def _is_said(key: str, override: Any) -> bool:
-    """Tell whether a task says something else than its connection; what a template left empty says nothing."""
+    """Tell whether a task overrides its connection; a value that a template left empty doesn't."""
     if override is None or override == "None":  # as templates spell it
         return False
     empty = isinstance(override, str) and not override.strip()
@@ -125,7 +125,7 @@ def _is_said(key: str, override: Any) -> bool:
 
 
 def _without_second_prefix(service: Service) -> Service:
-    """Take the prefix off a base URL that brings it along (``https://example.com/v1``): it would be there twice."""
+    """Take the prefix off a base URL that ends with it (``https://example.com/v1``): it would be sent twice."""
     prefix = f"/{service.path_prefix}"
     if not service.path_prefix or not urlsplit(service.base_url).path.endswith(prefix):
         return service

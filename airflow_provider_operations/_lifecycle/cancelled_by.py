@@ -1,8 +1,8 @@
 """
-Who has cancelled an operation: written by the tab of the UI, read by the task that fails of it.
+Who has cancelled an operation: written by the tab of the UI, read by the task that then fails.
 
-Pure. A worker can't read Airflow's audit log, so the tab leaves a word in an XCom of the task as well. Like every XCom
-it says what somebody wrote, and it is cleared with the task.
+Pure. A worker can't read Airflow's audit log, so the tab pushes an XCom of the task as well. Like every XCom it may
+have been written by anybody, and it is deleted when the task is cleared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CANCELLED_BY_KEY = "operation_cancelled_by"
 """XCom under which the tab says who has cancelled the task's operation."""
 
 AUDIT_EVENT = "cancel_operation"
-"""What Airflow's audit log calls it."""
+"""The event in Airflow's audit log."""
 
 
 def cancelled_through_the_tab(name: str, by: str, at: datetime) -> dict[str, str]:

@@ -34,11 +34,11 @@ class Step(Enum):
     REFUSE = "refuse"
     """Fail, as an operation may be running that can't be found."""
     REPLACE = "replace"
-    """End the operation of before, then start afresh."""
+    """Cancel the earlier operation, then start afresh."""
     REDELIVER = "redeliver"
-    """Hand over once more what an earlier try has handed over without Airflow's taking note."""
+    """Deliver the result again: an earlier try did, but Airflow hasn't recorded its success."""
     LOOK = "look"
-    """Ask for the operation, then see ``after_look``."""
+    """Poll the operation, then call ``after_look``."""
     ADOPT = "adopt"
     """Go on with the operation, however it stands."""
     FORGOTTEN = "forgotten"
@@ -48,9 +48,9 @@ class Step(Enum):
 @dataclass(frozen=True)
 class Plan:
     """
-    A step.
+    A step, and why.
 
-    :param reason: for the log, or of the error; empty where there is nothing to say.
+    :param reason: for the log or the error; empty where there is nothing to say.
     :param warns: whether the log should say it as a warning.
     """
 
@@ -78,9 +78,9 @@ class Facts:
 
 def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> Plan:
     """
-    Say what a try does that finds this record.
+    Decide what a try does that finds this record.
 
-    :param call: makes the start call; made only where it is compared with an earlier one.
+    :param call: makes the start call; called only to compare it with an earlier one.
     """
     if record is None or record.state is State.REJECTED:
         return Plan(Step.START)
@@ -102,7 +102,7 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
 
 
 def _after_a_lost_answer(record: Record, facts: Facts, call: StartCall, *, cleared: bool) -> Plan:
-    """Repeat a start whose answer an earlier try has lost, where the service recognises it."""
+    """Decide about a start whose answer is lost: it is repeated if the service recognises the repetition."""
     age_s = facts.now_epoch_s - record.started_epoch_s
     if not call.recognised:
         why = "it carries no request id"
@@ -121,12 +121,12 @@ def _after_a_lost_answer(record: Record, facts: Facts, call: StartCall, *, clear
 
 def after_look(record: Record, seen: Operation | CallFailure, *, final: bool) -> Plan:
     """
-    Say what a try does that found the operation of an earlier one so.
+    Decide what a try does once it has polled the operation of an earlier one.
 
-    An operation that failed so that a retry may help makes this try a new intent. A failure that no retry helps is
-    delivered: Airflow may have failed the earlier try before it came to that.
+    If that failed and a retry may help, this try starts another. If none would help, the failure is delivered: the
+    earlier try may have been ended before it delivered it.
 
-    :param final: whether a failed operation is final.
+    :param final: whether no retry would help a failed operation.
     """
     name, origin = record.name, f"started by try {record.try_number}"
     if isinstance(seen, CallFailure):

@@ -1,8 +1,8 @@
 """
 The record of an operation in Airflow's task state store: what makes a start survive its worker.
 
-It outlives crashes, retries and clears (Airflow 3.3 or later) and is never deleted. ``max_tries`` in it is the
-witness that tells a clear from a crash: a clear changes the task's, a crash or a retry leaves it.
+It outlives crashes, retries and clears (Airflow 3.3 or later) and is never deleted. Its ``max_tries`` tells
+a clear from a crash: a clear changes the task's, a crash or a retry doesn't.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _checked(value: Any) -> dict[str, Any]:
 
 
 MAX_COUNT = 2**31 - 1
-"""Of a column in Airflow's database."""
+"""What an integer column of Airflow's database holds."""
 
 MAX_EPOCH_S = 1e13
 """Later than that, differences of moments fit into no ``timedelta``."""
@@ -119,7 +119,7 @@ def _is_count(value: Any) -> bool:
 
 
 def is_moment(value: Any) -> TypeGuard[float]:
-    """Tell whether a stored value is an epoch in seconds, of which anything can be added or taken."""
+    """Tell whether a stored value is an epoch in seconds with which one can calculate."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_EPOCH_S
 
 

@@ -1,4 +1,4 @@
-"""Airflow's task state store, in which a task keeps its record; without one it remembers nothing."""
+"""Airflow's task state store, in which a task keeps its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Records"]
 
 class Records:
     """
-    The record of one task instance; without a state store it remembers nothing.
+    The record of one task instance; without a state store, it lives only as long as this process.
 
     :param context: the task's context.
     """
@@ -53,7 +53,7 @@ class Records:
             self.stored = record.state
 
     def close(self, state: State) -> None:
-        """Note that result or failure is handed over; without it the next try finds out by asking the server."""
+        """Store that the result or failure was delivered; if that fails, the next try asks the server."""
         try:
             record = self.current or self.read()
             if record is not None:
