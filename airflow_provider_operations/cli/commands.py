@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["cancel", "delete", "get", "list", "test", "wait"]
 
 OUTAGE_TOLERANCE_S = 600.0
-"""How long a wait bears that the server doesn't answer, once it has."""
+"""How long a wait tolerates that the server doesn't answer, once it has answered."""
 
 MAX_LISTED_CHARS = 64 * 2**20
 """Longest list, as JSON, that is kept to be printed."""
@@ -74,9 +74,9 @@ def _command(act: Action) -> Callable[[Namespace], NoReturn]:
 
 
 def _run(act: Action, args: Namespace) -> int:
-    # Else Airflow 3 looks connections up as a task does: not in the database.
+    # Without it Airflow 3 looks connections up as a task does: not in the database.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
-    # Airflow 2 tells of every connection that it looks up.
+    # Airflow 2 logs every connection that it looks up.
     logging.getLogger("airflow.hooks.base").setLevel(logging.WARNING)
     out = Output(args.output, sys.stdout, sys.stderr)
     try:
@@ -132,7 +132,7 @@ def test(hook: OperationsHook, args: Namespace, out: Output) -> None:
 
 @_command
 def get(hook: OperationsHook, args: Namespace, out: Output) -> None:
-    """Show an operation, however it is."""
+    """Show an operation, whatever its state."""
     out.operation(hook.get_operation(args.name))
 
 
@@ -194,7 +194,7 @@ def _outcome(hook: OperationsHook, args: Namespace, out: Output) -> Outcome:
     """
     Wait for the end and show how it gets on.
 
-    The first answer must come, as with every command; only later outages are borne.
+    The first answer must come, as with every command; only later outages are tolerated.
     """
     watch = Watch.from_now(args.name, args.poke_interval, args.timeout, OUTAGE_TOLERANCE_S)
     try:

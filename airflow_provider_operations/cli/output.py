@@ -88,7 +88,7 @@ class Output:
         self._pairs({key: unknown if value is None else str(value) for key, value in fields.items()})
 
     def note(self, text: str) -> None:
-        """Say something beside the result."""
+        """Print what isn't the result."""
         print(printable(without_secrets(text)), file=self._notes, flush=True)
 
     @contextmanager
@@ -96,7 +96,7 @@ class Output:
         """
         Show how an operation gets on: a bar on a terminal, else a line for each piece of news.
 
-        :return: called with the watch after every poll.
+        :return: what to call with the watch after every poll.
         """
         console = Console(file=self._notes)
         if not self._for_people or not self._results.isatty() or not console.is_terminal:

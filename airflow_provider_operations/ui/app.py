@@ -47,7 +47,7 @@ CANCEL_HEADER = "x-airflow-operations"
 """A page of another origin can't send it without being asked first whether it may (CORS)."""
 
 PAGE_ROWS = 50
-"""Rows of the list that are shown at once: what runs of them is asked for, one by one."""
+"""Rows of the list that are shown at once; the page polls each operation that runs."""
 
 MAX_HOURS = 31 * 24
 MAX_OFFSET = 10**6
@@ -80,7 +80,7 @@ def create_app(asking: Asking | None = None) -> FastAPI:
     async def harden(request: Request, call_next: "Callable[[Request], Awaitable[Response]]") -> Response:
         response: Response
         if "\0" in unquote(f"{request.url.path}?{request.url.query}"):
-            # No id has one, and PostgreSQL takes none; before Airflow's own checks, which ask it.
+            # No id has one, and PostgreSQL refuses it: checked before Airflow's own checks, which query it.
             response = JSONResponse({"detail": "there is a NUL in the address"}, 400)
         else:
             response = await call_next(request)
@@ -162,7 +162,7 @@ def _from_our_page(request: Request) -> None:
     """
     Refuse what another site makes a user's browser send.
 
-    The session's cookie is SameSite=Lax, which alone leaves other hosts of the same site.
+    The session's cookie is SameSite=Lax, which doesn't keep out other hosts of the same site.
     """
     site = request.headers.get("sec-fetch-site")
     sent_from = request.headers.get("origin")

@@ -1,4 +1,4 @@
-"""Who asked for a cancellation: in Airflow's audit log, and in an XCom for the task that fails of it."""
+"""Who asked for a cancellation: in Airflow's audit log, and in an XCom for the task that then fails."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
     """
-    Write down who asks to cancel a task's operation; done before the service is asked, so that nobody reads too early.
+    Store who asks to cancel a task's operation; before the service is asked, so that the failing task finds it.
 
-    :return: whether the task has been left a word, which is the first to ask for this operation.
+    :return: whether the XCom was written, which only the first request for this operation does.
     """
     with create_session() as session:
         session.add(
@@ -54,7 +54,7 @@ def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
             if isinstance(left, dict) and left.get("name") == name:
                 return False
             run = select(DagRun.id).where(DagRun.dag_id == key.dag_id, DagRun.run_id == key.run_id)
-            # As a worker's are stored, which XComModel.set before Airflow 3.2 can't.
+            # Stored as a worker's XComs are, which XComModel.set can't do before Airflow 3.2.
             session.execute(delete(XComModel).where(*_word(key)))
             session.add(
                 XComModel(
@@ -72,7 +72,7 @@ def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
 
 
 def take_back(key: TaskKey) -> None:
-    """Remove the word for the task, as the cancel call has failed; the audit log keeps that it was asked for."""
+    """Delete the XCom, as the cancel call has failed; the audit log keeps that it was asked for."""
     with create_session() as session:
         session.execute(delete(XComModel).where(*_word(key)))
 

@@ -30,18 +30,18 @@ __all__ = ["Answered", "Asking", "Target"]
 log = logging.getLogger(__name__)
 
 REQUEST_S = 5.0
-"""Longest exchange with the service, however long the connection's ``timeout``: somebody is looking."""
+"""Longest exchange with the service, however long the connection's ``timeout``: somebody is waiting."""
 
 PATIENCE_S = 10.0
 """Longest wait for an answer: beside the exchange, a connection may have to be looked up and a token got."""
 
 KEPT_S = 1.0
-"""How long an answer is good for everybody."""
+"""How long an answer is given to everybody who asks."""
 
 THREADS = 4
 """
-How many looks of one connection are under way at once, and how many cancellations: a service that hangs must take
-neither Airflow's own threads nor those in which others are asked.
+How many polls of one connection are under way at once, and how many cancellations: a service that hangs must take
+neither Airflow's own threads nor those for other services.
 """
 
 
@@ -92,13 +92,13 @@ class _Turns:
 
 
 class Asking:
-    """One for all requests of an API server's process."""
+    """Polls and cancels, for all requests to an API server's process."""
 
     def __init__(self, ask: Callable[[Target], Answered] | None = None) -> None:
         self._ask = ask or ask_service
         self._flights: dict[Target, _Flight] = {}
         self._turns: dict[Hashable, _Turns] = {}
-        """Of those with calls under way."""
+        """By call and connection, while calls are under way."""
 
     async def ask(self, target: Target) -> Answered:
         """Return the operation's latest state; at most ``KEPT_S`` old, and asked for only once at a time."""
@@ -169,7 +169,7 @@ def _call(target: Target, call: Callable[[OperationsHook], Operation | CallFailu
     except (InvalidName, InvalidConnection, AirflowNotFoundException) as error:
         return Answered(problem=str(error))
     except Exception as error:
-        # The text may be of a secrets backend; it is for the log, not for whoever looks at the task.
+        # The text may come from a secrets backend: it is for the log, not for everybody who may see the task.
         log.exception("can't ask for %s", target.name)
         problem = f"{type(error).__name__} in Airflow's API server, see its log"
         return Answered(problem=problem)

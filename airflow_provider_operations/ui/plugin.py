@@ -23,7 +23,7 @@ URL_PREFIX = "operations-ui"
 
 
 class _ImportedLater:
-    """The app, which FastAPI and the hooks come with."""
+    """The app, imported at its first request, as it imports FastAPI and the hooks."""
 
     def __init__(self) -> None:
         self._app: ASGIApp | None = None

@@ -1,4 +1,4 @@
-"""The list's rows: tasks whose operation runs, or has ended lately, by Airflow's database alone."""
+"""The list's rows: tasks whose operation runs, or has ended lately, read from Airflow's database alone."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class _Columns:
         self.sorts = dict(zip(SORTS, (*by, (self.since,), (self.ended,)), strict=True))
 
     def of(self, show: Show) -> Any:
-        """Return what makes a row one of a list; the state that is asked for is of the list that is shown."""
+        """Return the condition for the rows of a list; the filter by state is for the list that is shown."""
         asked = self._asked
         one = {"running": self.is_running, "failed": self.has_failed, "ended": self.has_ended}[show]
         return and_(one, TaskInstance.state == asked.state) if asked.state and show == asked.show else one
@@ -156,7 +156,7 @@ def rows(
     :param sort: one of ``SORTS``; with a minus in front backwards.
     :return: ``{"dag_id", "run_id", "task_id", "map_index", "state", "name", "conn_id", "since", "ended", "result",
         "message", "console_url"}``; the last four are ``None`` where there is nothing to say. The result is
-        ``succeeded``, ``failed``, ``cancelled``, or ``unknown``, as of a task that was over before its operation.
+        ``succeeded``, ``failed``, ``cancelled``, or ``unknown``, e.g. of a task that ended before its operation.
     """
     columns = _Columns(asked)
     link = XComModel.__table__.alias("link")
@@ -173,7 +173,7 @@ def rows(
         link.c.value.label("link"),
     ).outerjoin(link, and_(_same(link.c), link.c.key == LINK_KEY))
     by = columns.sorts[sort.removeprefix("-")]
-    # A tie must not be another one on the next page.
+    # Ties are sorted by key, so that rows don't change places between pages.
     order = [column.desc() if sort.startswith("-") else column.asc() for column in by]
     order += [getattr(TaskInstance, field).asc() for field in _FIELDS]
     query = query.where(columns.of(asked.show)).order_by(*order).offset(offset).limit(limit)

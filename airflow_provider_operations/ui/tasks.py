@@ -70,17 +70,17 @@ class Seen:
 
     @property
     def over(self) -> bool:
-        """Whether the task has ended, for this time."""
+        """Whether the task has ended, at least for now."""
         return self.state in _OVER
 
 
 def look(key: TaskKey, session: Session) -> Seen | None:
     """
-    Look a task instance up.
+    Read a task instance.
 
-    Where the service is comes from the trigger's arguments, the rendered fields or the serialized task, all written
-    by the DAG's own code, and never from an XCom, which whoever may edit XComs could point anywhere. So does the
-    operation's name, or from the task's record, where there is one.
+    Which service is asked comes from the trigger's arguments, the rendered fields or the serialized task, all written
+    by the DAG's own code. It never comes from an XCom, which whoever may edit XComs could point anywhere. The
+    operation's name comes from there as well, or from the task's record.
     """
     ti = session.execute(
         select(
@@ -171,7 +171,7 @@ def _recorded(key: TaskKey, session: Session) -> str | None:
     except ValueError:
         return None
     except Exception:
-        log.exception("can't look into the task state store")  # a backend of others
+        log.exception("can't look into the task state store")  # it may come out of any backend
         return None
 
 

@@ -40,7 +40,7 @@ MAX_TREE_CHARS = 200_000
 """Longest JSON shown as a tree; what is longer would only hold up the browser."""
 
 MAX_DETAILS = 100
-"""So many details of an error are shown, and the number of the others."""
+"""So many details of an error are shown; the others are counted."""
 
 MAX_DETAILS_CHARS = 1_000_000
 """Longest JSON of all details together that is shown."""
@@ -73,7 +73,7 @@ def shown_operation(operation: Operation, hide: Hide = _as_is) -> dict[str, Any]
 
 
 def _metadata(operation: Operation) -> Any:
-    """Return the metadata; where it may not be all of it, with a word of that."""
+    """Return the metadata; if it may be incomplete, with a remark."""
     if operation.abridged and isinstance(operation.metadata, dict):
         return {**operation.metadata, "…": "more may be left out, as the service's answer is large"}
     return operation.metadata
@@ -121,7 +121,7 @@ _FACTS = {
 
 def shown_status(status: Status, hide: Hide = _as_is) -> dict[str, Any]:
     """
-    Return an error with its details by type, DebugInfo last; of one that isn't shown there is a word.
+    Return an error with its details by type, DebugInfo last; what is left out is mentioned.
 
     :return: ``{"code": str, "message": str, "sections": [{"title": str, ...}]}``. A section has ``facts`` (pairs
         of name and value), a ``table`` (``{"columns": [str], "rows": [[value]]}``), or ``json``. A value is text,
