@@ -51,7 +51,7 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
     custom_operator_name = "@task.operation"
 
     _arguments: Mapping[str, Any] | None = None
-    """What the function is called with."""
+    """Keyword arguments of the function."""
     _requested: bool = False
 
     def __init__(

@@ -4,7 +4,7 @@ What a task fails with.
 ::
 
     OperationsError(AirflowException)
-    ├ OperationFailed              the operation is over, with an error
+    ├ OperationFailed              the operation is done, with an error
     │ ├ OperationFailedFinal       ... and a retry would not help
     │ └ OperationCancelled         code 1
     │   └ OperationCancelledFinal  ... by somebody else
@@ -65,10 +65,10 @@ class OperationsError(AirflowException):
     """What the server said."""
     final: bool | None = None
     """
-    Whether a retry would not help, as the task judges it; None: it wasn't asked.
+    Whether a retry would not help, as the task judges it; None: it hasn't judged.
 
-    Airflow retries none of the Final classes. A task with a ``retry_policy`` raises none of them, or the policy would
-    not be asked; this tells it what they would.
+    Airflow retries none of the Final classes, and asks no ``retry_policy`` about them. So a task with a policy raises
+    none of them, and this attribute says it instead.
     """
 
     @property
@@ -92,7 +92,7 @@ class OperationFailed(OperationsError):
     operation: Operation
     status: Status
     note: str | None = None
-    """Of a cancelled one: by whom, or where that is written."""
+    """By whom a cancelled one was cancelled, or where that is written."""
 
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation)
@@ -162,7 +162,7 @@ class OperationSensorTimeout(OperationTimeout, AirflowSensorTimeout):
 
 class OperationsCallError(OperationsError):
     """
-    A request brought no usable answer: refused, unreadable, or none at all for longer than is borne.
+    A request brought no usable answer: refused, unreadable, or none at all for longer than is tolerated.
 
     :param failure: what is known of the last attempt.
     :param name: the operation it was about, where it was about one.
@@ -228,9 +228,11 @@ def error_of_call(
     failure: CallFailure, name: str | None = None, *, final: bool | None = None, may_be_final: bool = True
 ) -> OperationsCallError:
     """
-    Return the exception for a failed call: final unless the failure may pass, or as told.
+    Return the exception for a failed call.
 
-    :param may_be_final: false: none of the Final classes, which Airflow asks no retry policy about; ``final`` tells.
+    :param final: whether a retry would not help; ``None``: unless the failure is transient.
+    :param may_be_final: ``False``: none of the Final classes, about which Airflow asks no retry policy; the attribute
+        ``final`` says it instead.
     """
     if final is None:
         final = not failure.transient
@@ -250,7 +252,7 @@ def error_of(
     """
     Return the exception that an outcome calls for; the one place where that is decided.
 
-    :param final: tells of a failed operation or call whether it is final.
+    :param final: says whether a failed operation or call is final.
     :param may_be_final: see ``error_of_call``.
     :param note: what became of an operation that timed out.
     :return: ``None`` for success.

@@ -33,7 +33,8 @@ class OperationLink(BaseOperatorLink):
         """
         Return the link that the task has pushed; empty if there is none.
 
-        Airflow is asked only where the operator doesn't know: for an XCom that isn't there Airflow logs an error. In a worker this is also the operator's last moment: see ``see_after_its_end``.
+        Airflow is asked only where the operator doesn't know, as it logs an error if there is no such XCom. In a worker
+        this is the last call that an operator gets, which ``see_after_its_end`` uses.
         """
         if (see_after_its_end := getattr(operator, "see_after_its_end", None)) is not None:
             see_after_its_end(ti_key)

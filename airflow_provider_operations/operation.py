@@ -295,12 +295,12 @@ class Operation:
 
     @property
     def progress(self) -> Progress:
-        """Percent, message and count as far as the metadata tells; never raises."""
+        """Percent, message and count, as far as the metadata has them; never raises."""
         return progress_in(detail_fields(self.metadata), done=self.done)
 
     @property
     def times(self) -> Times:
-        """When it was created, began and ended, as far as the metadata tells; never raises."""
+        """When it was created, began and ended, as far as the metadata has it; never raises."""
         return times_in(detail_fields(self.metadata))
 
 

@@ -29,12 +29,12 @@ else:
 __all__ = ["OperationRetryPolicy"]
 
 MAX_REASON_CHARS = 500
-"""Airflow cuts there."""
+"""Airflow cuts a longer one."""
 
 
 class OperationRetryPolicy(RetryPolicy):
     """
-    Retry by the error's code, when the server says.
+    Retry if the error's code is worth it, at the time that the server asks for.
 
     A failed operation is started again if its code is worth it; one that was cancelled only if this task's own kill
     did it. A call that failed is repeated if it may pass: no connection, time-out, 408, 429, 5xx but 501. RetryInfo

@@ -3,7 +3,7 @@ JSON of a server, and the little that is kept of it where it is too large for an
 
 One call decodes JSON and holds the interpreter's lock all the while, in a thread too: for 8 MiB up to several seconds.
 So this file is a program as well, which a triggerer runs as a process of its own: it reads a body from its standard
-input and writes what is worth knowing of it, as lines of JSON that are quickly read. It needs the standard library only.
+input and writes an abridgement of it, as lines of JSON that are quickly read. It needs the standard library only.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ end; protobuf's own parsers stop at 100.
 """
 
 MAX_OPERATIONS = 5000
-"""So many operations are read of one page; who asks for pages asks for fewer."""
+"""So many operations are read of one page; our requests ask for fewer."""
 
 ABRIDGED = "@abridged"
-"""Key in an operation of an abridgement that isn't all that the server sent."""
+"""Key that marks an operation of which something was left out."""
 
 MAX_TEXT_CHARS = 8 * 1024
-"""A longer text is left out whole: half a secret would be recognised by nobody."""
+"""A longer text is left out whole: redaction wouldn't recognise half a secret."""
 
 MAX_NAME_CHARS = 32 * 1024
-"""Names and page tokens are never left out; one so long is refused by who reads it."""
+"""Names and page tokens are never left out; a longer one is cut, and its reader refuses it."""
 
 VALUE_CHARS = 64 * 1024
-"""Room for a value."""
+"""Room for a value, in characters of JSON."""
 
 PAGE_CHARS = 2 * 1024 * 1024
-"""Room for all operations of a page, shared out evenly; of that each gets at least and at most so much:"""
+"""Room for all operations of a page, shared out evenly; each gets at least and at most the following."""
 
 MIN_OPERATION_CHARS = 1024
 MAX_OPERATION_CHARS = 32 * 1024
 
 _LEAST_CHARS = 8
-"""What the shortest value takes, for the memory that it takes once it is read."""
+"""What even the shortest value is counted as, since it takes memory once it is read."""
 
 _NAMES = ("name", "nextPageToken")
 
 _FIRST = (*_NAMES, "done", "operations", "error")
-"""Fields that decide what an operation or a page is; each is kept, were it empty, and has room of its own."""
+"""Fields that decide what an operation or a page is; each is kept, at least as an empty one, and has room of its own."""
 
 _FIRST_OF_AN_ERROR = ("code", "status", "error_code", "errorCode", "message")
 
@@ -126,7 +126,7 @@ def abridgement(body: bytes) -> Iterator[str]:
 
 
 def _abridged(value: Any, chars: int) -> Any:
-    """Return an operation, or whatever it is, as far as there is room; an object that isn't whole is marked."""
+    """Return as much of an operation, or of another value, as there is room for; an object that was cut is marked."""
     if len(json.dumps(value)) <= chars:
         return value
     room = _Room(chars)
@@ -144,7 +144,7 @@ def _abridged(value: Any, chars: int) -> Any:
 
 
 def _decisive(key: str, value: Any, room: _Room) -> Any:
-    """Return a field that decides what an object is: of the type that it has, and with room of its own."""
+    """Cut one of the ``_FIRST`` fields to its own room; it keeps its type."""
     if key in _NAMES and isinstance(value, str):
         room.holds_all = room.holds_all and len(value) <= MAX_NAME_CHARS
         return value[:MAX_NAME_CHARS]
@@ -172,7 +172,7 @@ class _Room:
         """Return as much of a value as there is room for."""
         if isinstance(value, dict):
             kept: dict[str, Any] = {}
-            # Numbers and words tell more than the lists beside them.
+            # Numbers and words first: they say more than the lists beside them.
             for key in sorted(value, key=lambda key: isinstance(value[key], dict | list)):
                 self.keep(kept, key, value[key])
             return kept
@@ -221,7 +221,7 @@ def main() -> None:
     sys.stdout.writelines(f"{line}\n" for line in abridgement(sys.stdin.buffer.read()))
 
 
-# --- who reads what it wrote -----------------------------------------------------------------------------------
+# --- the reader of what it wrote -------------------------------------------------------------------------------
 
 
 def read_abridgement(lines: Iterable[bytes]) -> Abridged:

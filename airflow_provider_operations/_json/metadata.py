@@ -1,4 +1,4 @@
-"""What services tell of an operation in its metadata; needs neither Airflow nor an HTTP client."""
+"""What services say about an operation in its metadata; needs neither Airflow nor an HTTP client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_COUNT = 2**63
 """Counts are int64."""
 
 PERCENT_UNTIL_DONE = 99.0
-"""Some services say 100 before the operation is over."""
+"""Some services say 100 before the operation is done."""
 
 
 class Times(NamedTuple):
@@ -82,7 +82,7 @@ class Progress(NamedTuple):
         return ", ".join(filter(None, (self.counted, self.message))) or None
 
     def no_less_than(self, before: Progress | None) -> Progress:
-        """Return it with the percent of before where it fell: estimates of the whole grow while one waits."""
+        """Return it with the earlier percent if that was higher: estimates of the whole grow with time."""
         if before is None or before.percent is None or (self.percent or 0.0) >= before.percent:
             return self
         return self._replace(percent=before.percent)
@@ -161,7 +161,7 @@ MESSAGES = (
     "stages[].message",
     "steps[].description",
 )
-"""Of a list, those of the items that are under way."""
+"""From a list, the texts of the items that are under way."""
 
 STATES = (
     "state",
@@ -198,7 +198,7 @@ def progress_in(fields: dict[str, Any], *, done: bool) -> Progress:
     """
     Read how far an operation is from its metadata; never raises.
 
-    :param done: whether it is over: until then it isn't at 100 %.
+    :param done: whether it is done: until then it isn't at 100 %.
     """
     percent = _percent(fields)
     if percent is not None and not done:
