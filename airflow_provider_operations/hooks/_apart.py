@@ -1,4 +1,4 @@
-"""Large answers, read by a process of their own: decoding JSON in this one would hold up its event loop."""
+"""Large answers are read by a process of their own: decoding JSON in this one would hold up its event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "QUICKLY_READ_BYTES", "abridged", "read_apart"]
 
 QUICKLY_READ_BYTES = 48 * 1024
-"""A longer answer isn't decoded on the event loop; this much of the worst takes 30 ms, with all that is done with it."""
+"""A longer answer isn't decoded on the event loop: reading the worst of this length takes 30 ms in all."""
 
 AT_ONCE = 2
 """So many answers of one connection are read at the same time: each may take some hundred MiB of memory meanwhile."""
@@ -36,9 +36,9 @@ async def read_apart(body: bytes, read: Callable[[Abridged | None], T], turns: a
     """
     Abridge a large body in a process of its own, and read what is left of it.
 
-    :param read: gets the abridgement; an answer that can't be abridged is one without JSON. It gets ``None``, in a
-        thread, where no process can be started: then all of it is read here, which is slow, and better than not at all.
-    :param turns: of the connection, so that one service takes no turn from others.
+    :param read: called with the abridgement; an answer that can't be abridged counts as one without JSON. Called with
+        ``None``, in a thread, where no process can be started: it then reads all of it, slowly.
+    :param turns: the connection's, so that a service doesn't hold up others.
     """
     async with turns:
         try:

@@ -1,4 +1,4 @@
-"""What the sync and the async hook share: arguments, requests made, failures told apart."""
+"""What the sync and the async hook share: arguments, making requests, telling failures apart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations.hooks._tokens import NoToken
 
 MAX_OTHER_NAMES = 1000
-"""So many names are remembered of a hook that asks for operations which the service calls otherwise."""
+"""So many operations of a hook are remembered that the service calls by another name."""
 
 MAX_PAGES = 10_000
 """So many pages of one list are read."""
@@ -69,7 +69,7 @@ class OperationsCalls:
         retries: Retries | None,
     ) -> None:
         self._answers_as: dict[str, str] = {}
-        """By which other name the service answers for an operation, where that is certain."""
+        """The other name by which the service certainly calls an operation, by the name that was asked for."""
         self.operations_conn_id = operations_conn_id
         self.retries = retries or Retries()
         self._overrides = {
@@ -112,10 +112,10 @@ class OperationsCalls:
 
     def _again(self, request: Request[T], result: T | CallFailure) -> Request[T] | None:
         """
-        Return the request to send again, alone, as its answer is of an operation that wasn't asked for.
+        Return the request to send again, alone, if its answer names an operation that wasn't asked for.
 
-        It may be one answer too many on a connection that others use, too. Or the service knows the operation by
-        another name, e.g. with the number of a project for its id.
+        A connection that is shared may have brought the answer to another request. Or the service calls the operation
+        by another name, e.g. with the number of a project for its id.
         """
         name = request.operation
         if name is None or not isinstance(result, Operation) or is_named(result, name) or request.alone:
@@ -124,7 +124,7 @@ class OperationsCalls:
         return None if known and known == result.name else replace(request, alone=True)
 
     def _note_other_name(self, request: Request[Any], first: object, result: object) -> None:
-        """Note by which name an operation is answered for over a connection of its own: that is certain."""
+        """Remember the other name that came over a connection of its own, where it can't be another's answer."""
         name = request.operation
         if name is None or not isinstance(result, Operation) or not isinstance(first, Operation):
             return
@@ -148,7 +148,7 @@ class OperationsCalls:
     @staticmethod
     def _goes_on(request: Request[Any], settings: Settings, token: str, turned: set[bytes]) -> bool:
         """
-        Tell whether a page token leads to another page, and not in a circle; notes it as turned to.
+        Tell whether a page token leads to a page that wasn't read before; remembers it as read.
 
         :raises OperationsCallErrorFinal: there is no end of pages.
         """

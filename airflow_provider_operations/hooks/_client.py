@@ -36,15 +36,15 @@ __all__ = ["Ready", "SharedClient"]
 log = logging.getLogger(__name__)
 
 CONNECTION_KEPT_S = 300.0
-"""A connection is looked up again after so long."""
+"""After so long a connection is looked up again,"""
 
 LOOK_AGAIN_S = 30.0
-"""... and after so long, where that failed; meanwhile what was known is used."""
+"""or after so long, where that failed; meanwhile what was read last is used."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A connection read and checked, for one way of spelling its service; and what that takes off the loop."""
+    """A connection, read and checked with one set of overrides; and what was made of it off the event loop."""
 
     client: SharedClient
     settings: Settings
@@ -70,9 +70,9 @@ class SharedClient:
         self.masked: str | None = None
         """The token that Airflow's masker knows of."""
         self.list_caches: dict[tuple[Any, ...], ListCache] = {}
-        """By how the service is spelled, and parent."""
+        """By service and parent."""
         self._without_wait_until: dict[Service, float] = {}
-        """Until when (by the loop's clock) services are taken to have no ``wait``."""
+        """Until when (by the loop's clock) services count as having no ``wait``."""
         self._users = 0
         self._session: aiohttp.ClientSession | None = None
         self._fields: ConnectionFields | None = None
@@ -155,7 +155,7 @@ class SharedClient:
                 try:
                     known = self._ready[key] = await self._read(fields, overrides)
                 except Exception:
-                    # Somebody is about to correct it.
+                    # Somebody is probably changing the connection.
                     self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
                     raise
             return known

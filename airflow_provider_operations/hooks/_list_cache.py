@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE = 500
 MAX_PAGES = 10
-"""More pages of operations that are not over: it's cheaper to ask for those that are watched."""
+"""With more pages of running operations it's cheaper to poll those that are watched."""
 
 MISSES_BORNE = 3
-"""So many lists without a running operation, and none with one: the server doesn't list them."""
+"""After so many lists that lack a running operation, and none that had one, the server seems not to list them."""
 
 MAX_KEPT = 2000
-"""So many operations are kept of a list, whoever asks for them; of those that follow, the ones that are waited for."""
+"""So many operations of a list are kept; of those that follow, only the ones that are waited for."""
 
 WANTED_S = 3600.0
-"""Whoever has not asked for an operation for so long doesn't wait for it any more."""
+"""An operation that nobody has asked for in so long isn't waited for any more."""
 
 GIVEN_UP_S = 600.0
-"""So long it is left alone then: what was odd may have been a proxy's."""
+"""How long a list isn't used after it was given up; then it is tried again, as a proxy may have answered."""
 
 ReadPage = tuple[list["Operation"], str] | CallFailure
 
@@ -44,30 +44,30 @@ def parent_of(name: str) -> str | None:
 
 class ListCache:
     """
-    What a parent's list last said, asked for anew when somebody needs to know it younger.
+    A parent's list as it was last read; it is read again for whoever needs a younger one.
 
-    :param ask: brings one page: its operations and the token of the next, or what went wrong.
+    :param ask: reads one page: its operations and the token of the next, or what went wrong.
     """
 
     def __init__(self, parent: str, ask: Callable[[str, int, str | None], Awaitable[ReadPage]]) -> None:
         self.parent = parent
         self._given_up_until_s = float("-inf")
         self._given_up: set[str] = set()
-        """Why the list was of no use, as far as that was said."""
+        """Reasons for giving the list up that were logged already."""
         self._ask = ask
         self._seen: dict[str, Operation] = {}
-        """As listed; of very many those only that somebody has asked for."""
+        """The operations as listed, by name."""
         self._wanted: dict[str, float] = {}
         """When each was asked for last, by the loop's clock."""
         self._asked_s = float("-inf")
         self._under_way: asyncio.Task[CallFailure | None] | None = None
         self._hit = False
         self._missed_by: set[float] = set()
-        """Which lists did not hold an operation that was running; by when they were asked for."""
+        """The lists that lacked a running operation, by the time at which they were asked for."""
 
     async def look(self, name: str, max_age_s: float) -> Operation | CallFailure | None:
         """
-        Return the operation as listed; ``None`` where it isn't, and must be asked for alone.
+        Return the operation as listed; ``None`` where it isn't, and has to be polled alone.
 
         :param max_age_s: a list that was asked for longer ago than this is asked for again.
         """
@@ -78,7 +78,7 @@ class ListCache:
         if now_s - self._asked_s > max_age_s:
             if self._under_way is None or self._under_way.done():
                 self._under_way = asyncio.create_task(self._list())
-            # In a task of its own: it goes on for the others when one who waits for it is cancelled.
+            # Shielded: if one who waits for the list is cancelled, it goes on for the others.
             failure = await asyncio.shield(self._under_way)
             if failure is not None:
                 return failure

@@ -55,7 +55,7 @@ class Figures:
             self.send()
 
     def detected(self, operation: Operation) -> None:
-        """Measure how long an operation had been over, where the server says when it ended."""
+        """Measure how long an operation had been done, where the server says when it ended."""
         if (ended_s := operation.times.ended_s) is not None:
             delay = timedelta(seconds=max(clock.now() - ended_s, 0.0))
             self._tell("timing", "operations.detection_delay", delay)
@@ -81,6 +81,6 @@ class Figures:
 
             getattr(Stats, method)(name, value, tags=self._tags)
         except Exception:
-            # Whatever is wrong with the metrics, operations are watched.
+            # Whatever is wrong with the metrics, operations are still watched.
             self._broken = True
             log.warning("no metrics are sent for %s", self._tags, exc_info=True)

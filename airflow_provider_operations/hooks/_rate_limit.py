@@ -18,16 +18,16 @@ CUT = 0.9
 """When it refuses, the rate is set to this share of what it accepts; at most once a second."""
 
 GROWTH_PER_S = 1.05
-"""While it accepts, the rate grows by this factor every second,"""
+"""While the server accepts, the rate grows by this factor every second,"""
 
 PROBE_PER_S = 1.005
-"""near to what it refused last by this one,"""
+"""or by this one near the rate that it refused last,"""
 
 PROBING_S = 30.0
-"""unless that is so long ago."""
+"""unless that was longer ago than this."""
 
 CALM_S = 60.0
-"""After this long without a refusal and without a queue the rate is what it was at first."""
+"""After this long without a refusal, and without a queue, the rate is set to ``most_per_s`` again."""
 
 LEAST_PER_S = 0.2
 
@@ -37,9 +37,9 @@ FEW = 20
 
 class AdaptiveRateLimiter:
     """
-    Lets requests through in the order in which they came, as many a second as allowed.
+    Lets requests through in the order in which they came, at most so many a second as the rate allows.
 
-    :param most_per_s: never more; ``None``: as many as come, until the server says that it's too many (429).
+    :param most_per_s: the highest rate; ``None``: as many as come, until the server says that it's too many (429).
     """
 
     def __init__(self, most_per_s: float | None = None) -> None:
@@ -56,9 +56,9 @@ class AdaptiveRateLimiter:
 
     async def turn(self, *, first: bool = False) -> float:
         """
-        Wait for one's turn.
+        Wait for a turn.
 
-        :param first: before all others, as one's last turn was refused.
+        :param first: go before all others, as this request was refused last time.
         :return: how many seconds it took to come.
         """
         if self.rate_per_s is None:
@@ -97,7 +97,7 @@ class AdaptiveRateLimiter:
         accepted = sum(accepted for _, accepted in self._offered) / window_s
         rate = self.rate_per_s or len(self._offered) / window_s
         self._ceiling_per_s = min(accepted, rate)
-        # Never less than half, as the first moments tell little.
+        # Never less than half, as the first moments say little.
         self.rate_per_s = max(self._ceiling_per_s * CUT, rate / 2, LEAST_PER_S)
 
     def _note(self, *, accepted: bool) -> float:
@@ -119,7 +119,7 @@ class AdaptiveRateLimiter:
             if turn.done():  # nobody waits for it any more
                 continue
             turn.set_result(None)
-            # A timer that was late is made up for, up to a tenth of a second.
+            # If the timer was late, up to a tenth of a second of turns is caught up.
             gap_s = 1 / self.rate_per_s if self.rate_per_s else 0.0
             self._next_s = max(self._next_s, now - 0.1) + gap_s
         self._arm(loop)

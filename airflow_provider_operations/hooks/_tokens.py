@@ -42,16 +42,16 @@ __all__ = ["NoToken", "Token", "TokenSource", "token_source_of"]
 log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 256 * 1024
-"""Longest answer of a token server: decoding a longer one would hold up whoever runs beside it."""
+"""Longest answer of a token server: decoding a longer one would hold up others in this process."""
 
 FETCH_TIMEOUT_S = 30.0
-"""For all requests to token servers that one token takes."""
+"""How long all requests to token servers for one token may take together."""
 
 WAIT_S = 40.0
-"""Longest wait for a token; some take questions to Airflow, too, for a connection."""
+"""Longest wait for a token; for some, Airflow is asked for a connection, too."""
 
 LEAST_LIFE_S = 10.0
-"""A token is used for so long, whatever is said of its life; a service that doesn't take it says so."""
+"""A token is used for at least so long, even if its life is said to be shorter; a service may refuse it."""
 
 MARGIN_S = 225.0
 """A token is renewed this long before it ends, as google-auth does, or in the last quarter of a shorter life."""

@@ -61,7 +61,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     What returns an operation decodes it whole, in a thread: one of several MiB holds up the event loop all the same,
     as Python decodes JSON in one go. ``poll``, ``look`` and ``list_page``, by which triggers wait, read an answer of
-    more than 48 KiB in a process of its own, and keep of it what tells how it stands: see ``Operation.abridged``.
+    more than 48 KiB in a process of its own, and keep what shows how the operation stands: see ``Operation.abridged``.
     """
 
     conn_name_attr = "operations_conn_id"
@@ -87,10 +87,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         )
         self._overrides["poll_with"] = poll_with
         self._sent_with: tuple[Ready, Token, SentSecrets] | None = None
-        """The secrets of a connection and of a token, put together once."""
+        """The joined secrets of a connection and of a token, kept."""
         self._client: SharedClient | None = None
         self._polled: tuple[Service, str, Request[Operation]] | None = None
-        """The request for an operation, kept as a trigger's hook asks for one again and again."""
+        """The latest request for an operation: a trigger's hook sends the same one again and again."""
 
     async def settings(self) -> Settings:
         """Return what the connection says, looked up once in 5 minutes for all hooks of the event loop."""
@@ -113,7 +113,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return SessionConfig(
             base_url=settings.service.base_url,
             headers=dict(settings.auth.headers),
-            # aiohttp would send all headers but Authorization along, to wherever it is sent.
+            # aiohttp would send all headers but Authorization to wherever a redirect leads.
             extra_options={"allow_redirects": False},
         )
 
@@ -149,7 +149,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         wanted(await self._call((await self.settings()).service.delete_operation(name)), name)
 
     async def wait_operation(self, name: str, timeout: timedelta | float) -> Operation:
-        """Let the server wait until the operation is over, at most ``timeout`` (seconds if a number)."""
+        """Let the server wait until the operation is done, at most ``timeout`` (seconds if a number)."""
         request = (await self.settings()).service.wait_operation(
             name, timedelta(seconds=as_seconds("timeout", timeout))
         )
@@ -204,7 +204,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         timeout: timedelta | float | None = None,
         outage_tolerance: timedelta | float = 600.0,
     ) -> Operation:
-        """Poll until the operation is over, however it ended."""
+        """Poll until the operation is done, however it ended."""
         return finished(await self.watch(Watch.from_now(name, poke_interval, timeout, outage_tolerance)))
 
     # --- calls that return failures as values ----------------------------------------------------------------
@@ -213,8 +213,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         """
         Ask once for the operation, when it's this request's turn.
 
-        :param first: the last one was refused as one too many: before those whose turn it is next.
-        :param whole: nothing of it is to be missing, however large it is.
+        :param first: go before all that wait for a turn, as the last poll was refused as one too many.
+        :param whole: don't abridge the operation, however large it is.
         """
         ready = await self._get_ready()
         service = ready.settings.service
@@ -234,9 +234,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         self, name: str, max_age_s: float, *, first: bool = False
     ) -> tuple[Operation | CallFailure, float]:
         """
-        Learn the operation's state in the way that the connection or ``poll_with`` says.
+        Return the operation's state, polled in the way that the connection or ``poll_with`` says.
 
-        :param max_age_s: how old a list may be that tells it.
+        :param max_age_s: how old a list may be that has it.
         :param first: see ``poll``.
         :return: what was seen, and for how many seconds the server has held it back, as it was asked to.
         """
@@ -257,7 +257,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Figures]:
-        """Use the hook, and count one operation more that is waited for."""
+        """Use the hook, and count one more operation that is waited for."""
         async with self:
             figures = self._shared().figures
             figures.watched(1)
@@ -267,13 +267,13 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
                 figures.watched(-1)
 
     def _list_cache(self, name: str, ready: Ready) -> ListCache | None:
-        """Return the list that should hold an operation, shared by all on this loop who watch one of it."""
+        """Return the list that should have an operation, shared by all on this loop that watch one under its parent."""
         if (parent := parent_of(name)) is None:
             return None
         key = (ready.settings.service, parent)
         listing = ready.client.list_caches.get(key)
         if listing is None:
-            # It outlives the hook of whoever came first, so it has one of its own.
+            # It has a hook of its own, as it outlives the one that came first.
             other = type(self)(self.operations_conn_id, **self._overrides, retries=self.retries)
             listing = ready.client.list_caches[key] = ListCache(parent, other._page_in_turn)
         return listing
@@ -286,7 +286,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             return await self.list_page(parent, ready.settings.list_filter or None, page_size, token)
 
     async def _wait(self, name: str, ready: Ready) -> Operation | CallFailure:
-        """Ask the server to hold its answer back until the operation is over; poll where it can't."""
+        """Ask the server to hold its answer back until the operation is done; poll where it can't."""
         service = ready.settings.service
         # Not among the connection's slots: it holds one for up to a minute, and costs the server nothing.
         seen = await self._ask(service.wait_operation(name, timedelta(seconds=LONGEST_WAIT_S)), ready)
@@ -304,7 +304,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return await self._call(request, retries)
 
     async def watch(self, watch: Watch) -> Outcome:
-        """Poll until the watch says that it's over, logging what is new."""
+        """Poll until the watch has an outcome, logging what is new."""
         whole = False
         while True:
             seen = await self.poll(watch.name, whole=whole)
@@ -346,7 +346,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _in_turn(
         self, request: Request[T], ready: Ready, *, first: bool = False, whole: bool = False
     ) -> T | CallFailure:
-        """Send once, within the connection's bounds; what a server refuses as too many slows all down."""
+        """Send once, in turn; a request that the server refuses as one too many slows all down."""
         client = ready.client
         rate_limiter = client.rate_limiter
         throttled_s = 0.0 if rate_limiter.rate_per_s is None else await rate_limiter.turn(first=first)
@@ -360,7 +360,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return result
 
     async def _ask(self, request: Request[T], ready: Ready, *, whole: bool = False) -> T | CallFailure:
-        """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
+        """Send a request once and read its answer; if that names another operation, send it once more, alone."""
         result = await self._ask_once(request, ready, whole=whole)
         again = self._again(request, result)
         if again is None:
@@ -398,7 +398,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             rejected = token
 
     async def _secrets_with(self, token: Token, ready: Ready) -> SentSecrets:
-        """Return what a request with this token is sent with; Airflow learns first what it is to mask."""
+        """Return the secrets of a request with this token, once Airflow has been told to mask them."""
         if self._sent_with is not None and self._sent_with[0] is ready and self._sent_with[1] is token:
             return self._sent_with[2]
         if token.secret != ready.client.masked:

@@ -60,7 +60,7 @@ class OperationsHook(OperationsCalls, HttpHook):
     """
     Get, cancel, list, delete, wait for and start operations.
 
-    Requests that failed in a way that may pass (no connection, time-out, 408, 429, 5xx but 501) are repeated;
+    Requests whose failure is transient (no connection, time-out, 408, 429, 5xx but 501) are repeated;
     a start only where it can't start twice.
 
     :param operations_conn_id: connection of type ``operations``.
@@ -80,9 +80,9 @@ class OperationsHook(OperationsCalls, HttpHook):
     conn_type = "operations"
     hook_name = "Long-Running Operations"
     reads_apart = False
-    """Whether of a large answer only that is read which tells how an operation stands, by a process of its own."""
+    """Whether a large answer is abridged by a process of its own; what is kept shows how the operation stands."""
 
-    if HOOKS_TELL_THE_FORM:  # and are looked at for it in this very class
+    if HOOKS_TELL_THE_FORM:  # read from attributes of this very class
         get_connection_form_widgets = staticmethod(connection_form.get_connection_form_widgets)
         get_ui_field_behaviour = staticmethod(connection_form.get_ui_field_behaviour)
 
@@ -103,7 +103,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         )
         self._settings: Settings | None = None
         self._sent = SentSecrets()
-        """What requests were sent with so far."""
+        """The secrets that requests were sent with so far."""
         self._session: requests.Session | None = None
         self._masks = True
         self._masked: Token | None = None
@@ -156,12 +156,12 @@ class OperationsHook(OperationsCalls, HttpHook):
         """
         Return a hook that shares the settings but no session: for a signal handler or another thread.
 
-        :param timeout_s: what a request may take, if the connection doesn't say less.
+        :param timeout_s: how long a request may take, unless the connection says less.
         """
         hook = OperationsHook(self.operations_conn_id, retries=self.retries)
         hook._settings = replace(self.settings, timeout_s=min(self.settings.timeout_s, timeout_s))
         hook._sent = self._sent
-        # A token that it has to renew isn't logged, and telling Airflow to mask it could deadlock.
+        # Telling Airflow to mask a renewed token could deadlock; it isn't logged anyway.
         hook._masks = False
         return hook
 
@@ -308,9 +308,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         on_poll: Callable[[Watch], None] | None = None,
     ) -> Outcome:
         """
-        Poll until the watch says that it's over.
+        Poll until the watch has an outcome.
 
-        :param seen: what the caller knows already, instead of a first poll; it says nothing of what a poll may find.
+        :param seen: what the caller knows already, instead of a first poll; it doesn't count as found by a poll.
         :param pause: sleeps between two polls, or raises to wait elsewhere.
         :param on_poll: called after every poll; ``None`` logs what is new.
         """
@@ -348,7 +348,7 @@ class OperationsHook(OperationsCalls, HttpHook):
         return counted(retrying(self._ask, request), retrying.statistics)
 
     def _ask(self, request: Request[T]) -> T | CallFailure:
-        """Send a request once and read its answer; where that is of another operation, what comes alone counts."""
+        """Send a request once and read its answer; if that names another operation, send it once more, alone."""
         result = self._read(request, self._readable(self._exchange(request)))
         again = self._again(request, result)
         if again is None:
@@ -382,7 +382,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             rejected = token
 
     def _knows(self, secrets: SentSecrets) -> None:
-        """Note what is about to be sent."""
+        """Remember secrets that are about to be sent, and have Airflow mask them."""
         if self._masks:
             mask_secret(secrets.forms)
         self._sent = self._sent + secrets
@@ -399,7 +399,7 @@ class OperationsHook(OperationsCalls, HttpHook):
                     data=exchange.body,
                     headers=_in_utf8(exchange.headers),
                     timeout=(min(CONNECT_TIMEOUT_S, exchange.timeout_s), exchange.timeout_s),
-                    # Here and not only in the session, whose settings yield to REQUESTS_CA_BUNDLE and HTTPS_PROXY.
+                    # Here, and not only in the session: REQUESTS_CA_BUNDLE and HTTPS_PROXY would override that.
                     verify=settings.verify,
                     proxies=dict(settings.proxies),
                     allow_redirects=False,
@@ -413,7 +413,7 @@ class OperationsHook(OperationsCalls, HttpHook):
             problem = "InvalidHeader: a header's value is not what HTTP can carry"
             return exchange.failed(problem, sent=False, transient=False)
         except requests.exceptions.SSLError as error:
-            # Only a refused certificate is surely before the request; a broken TLS stream may be after it.
+            # Only a refused certificate certainly comes before the request; a TLS stream may break after it.
             distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
             return exchange.failed(error, sent=not distrusted, transient=not distrusted)
         except requests.exceptions.ConnectTimeout as error:
@@ -432,7 +432,7 @@ class OperationsHook(OperationsCalls, HttpHook):
 
     @contextmanager
     def _session_for(self, request: Request[Any]) -> Iterator[requests.Session]:
-        """Lend the hook's session, or one that is closed after a request that goes alone."""
+        """Lend the hook's session, or, for a request that goes alone, one that is closed after it."""
         if request.alone:
             with self.get_conn() as session:
                 yield session
