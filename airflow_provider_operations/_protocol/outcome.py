@@ -33,15 +33,15 @@ GRACE_AFTER_START_S = 30.0
 """A 404 this soon after the start is a server that doesn't know its own operation yet."""
 
 DOUBT_S = 60.0
-"""How long an answer that looks as if it would stay so (403, HTML) is borne while no poll has found the operation."""
+"""How long an odd answer, one that isn't transient (403, HTML), is tolerated before a poll finds the operation."""
 
 MISSING_AGAIN_S = 30.0
-"""A 404 that may be of a proxy counts when another comes this much later."""
+"""A 404 that may be a proxy's counts once another comes this much later."""
 
 STOOD_STILL_S = 25.0
 """
-An answer that is so late: nobody has asked meanwhile, as the process stood still. A request may take as long, which
-two in a row tell; a freeze that lets another triggerer take over lasts longer.
+If an answer is so late, the process stood still, and nobody polled meanwhile. Or requests take so long: then two in a
+row are late. A freeze that lets another triggerer take over lasts longer.
 """
 
 
@@ -144,13 +144,13 @@ class Outcome:
 @dataclass
 class Watch:
     """
-    Judges what each poll brought: over, and how; or when to ask again. All times are epoch seconds.
+    Judges what each poll brought: that the wait is over, and how, or when to poll again. All times are epoch seconds.
 
     :param started_epoch_s: when the wait began.
-    :param created_epoch_s: when the operation was started, where this task started it: for the grace after it.
+    :param created_epoch_s: when the operation was started, as far as that is known: soon after, a 404 is tolerated.
     :param deadline_epoch_s: absolute, so that restarts don't extend it; ``None`` waits without end.
-    :param outage: remembered by the caller where a watch doesn't live as long as the wait.
-    :param due_epoch_s: when the next answer is due, the time that the request takes apart; kept by ``judge``.
+    :param outage: kept by the caller if the wait lasts longer than this watch.
+    :param due_epoch_s: when the next poll is due; kept by ``judge``.
     :param found: whether a poll has found the operation, in this watch or before. From then on an odd answer is the
         server's trouble and no mistake of ours.
     """
@@ -198,15 +198,15 @@ class Watch:
         """
         Judge one poll.
 
-        A finished operation counts even after the deadline, and whenever the answer came. A failure is borne, as a
-        poll can be repeated, whatever the answer was:
+        A finished operation counts even after the deadline, and whenever the answer came. A failure is
+        tolerated, as a poll can be repeated, whatever the answer was:
 
         - for the outage's tolerance, once a poll has found the operation or the wait has lasted a minute (a watch
           that begins later doesn't know whether one has). What ends the wait then is worth a retry, so ``transient``;
-        - else, where it looks as if it would stay so, for a minute at most. A mistake of ours shows soon;
+        - else, if it isn't transient by itself, for a minute at most: it may be a mistake of ours, which shows soon;
         - not at all if the service says that there is no such operation, after the grace.
 
-        An end isn't concluded from an answer that may be old, as the process stood still: it is asked again at once.
+        If the process stood still, an answer may be old, so the wait doesn't end by it: it is polled again at once.
 
         :return: the outcome, or the seconds to sleep before the next poll.
         """
@@ -224,7 +224,7 @@ class Watch:
         self.due_epoch_s = now + seconds
 
     def in_doubt(self, now: float) -> bool:
-        """Tell whether answers were odd so far that the next minute will make clear, if one goes on asking."""
+        """Tell whether answers are odd, and polling for another minute would show whether they stay so."""
         odd_since = self.outage.odd_since_epoch_s
         if odd_since is None or now - odd_since >= DOUBT_S:
             return False
@@ -249,7 +249,7 @@ class Watch:
         return self.schedule.next_delay(now - self.started_epoch_s, seen.retry_after, left)
 
     def _ended_by(self, failure: CallFailure, now: float, *, time_is_up: bool) -> CallFailure | None:
-        """Return the failure with which the wait ends; None while it is borne."""
+        """Return the failure with which the wait ends; None while it is tolerated."""
         outage = self.outage
         too_long = outage.exceeded(now)
         missing_s = outage.missing_for(now) if failure.missing else 0.0
@@ -271,14 +271,14 @@ class Watch:
         return None
 
     def _trusts(self, odd_since_epoch_s: float) -> bool:
-        """Tell whether what was odd from then on can't be a mistake of ours."""
+        """Tell whether answers that were odd from then on can't come from a mistake of ours."""
         return self.found or odd_since_epoch_s - self.started_epoch_s >= DOUBT_S
 
     def _is_late(self, now: float) -> bool:
         """
-        Tell whether the process stood still; the time is left out of an outage.
+        Tell whether the process stood still; that time is left out of an outage.
 
-        Twice running it is the requests that take so long; then it counts, as somebody asks all the time.
+        Late twice in a row, it is the requests that take so long; then the time counts, as polling went on.
         """
         if self.due_epoch_s is None:
             return False
@@ -419,7 +419,7 @@ def ended_as(operation: Operation) -> str:
 
 
 def since_then(operation: Operation) -> str:
-    """Say how an operation has ended that wasn't over when its time was up, or when it was to be cancelled."""
+    """Say how an operation has ended that was running when its time was up, or when it was to be cancelled."""
     ended = ended_as(operation)
     if ended == "cancelled":
         return "it has been cancelled"

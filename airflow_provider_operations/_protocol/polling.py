@@ -1,5 +1,5 @@
 """
-When to ask again: schedules as data, and how long an outage is borne.
+When to poll again: schedules as data, and how long an outage is tolerated.
 
 Three clocks are kept apart, as google-api-core does: the timeout of one request, the repetition of a failed
 request (``Retries``), and the deadline of the wait (``Schedule`` and ``Outage``).
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_HINT", "POLL_WITH", "Outage", "Schedule", "as_seconds"]
 
 POLL_WITH = ("get", "list", "wait")
-"""How a triggerer asks: for each operation, for all under one parent, or by a request that is answered at the end."""
+"""How a triggerer polls: each operation, all under one parent, or by a request that is answered at the end."""
 
 MAX_HINT = timedelta(minutes=10)
 """The longest pause that a server can ask for."""
@@ -64,11 +64,11 @@ class Schedule:
 @dataclass
 class Outage:
     """
-    How long the server has not given an answer that one can use.
+    How long the server hasn't given a usable answer.
 
-    :param tolerance_s: borne this long, counted from the first failure; 0 bears nothing.
+    :param tolerance_s: tolerated this long, counted from the first failure.
     :param since_epoch_s: when it began; ``None`` while all is well.
-    :param odd_since_epoch_s: when the first answer came that by itself looks as if it would stay so.
+    :param odd_since_epoch_s: when the first odd answer came: one that isn't transient by itself, such as a 403 or HTML.
     :param missing_since_epoch_s: when the first 404 or 410 came.
     :param announced: what the log says of it so far; ``None``: nothing.
     """
@@ -99,7 +99,7 @@ class Outage:
         return now - self.since_epoch_s >= self.tolerance_s
 
     def odd_for(self, now: float) -> float:
-        """Note an answer that looks as if it would stay so; return for how many seconds there have been such."""
+        """Note an odd answer; return for how many seconds there have been such."""
         if self.odd_since_epoch_s is None:
             self.odd_since_epoch_s = now
         return now - self.odd_since_epoch_s

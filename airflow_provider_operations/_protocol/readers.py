@@ -1,5 +1,5 @@
 """
-The readers of answers, of which each request names its own: to an ``Operation``, a page of them, or plain JSON.
+The readers of answers, of which each request has its own: to an ``Operation``, a page of them, or plain JSON.
 
 What can't be read, or is a refusal, becomes a ``CallFailure``; nothing here raises for what a server did.
 """
@@ -67,7 +67,7 @@ def read_operation(response: HttpResponse, now: datetime) -> Operation | CallFai
 
 
 def read_started(response: HttpResponse, now: datetime) -> Operation | CallFailure:
-    """Read the answer to a start: an operation that is over, or that can be asked for."""
+    """Read the answer to a start: an operation that is done, or that can be polled."""
     started = read_operation(response, now)
     if isinstance(started, CallFailure):
         return started

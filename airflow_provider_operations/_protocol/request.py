@@ -56,9 +56,9 @@ class Request(Generic[T_co]):
     timeout_s: float | None = None
     """Allowed for the whole exchange; ``None``: as the connection says."""
     operation: str | None = field(default=None, compare=False)
-    """Whose state is asked for."""
+    """Name of the operation that is polled, if one is."""
     alone: bool = field(default=False, compare=False)
-    """Over a connection on which nothing else is asked."""
+    """Whether it needs a connection on which nothing else is sent."""
     read: Callable[[HttpResponse, datetime], T_co | CallFailure] = field(compare=False, kw_only=True)
     """Reads an answer that came at a time; a function of a module, so that a request can be pickled."""
 
@@ -104,7 +104,7 @@ class Service:
         return self._request("DELETE", checked_name(name, "operation name"), read=read_json)
 
     def wait_operation(self, name: str, timeout: timedelta) -> Request[Operation]:
-        """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is over, or at the timeout."""
+        """``POST {prefix}/{name}:wait?timeout=30s``: answers when the operation is done, or at the timeout."""
         seconds = timeout.total_seconds()
         path = checked_name(name, "operation name") + ":wait"
         duration = f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"

@@ -49,7 +49,7 @@ class HttpResponse:
 
     :param method: of the request that was answered.
     :param url: of that request, without its query.
-    :param secrets: what was sent and may be repeated; hidden in all that a failure tells, before it is cut.
+    :param secrets: what was sent and may be repeated; hidden in all that a failure says, before it is cut.
     :param abridged: what is known of a body that is too large to be read here.
     """
 
@@ -120,7 +120,7 @@ class CallFailure:
     names_code: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
-        """Neutralise and cut, here for all that show it, what others have written into one line."""
+        """Make one line of a server's text, neutralised and cut, for everybody who shows it."""
         problem = one_line(self.problem)
         if problem != self.problem:
             if self.status.message == self.problem:
@@ -141,7 +141,7 @@ class CallFailure:
 
     @property
     def asks_for_less(self) -> bool:
-        """Whether requests should follow each other more slowly: a quota is used up, or nobody is let in (401)."""
+        """Whether requests should be sent more slowly: a quota is used up, or credentials are refused (401)."""
         return self.status.code == Code.RESOURCE_EXHAUSTED or self.http_status == 401
 
     @property
@@ -179,13 +179,13 @@ class CallFailure:
 
     @classmethod
     def no_end(cls, request: Request[Any], base_url: str, problem: str) -> CallFailure:
-        """Describe a call whose answers go on without end; it won't pass."""
+        """Describe a call whose answers go on without end, which isn't transient."""
         status = Status(Code.OUT_OF_RANGE, problem)
         return cls(request.method, request.url(base_url), 200, status, problem)
 
 
 def unreadable(response: HttpResponse, problem: str) -> CallFailure:
-    """Describe a successful answer that says nothing one can go on with."""
+    """Describe a successful answer that can't be used."""
     return CallFailure(
         response.method,
         response.url,
@@ -251,7 +251,7 @@ def _status_of(fields: dict[str, Any], http_status: int) -> Status:
 _QUOTA_REASONS = frozenset(
     {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
 )
-"""Why a 403 passes: in ``errors`` of Google's error format 1, or in an ErrorInfo."""
+"""Reasons that make a 403 transient: in ``errors`` of Google's error format 1, or in an ErrorInfo."""
 
 
 def _reasons(status: Status) -> Iterator[str]:

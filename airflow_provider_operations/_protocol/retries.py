@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Retries"]
 
 LOG_EVERY_S = 60.0
-"""So often a request that keeps failing is worth another line."""
+"""How often a request that keeps failing is logged."""
 
 
 @dataclass(frozen=True)
 class Retries:
     """
-    Repeat a request that failed in a way that may pass.
+    Repeat a request whose failure is transient.
 
     A request that isn't idempotent (a start without a request id) is sent again only when it had no effect for
     certain: never sent, 429, or 503 with Retry-After.
@@ -34,9 +34,9 @@ class Retries:
         cut so that it ends then.
     :param delay_s: first pause; doubles up to 30 s. A longer Retry-After or RetryInfo wins, up to 10 min.
     :param for_s: no attempt begins later than this after the first.
-    :param doubt_s: for so long an answer is asked for again that says it's for good but names no code, as pages of a
-        proxy do.
-    :param abandoned: tells that nobody wants the request any more.
+    :param doubt_s: how long an answer that names no code, such as a proxy's page, is retried although it isn't
+        transient.
+    :param abandoned: says whether nobody wants the request any more.
     """
 
     attempts: int | None = 3
@@ -49,7 +49,7 @@ class Retries:
         """
         Return the arguments of ``tenacity.Retrying`` and ``AsyncRetrying``; the last failure is the result.
 
-        :param log: a logger; hears of the first failure that is followed by another attempt at once, and then every minute.
+        :param log: a logger, for the first failure that is retried, and then for one every minute.
         """
         began = clock.now()
         end = began + self.for_s
