@@ -255,19 +255,19 @@ class Watch:
         missing_s = outage.missing_for(now) if failure.missing else 0.0
         if self._in_grace(failure, now):
             return None
-        bears_s = outage.tolerance_s
+        tolerated_s = outage.tolerance_s
         if not failure.transient:
             if failure.says_missing or missing_s >= MISSING_AGAIN_S:
                 return failure
             odd_s = outage.odd_for(now)
             if not self._trusts(now - odd_s):
                 answered = failure.sent or failure.http_status is not None
-                bears_s = min(bears_s, DOUBT_S) if answered else 0.0
-                if odd_s >= bears_s or time_is_up:
+                tolerated_s = min(tolerated_s, DOUBT_S) if answered else 0.0
+                if odd_s >= tolerated_s or time_is_up:
                     return failure
         if too_long:
             return replace(failure, transient=True)
-        self._note_failure(failure, bears_s)
+        self._note_failure(failure, tolerated_s)
         return None
 
     def _trusts(self, odd_since_epoch_s: float) -> bool:
@@ -326,14 +326,16 @@ class Watch:
                 "metadata; one that never has 'done' is waited for until the time is up"
             )
 
-    def _note_failure(self, failure: CallFailure, bears_s: float) -> None:
+    def _note_failure(self, failure: CallFailure, tolerated_s: float) -> None:
         """Announce an outage, and once what is odd in it."""
         outage = self.outage
         if failure.transient:
             if not outage.announced:
                 outage.announced = _NO_ANSWER
                 problem = failure.problem
-                self.news.append(f"{self.name}: no answer ({problem}); bearing it for up to {bears_s:g} s")
+                self.news.append(
+                    f"{self.name}: no answer ({problem}); bearing it for up to {tolerated_s:g} s"
+                )
             return
         if outage.announced == _ODD_ANSWER:
             return
@@ -344,7 +346,7 @@ class Watch:
         if failure.excerpt:
             said.append(f"the body began: {failure.excerpt}")
         problem = one_line(": ".join(said), MAX_NEWS_CHARS)
-        self.news.append(f"{self.name}: no usable answer ({problem}); bearing it for up to {bears_s:g} s")
+        self.news.append(f"{self.name}: no usable answer ({problem}); bearing it for up to {tolerated_s:g} s")
 
 
 _NO_ANSWER, _ODD_ANSWER = "no answer", "odd answer"

@@ -21,7 +21,7 @@ PAGE_SIZE = 500
 MAX_PAGES = 10
 """With more pages of running operations it's cheaper to poll those that are watched."""
 
-MISSES_BORNE = 3
+MISSES_TOLERATED = 3
 """After so many lists that lack a running operation, and none that had one, the server seems not to list them."""
 
 MAX_KEPT = 2000
@@ -91,7 +91,7 @@ class ListCache:
         if self._is_given_up or self._hit:
             return
         self._missed_by.add(self._asked_s)
-        if len(self._missed_by) >= MISSES_BORNE:
+        if len(self._missed_by) >= MISSES_TOLERATED:
             self._give_up("it doesn't hold operations that are running")
 
     async def _list(self) -> CallFailure | None:
