@@ -1,4 +1,4 @@
-"""Faults told beforehand: which requests go wrong, and how."""
+"""Faults set beforehand: which requests go wrong, and how."""
 
 from __future__ import annotations
 

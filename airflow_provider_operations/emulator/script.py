@@ -1,5 +1,5 @@
 """
-What an operation does, told beforehand; and what it looks like at any moment.
+What an operation does, set beforehand; and what it looks like at any moment.
 
 The state of an operation is a pure function of its script, when it started, when it was
 cancelled, and now. Nothing runs in between: an operation ends while the server is down.
@@ -152,7 +152,7 @@ class Record:
         return self.started_epoch_s + script.duration
 
     def done(self, now: float) -> bool:
-        """Tell whether it is over."""
+        """Tell whether it is done."""
         return now >= self.ends_epoch_s()
 
     def resource(self, now: float) -> dict[str, Any]:

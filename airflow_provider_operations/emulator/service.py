@@ -80,7 +80,7 @@ class Service:
 
     def cancel(self, name: str) -> None:
         """
-        Ask for an operation's end; without effect on one that is over or already cancelled.
+        Cancel an operation; without effect on one that is done or already cancelled.
 
         :raises ApiError: 404; or 501, where the script says that cancel isn't offered.
         """

@@ -1,4 +1,4 @@
-"""A body as it arrives: collected and unpacked within the largest that is read, as it is sent and unpacked."""
+"""The body of an answer, collected as it arrives and then unpacked; both sizes are limited."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""Longest answer that is read, as it is sent and unpacked."""
+"""Longest answer that is read, both as it is sent and unpacked."""
 
 MAX_WIRE_BYTES = 16 * 1024 * 1024
 """Most that is read of one answer, with head, chunk sizes and trailers."""
@@ -24,7 +24,7 @@ MAX_WIRE_BYTES = 16 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 
 ACCEPT_ENCODING = "gzip, deflate"
-"""What is asked for and understood; other packings would be unpacked by libraries that know no bound."""
+"""Encodings that are asked for and understood; libraries would unpack others without a limit."""
 
 
 class TooLargeError(Exception):
@@ -42,11 +42,11 @@ class BadEncoding(ValueError):
 
 class Body:
     """
-    A body.
+    The body of one answer.
 
     :param encoding: the header ``Content-Encoding``.
     :param most_bytes: the longest that is taken.
-    :raises BadEncoding: one that isn't understood.
+    :raises BadEncoding: the encoding isn't understood.
     """
 
     def __init__(self, encoding: str | None, most_bytes: int = MAX_BODY_BYTES) -> None:

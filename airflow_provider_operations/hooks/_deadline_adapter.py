@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundedAdapter", "ends_within"]
 
 _WRITTEN_AT_ONCE = 16 * 1024
-"""Bytes; a TLS record, as ``sendall`` of a TLS socket counts its timeout anew for each."""
+"""Bytes of a TLS record: ``sendall`` of a TLS socket counts its timeout anew for each record."""
 
 
 class _Limits:
@@ -77,7 +77,7 @@ class _Limits:
             raise TooLargeError(f"the answer is longer than {MAX_WIRE_BYTES} bytes, with what isn't its body")
 
     def end(self) -> None:
-        """Let whoever has the answer read on as they like."""
+        """Lift the limits: whoever has the answer may read on."""
         self._deadline = None
 
 
@@ -138,7 +138,7 @@ class _Response(FinalResponse):
 
 
 class _TlsToProxy:
-    """A TLS socket within which another TLS stream is read, by any number of reads for one of that stream."""
+    """A TLS socket that carries another TLS stream: one read of that may take any number of its own."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -161,12 +161,12 @@ class _Connection(HTTPConnection):
     response_class = _Response
 
     def _new_conn(self) -> Any:
-        """Connect; urllib3 would give each of a host's addresses the whole time."""
+        """Connect, within the limit for all of a host's addresses; urllib3 would give each of them the whole time."""
         name, timeout_s = self._dns_host, self.timeout
         failed: NewConnectionError | ConnectTimeoutError | None = None
         try:
             found = socket.getaddrinfo(name.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
-        except (OSError, UnicodeError):  # urllib3 says it better
+        except (OSError, UnicodeError):  # urllib3 makes a better error of it
             return super()._new_conn()
         left_s = _limits().left_s()
         ends = time.monotonic() + (left_s if timeout_s is None else min(timeout_s, left_s))
@@ -189,11 +189,11 @@ class _Connection(HTTPConnection):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it may be used again: not if anything has come on it; a pool asks."""
+        """Whether the pool may use it again, which it may not if anything has come on it."""
         return self.sock is not None and not has_spoken(self.sock)
 
     def send(self, data: Any) -> None:
-        """Send no more at once than what one time limit is counted for."""
+        """Send record by record, each within the time that is left."""
         if self.sock is None or not isinstance(data, bytes):
             super().send(data)
             return
@@ -254,7 +254,7 @@ class BoundedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Do so behind a proxy, too."""
+        """Make connections through a proxy that are bounded, too."""
         manager = super().proxy_manager_for(*args, **{**kwargs, "socket_options": _SOCKET_OPTIONS})
         manager.pool_classes_by_scheme = _POOLS
         return manager

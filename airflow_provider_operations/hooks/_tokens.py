@@ -83,7 +83,7 @@ class Token:
 
     @cached_property
     def secrets(self) -> SentSecrets:
-        """What is sent with it."""
+        """The secrets that are sent with it."""
         return SentSecrets([self.secret, *self.headers.values()])
 
     @classmethod
@@ -117,7 +117,7 @@ class TokenSource:
         """
         Return a token that isn't about to end.
 
-        :param rejected: a token that the service has refused: not that one again.
+        :param rejected: a token that the service has refused; it isn't returned again.
         :raises NoToken: there is none.
         """
         known = self._known(rejected, self._in_a_thread)
@@ -129,7 +129,7 @@ class TokenSource:
             raise _no_token_in_time() from None
 
     async def aget(self, rejected: Token | None = None) -> Token:
-        """Do the same without blocking the event loop; being cancelled doesn't stop it for others."""
+        """Do as ``get`` without blocking the event loop; a cancellation doesn't stop it for others."""
         start = self._in_a_thread_that_may_ask if self._asks_airflow else self._in_a_thread
         known = self._known(rejected, start)
         if isinstance(known, Token):
@@ -148,8 +148,8 @@ class TokenSource:
     def _known(
         self, rejected: Token | None, start: Callable[[Future[Token], Token | None], None]
     ) -> Token | Future[Token]:
-        """Return the token, or what will bring it, started if need be."""
-        # Not under the lock: a kill must get a token even while the code that it interrupted holds it.
+        """Return the token, or the fetch that will bring it, which is started if need be."""
+        # Without the lock: a kill must get a token even if the code that it interrupted holds it.
         if (token := self._usable(rejected)) is not None:
             return token
         with self._lock:
@@ -331,7 +331,7 @@ def _read_key(path: str) -> str:
 
 
 def _is_transient(error: Any) -> bool:
-    """Tell whether credentials may be granted later: by google-auth's word, or the error that IAM answered."""
+    """Tell whether credentials may be granted later, as google-auth says, or the error that IAM answered."""
     if getattr(error, "retryable", False):
         return True
     for said in error.args[1:]:
