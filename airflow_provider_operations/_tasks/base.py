@@ -80,10 +80,10 @@ KILL_BUDGET_S = 4.0
 """How long a kill may take in all: Airflow sends SIGKILL 5 s after SIGTERM."""
 
 LOOK_LIMIT_S = 1.0
-"""How long a worker that is told to end waits for a look at the operation, before it cancels it."""
+"""How long a kill waits for the poll before the cancel: what is done already isn't cancelled."""
 
 CANCEL_CALL_S = 1.0
-"""What of that is kept for the cancel call itself."""
+"""How much of ``KILL_BUDGET_S`` is kept for the cancel call itself."""
 
 DECIDE_IN_S = 0.5
 """
