@@ -39,17 +39,13 @@ class ServiceOptions:
 
         :param rendered: with an ``operations_conn_id``.
         """
-        given = {
+        texts = {
             field: value
-            for field in ("base_url", "path_prefix", "cancel_suffix", "cancel_method")
+            for field in SERVICE_FIELDS
             if isinstance(value := rendered.get(field), str)  # an empty prefix is one, too
         }
         error_format = str(rendered.get("error_format"))
-        return cls(
-            rendered["operations_conn_id"],
-            **given,
-            error_format=int(error_format) if error_format in {"1", "2"} else None,
-        )
+        return cls(**{**texts, "error_format": int(error_format) if error_format in {"1", "2"} else None})
 
     def arguments(self) -> dict[str, Any]:
         """Return them as keyword arguments."""

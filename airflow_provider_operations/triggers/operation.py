@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_operations._airflow.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_operations._airflow.states import place_of
+from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
 from airflow_provider_operations._protocol.polling import Outage, Schedule
@@ -187,15 +188,8 @@ class OperationTrigger(BaseTrigger):
     async def _hook(self) -> OperationsAsyncHook:
         # The first import loads two HTTP clients, which takes too long for the event loop.
         hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
-        hook: OperationsAsyncHook = hooks.OperationsAsyncHook(
-            self.operations_conn_id,
-            base_url=self.base_url,
-            path_prefix=self.path_prefix,
-            cancel_suffix=self.cancel_suffix,
-            cancel_method=self.cancel_method,
-            error_format=self.error_format,
-            poll_with=self.poll_with,
-        )
+        options = ServiceOptions.of(self).arguments()
+        hook: OperationsAsyncHook = hooks.OperationsAsyncHook(**options, poll_with=self.poll_with)
         return hook
 
     async def on_kill(self) -> None:
