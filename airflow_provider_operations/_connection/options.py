@@ -39,13 +39,14 @@ class ServiceOptions:
 
         :param rendered: with an ``operations_conn_id``.
         """
-        texts = {
+        given: dict[str, Any] = {
             field: value
             for field in SERVICE_FIELDS
             if isinstance(value := rendered.get(field), str)  # an empty prefix is one, too
         }
         error_format = str(rendered.get("error_format"))
-        return cls(**{**texts, "error_format": int(error_format) if error_format in {"1", "2"} else None})
+        given["error_format"] = int(error_format) if error_format in {"1", "2"} else None
+        return cls(**given)
 
     def arguments(self) -> dict[str, Any]:
         """Return them as keyword arguments."""

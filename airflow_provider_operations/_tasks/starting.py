@@ -194,7 +194,7 @@ class StartsOperation(BaseOperationOperator):
         """
         Return the record; while Airflow doesn't answer, ask again for as long as an outage of the service may last.
 
-        A retry that finds none asks again: a gateway before Airflow's API may answer 404 for a while, too.
+        A kill doesn't end that: what the record names may have to be cancelled. A retry that finds none asks again: a gateway before Airflow's API may answer 404 for a while, too.
 
         :raises ValueError: there is one that can't be read.
         """
@@ -210,12 +210,12 @@ class StartsOperation(BaseOperationOperator):
 
         asking = _retrying(self.outage_tolerance)
         asking.retry = tenacity.retry_if_exception(
-            lambda error: isinstance(error, Exception) and not (isinstance(error, ValueError) or self._killed)
+            lambda error: isinstance(error, Exception) and not isinstance(error, ValueError)
         )
         asking.before_sleep = log
         record = asking(records.read)
         for _ in range(ABSENT_AGAIN if records.try_number > 1 else 0):
-            if record is not None or self._killed:
+            if record is not None:
                 break
             clock.sleep(ABSENT_PAUSE_S)
             record = asking(records.read)
