@@ -90,6 +90,11 @@ bench: .venv/ready
 chaos: .venv/ready
 	@$(BIN)/python -m tests.tooling.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
 
+# Found schedules are played again by: python -m tests.tooling.sim.run --plan "Plan(...)"
+sim: .venv/ready
+	@$(BIN)/python -m tests.tooling.sim.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(SCHEDULES),--schedules $(SCHEDULES))
+
 # Celery asks for an older python-dateutil than Airflow has, so it has an environment of its own; the Celery provider
 # (3.26) can't be imported with Celery 5.7.
 celery: .venv-celery/ready

@@ -1,0 +1,383 @@
+"""
+The simulated Airflow: the state of one task, the scheduler, and the supervisors of its workers.
+
+Each rule is one of Airflow 3.3.2; the comments name its module.
+"""
+
+from __future__ import annotations
+
+import uuid
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms
+
+from .kernel import Process, Waiter
+from .worker import run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .world import World
+
+__all__ = ["OVER", "Airflow", "Worker"]
+
+OVER = frozenset({"failed", "success"})
+RETRY_DELAY_S = 20.0
+HEARTBEAT_S = 5.0
+TASK_LOST_S = 300.0
+SIGKILL_AFTER_S = 5.0
+EVICTED_AFTER_S = 30.0
+API_RETRIES_S = (1.0, 1.5, 3.0, 5.0)
+"""Pauses between a supervisor's attempts to reach the API server."""
+
+
+class Refused(Exception):
+    """The API server's answer to what it doesn't take."""
+
+
+class Worker:
+    """A process that runs the task, and its supervisor."""
+
+    def __init__(self, airflow: Airflow, number: int, ti: SimpleNamespace) -> None:
+        self.process = Process(f"worker {number}")
+        self.supervisor = Process(f"supervisor {number}")
+        self.ti = ti
+        self.on_term: Callable[[], None] | None = None
+        """What the task's process does on SIGTERM."""
+        self.exit_code: int | None = None
+        self.terminal: str | None = None
+        """The final state, as the supervisor knows it."""
+        self.pending: Any = None
+        """A state that the API server hasn't taken yet."""
+        self.terminating = False
+        self.began_s = airflow.world.kernel.now
+        self._airflow = airflow
+        self._kernel = airflow.world.kernel
+
+    def begin(self) -> None:
+        """Start the process."""
+        self.process.on_death.append(lambda: self._exited(-9))
+        self._kernel.spawn(self.process, self._main)
+
+    def _main(self) -> None:
+        self._kernel.sleep(self._kernel.random.uniform(0.1, 0.6))
+        code = run_task(self._airflow.world, self)
+        self.process.on_death.clear()
+        self._kernel.at(0, lambda: self._exited(code))
+        self._kernel.kill(self.process)
+
+    def terminate(self, why: str, *, kill_after_s: float = SIGKILL_AFTER_S) -> None:
+        """End the process as ``supervisor.kill`` does: SIGTERM, and SIGKILL later."""
+        if self.terminating or self.exit_code is not None:
+            return
+        self.terminating = True
+        self._kernel.note(self.supervisor.name, f"sends SIGTERM: {why}")
+        if self.on_term is None:
+            self._kernel.kill(self.process)
+            return
+        self._kernel.signal(self.process, self.on_term)
+        self._kernel.at(kill_after_s, lambda: self._kernel.kill(self.process), self.supervisor)
+
+    def lose_node(self) -> None:
+        """End process and supervisor at once."""
+        self._kernel.kill(self.process)
+        self._kernel.kill(self.supervisor)
+
+    def _exited(self, code: int) -> None:
+        if self.exit_code is None:
+            self.exit_code = code
+            self._kernel.note(self.process.name, f"ends with {code}")
+            self._kernel.at(0.1, self._report, self.supervisor)
+
+    def _report(self) -> None:
+        """Do what ``update_task_state_if_needed`` does, then what the scheduler does about the executor's event."""
+        message = self.pending
+        if message is None and self.exit_code == 0 and self.terminal == "failed":
+            message = SimpleNamespace(state="failed")
+
+        def reported(_: Any = None) -> None:
+            delay_s = self._kernel.random.uniform(0.3, 3.0)
+            self._kernel.at(delay_s, lambda: self._airflow.executor_says(self))
+
+        if message is None:
+            reported()
+        else:
+            self._airflow.reach_api(self.supervisor, lambda: self._airflow.update(self, message), reported)
+
+    def beat(self) -> None:
+        """Send a heartbeat; Airflow's answer may be that the task isn't this one's any more."""
+        if self.exit_code is not None or self.terminal is not None:
+            return
+        if self._airflow.api_away:
+            self._kernel.at(HEARTBEAT_S, self.beat, self.supervisor)
+        elif not self._airflow.is_running(self):
+            self.terminate(f"the task is {self._airflow.state}")
+            self.terminal = "server terminated"
+
+
+class Airflow:
+    """The database's view of one task, and whoever acts on it."""
+
+    def __init__(self, world: World, retries: int) -> None:
+        self.world = world
+        self.retries = self.max_tries = retries
+        self.id = self._new_id()
+        self.state: str | None = None
+        self.try_number = 0
+        self.next_method: str | None = None
+        self.next_kwargs: dict[str, Any] | None = None
+        self.trigger: SimpleNamespace | None = None
+        self.xcoms: dict[str, Any] = {}
+        self.store: dict[str, Any] = {}
+        self.workers: list[Worker] = []
+        self.api_away = False
+        self._kernel = world.kernel
+        self._triggers = 0
+
+    def _new_id(self) -> uuid.UUID:
+        return uuid.UUID(int=self.world.kernel.random.getrandbits(128))
+
+    # --- states ----------------------------------------------------------------------------------------------
+
+    def set_state(self, state: str | None, why: str) -> None:
+        """Change the task's state; whoever looks at the database from time to time sees it later."""
+        self._kernel.note(
+            "airflow", f"{self.state} -> {state} (try {self.try_number} of {self.max_tries + 1}; {why})"
+        )
+        self.state = state
+        if state != "deferred":
+            self.trigger = None  # ``Trigger.clean_unused``
+        self.world.judge.task_is(state)
+        self.world.wake_triggerers()
+        for worker in self.workers:
+            if worker.exit_code is None:
+                delay_s = self._kernel.random.uniform(0.1, HEARTBEAT_S)
+                self._kernel.at(delay_s, worker.beat, worker.supervisor)
+
+    def schedule(self, delay_s: float = 0.0) -> None:
+        """Let the scheduler see to a task that is to run, if it still is by then."""
+        ti_id, state = self.id, self.state
+
+        def due() -> None:
+            if (self.id, self.state) != (ti_id, state):
+                return
+            if state in {None, "up_for_retry"}:
+                self.try_number += 1
+            self.set_state("queued", "scheduler")
+            self._kernel.at(self._kernel.random.uniform(0.2, 2.0), start)
+
+        def start() -> None:
+            if (self.id, self.state) == (ti_id, "queued"):
+                self._start_worker()
+
+        self._kernel.at(delay_s + self._kernel.random.uniform(0.1, 1.0), due)
+
+    def _start_worker(self) -> None:
+        ti = SimpleNamespace(
+            id=self.id,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            next_method=self.next_method,
+            next_kwargs=self.next_kwargs,
+            xcom_keys=[] if self.next_method else sorted(self.xcoms),
+            should_retry=self.try_number <= self.max_tries,
+        )
+        worker = Worker(self, len(self.workers) + 1, ti)
+        self.set_state("running", worker.process.name)
+        self.workers.append(worker)
+        worker.supervisor.on_death.append(
+            lambda: self._kernel.at(TASK_LOST_S, lambda: self._task_lost(worker))
+        )
+        worker.begin()
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker that runs now."""
+        return next((one for one in reversed(self.workers) if one.exit_code is None), None)
+
+    def is_running(self, worker: Worker) -> bool:
+        """Tell whether the task is this worker's, as far as Airflow is concerned."""
+        return self.state == "running" and worker.ti.id == self.id
+
+    def _fail(self, why: str) -> None:
+        """Do what ``TaskInstance.handle_failure`` does."""
+        self.next_method = self.next_kwargs = None
+        if self.state == "restarting" or (self.retries and self.try_number <= self.max_tries):
+            if self.state == "running":
+                self.id = self._new_id()
+            self.set_state("up_for_retry", why)
+            self.schedule(RETRY_DELAY_S)
+        else:
+            self.set_state("failed", why)
+
+    def _task_lost(self, worker: Worker) -> None:
+        if worker.ti.id == self.id and self.state == "running":
+            self._fail("no heartbeats")
+        elif self.state == "restarting":
+            self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
+            self._fail("no heartbeats")
+
+    def executor_says(self, worker: Worker) -> None:
+        """Hear of the end of a worker, as ``process_executor_events`` does."""
+        if self.is_running(worker):
+            self._fail("the executor says that its worker has ended")
+        elif self.state == "restarting" and worker is self.workers[-1]:
+            if worker.exit_code == 0:
+                self.max_tries = max(self.max_tries, self.try_number) + self.retries
+                self.set_state(None, "cleared")
+                self.schedule()
+            else:
+                self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
+                self._fail("cleared, and counted as a failure")
+
+    # --- what users do ---------------------------------------------------------------------------------------
+
+    def mark(self, state: str) -> None:
+        """Mark the task as failed or successful."""
+        if self.state in {*OVER, "restarting"}:
+            return
+        self.world.judge.marked()
+        self.next_method = self.next_kwargs = None
+        self.set_state(state, "marked by a user")
+
+    def clear(self) -> None:
+        """Clear the task, as ``clear_task_instances`` does."""
+        if self.state in {None, "restarting"}:
+            return
+        self.world.judge.cleared()
+        self.id = self._new_id()
+        if self.state == "running":
+            self.set_state("restarting", "cleared by a user")
+            return
+        self.max_tries = self.try_number + self.retries
+        self.next_method = self.next_kwargs = None
+        self.set_state(None, "cleared by a user")
+        self.schedule()
+
+    # --- the API ---------------------------------------------------------------------------------------------
+
+    def reach_api(
+        self, supervisor: Process, act: Callable[[], Any], done: Callable[[Any], None], tried: int = 0
+    ) -> None:
+        """Do something by the API server, which a supervisor asks a few times; ``done`` gets what came of it."""
+        if not self.api_away:
+            try:
+                done(act())
+            except Refused as error:
+                done(error)
+        elif tried < len(API_RETRIES_S):
+            pause_s = API_RETRIES_S[tried] * self._kernel.random.uniform(0.8, 1.2)
+            self._kernel.at(pause_s, lambda: self.reach_api(supervisor, act, done, tried + 1), supervisor)
+        else:
+            done(Refused("the API server is away"))
+
+    def send(self, msg: Any) -> Any:
+        """Take a message of the process that is running, as its supervisor does; blocks."""
+        process = self._kernel.current
+        assert process is not None
+        worker = next((one for one in self.workers if one.process is process), None)
+        name = type(msg).__name__
+        if isinstance(msg, comms.MaskSecret | comms.SetRenderedFields):
+            return None
+        waiter = Waiter(self._kernel)
+        answers: list[Any] = []
+
+        def arrive() -> None:
+            if worker is not None:
+                self.reach_api(supervisor, lambda: self._take(worker, msg), answered)
+            else:
+                answered(self._read(msg))
+
+        def answered(result: Any) -> None:
+            self.world.hand_over(process, name, "is carried out")
+            self._kernel.at(self.world.latency(), lambda: arrived(result), process)
+
+        def arrived(result: Any) -> None:
+            self.world.hand_over(process, name, "is answered")
+            if isinstance(
+                msg, comms.SetXCom
+            ):  # so the call before, which may have been a start's note, is dealt with
+                self.world.judge.start_is_sent(None)
+            answers.append(result)
+            waiter.fire()
+
+        supervisor = process if worker is None else worker.supervisor
+        self.world.hand_over(process, name, "leaves")
+        self._kernel.check_alive(process)
+        self._kernel.at(self.world.latency(), arrive, supervisor)
+        self._kernel.wait(waiter)
+        if isinstance(answers[0], Refused):
+            error = comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"why": str(answers[0])})
+            raise AirflowRuntimeError(error)
+        return answers[0]
+
+    def _take(self, worker: Worker, msg: Any) -> Any:
+        match msg:
+            case comms.TaskState():
+                worker.terminal = msg.state
+                return None
+            case comms.DeferTask() | comms.RetryTask() | comms.SucceedTask():
+                worker.pending = msg
+                return self.update(worker, msg)
+            case comms.GetTaskStateStore():
+                if msg.key not in self.store:
+                    return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND)
+                return comms.TaskStateStoreResult(value=self.store[msg.key])
+            case comms.SetTaskStateStore():
+                self.store[msg.key] = msg.value
+                self.world.judge.noted(msg.value)
+                return comms.OKResponse(ok=True)
+        return self._read(msg)
+
+    def _read(self, msg: Any) -> Any:
+        """Answer what triggers may ask, too."""
+        match msg:
+            case comms.GetXCom():
+                return comms.XComResult(key=msg.key, value=self.xcoms.get(msg.key))
+            case comms.GetXComSequenceSlice():
+                return comms.XComSequenceSliceResult(
+                    root=[self.xcoms[msg.key]] if msg.key in self.xcoms else []
+                )
+            case comms.SetXCom():
+                self.xcoms[msg.key] = msg.value
+            case comms.DeleteXCom():
+                self.xcoms.pop(msg.key, None)
+            case comms.GetTaskStates():
+                return comms.TaskStatesResult(task_states={"run": {"task": self.state}})
+            case _:
+                raise NotImplementedError(type(msg).__name__)
+        return comms.OKResponse(ok=True)
+
+    def update(self, worker: Worker, msg: Any) -> None:
+        """Change the state as a worker reports it (``ti_update_state``)."""
+        state = str(getattr(msg.state, "value", msg.state))
+        if worker.ti.id != self.id or self.state != "running":
+            if worker.ti.id == self.id and self.state == state:
+                worker.pending, worker.terminal = None, state
+                return
+            raise Refused(f"the task is {self.state}")
+        worker.pending, worker.terminal = None, state
+        if isinstance(msg, comms.DeferTask):
+            self._triggers += 1
+            self.next_method, self.next_kwargs = msg.next_method, dict(msg.next_kwargs or {})
+            place = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1}
+            ti = SimpleNamespace(id=self.id, try_number=self.try_number, context_carrier=None, **place)
+            trigger = SimpleNamespace(id=self._triggers, kwargs=msg.trigger_kwargs, holder=None, ti=ti)
+            self.set_state("deferred", worker.process.name)
+            self.trigger = trigger
+            return
+        self.next_method = self.next_kwargs = None
+        if state == "up_for_retry":
+            self.id = self._new_id()
+        self.set_state(state, worker.process.name)
+        if state == "up_for_retry":
+            self.schedule(RETRY_DELAY_S)
+
+    def trigger_fired(self, trigger_id: int, payload: Any) -> None:
+        """Resume the task with a trigger's event (``Trigger.submit_event``)."""
+        if self.trigger is not None and self.trigger.id == trigger_id and self.state == "deferred":
+            self.next_kwargs = {**(self.next_kwargs or {}), "event": payload}
+            self.set_state("scheduled", "its trigger has fired")
+            self.schedule()

@@ -1,0 +1,116 @@
+"""What can go wrong, each at one moment: functions of the world."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .airflow import EVICTED_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .airflow import Airflow
+    from .triggerer import Triggerer
+    from .world import World
+
+__all__ = ["FAULTS", "USERS"]
+
+HEARTBEATS_FAIL_S = 29.0
+
+
+def _kill_worker(world: World) -> None:
+    if worker := world.airflow.worker:
+        world.judge.process_was_lost()
+        world.kernel.kill(worker.process)
+
+
+def _lose_node(world: World) -> None:
+    if worker := world.airflow.worker:
+        world.judge.process_was_lost()
+        worker.lose_node()
+
+
+def _evict(world: World) -> None:
+    if worker := world.airflow.worker:
+        world.judge.process_was_lost()
+        world.judge.told_to_end()
+        worker.terminate("evicted", kill_after_s=EVICTED_AFTER_S)
+
+
+def _api_away(seconds: float) -> Callable[[World], None]:
+    def fault(world: World) -> None:
+        airflow = world.airflow
+        airflow.api_away = True
+        world.judge.api_was_away()
+
+        def back() -> None:
+            airflow.api_away = False
+
+        def heartbeats_have_failed() -> None:
+            if airflow.api_away and (worker := airflow.worker):
+                world.judge.told_to_end()
+                worker.terminate("no heartbeat gets through")
+
+        world.kernel.at(seconds, back)
+        world.kernel.at(HEARTBEATS_FAIL_S, heartbeats_have_failed)
+
+    return fault
+
+
+def _server(trouble: str, seconds: float) -> Callable[[World], None]:
+    def fault(world: World) -> None:
+        world.server.trouble = trouble
+        world.judge.server_was_away()
+
+        def back() -> None:
+            world.server.trouble = None
+
+        world.kernel.at(seconds, back)
+
+    return fault
+
+
+def _lose_answer(world: World) -> None:
+    world.server.loses_next_answer = True
+
+
+def _holder(world: World) -> Triggerer:
+    """Return the triggerer that holds the task's trigger, or one."""
+    held = world.airflow.trigger
+    alive = [one for one in world.triggerers if not one.process.dead]
+    return held.holder if held is not None and held.holder in alive else alive[0]
+
+
+def _kill_triggerer(world: World) -> None:
+    world.judge.process_was_lost()
+    world.restart_triggerer(_holder(world))
+
+
+def _freeze_triggerer(world: World) -> None:
+    _holder(world).freeze(world.kernel.random.uniform(32, 90))
+
+
+def _airflow(world: World) -> Airflow:
+    return world.airflow
+
+
+USERS: dict[str, Callable[[World], None]] = {
+    "mark failed": lambda world: _airflow(world).mark("failed"),
+    "mark success": lambda world: _airflow(world).mark("success"),
+    "clear": lambda world: _airflow(world).clear(),
+}
+
+FAULTS: dict[str, Callable[[World], None]] = {
+    **USERS,
+    "kill worker": _kill_worker,
+    "lose node": _lose_node,
+    "evict worker": _evict,
+    "API away for 20 s": _api_away(20),
+    "API away for 60 s": _api_away(60),
+    "server refuses for 20 s": _server("refused", 20),
+    "server says 503 for 20 s": _server("unavailable", 20),
+    "server swallows for 20 s": _server("hole", 20),
+    "answer lost": _lose_answer,
+    "kill triggerer": _kill_triggerer,
+    "freeze triggerer": _freeze_triggerer,
+}

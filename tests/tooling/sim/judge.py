@@ -1,0 +1,175 @@
+"""
+What is promised, checked while a schedule runs and at its end.
+
+An exception that docs/guarantees.md names is noted when its cause happens; what it excuses is counted by its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from airflow_provider_operations.exceptions import OperationsError
+
+from .airflow import OVER
+from .kernel import BEGIN_S
+
+if TYPE_CHECKING:
+    from .airflow import Worker
+    from .forms import Form
+    from .server import Operation
+    from .world import World
+
+__all__ = ["Judge"]
+
+BOUND_S = 400.0
+"""So long after its task's end an operation may still run: that is the limit of what waits for a cancel to work."""
+
+NO_CODE_RUNS = frozenset({None, "queued", "scheduled", "up_for_retry"})
+
+
+class Judge:
+    """One schedule's."""
+
+    def __init__(self, world: World, form: Form) -> None:
+        self._world = world
+        self._form = form
+        self._violations: list[str] = []
+        self._excused: dict[str, set[str]] = {}
+        """By kind of violation, the names of the exceptions."""
+        self._intents = 1
+        self._cleared_s: float | None = None
+        self._marked = False
+        """Whether a mark is the last thing that a user did."""
+        self._over_s: float | None = None
+        self._noted: set[str] = set()
+        self._starts: Worker | None = None
+        """The worker whose start isn't noted yet."""
+        self.exceptions: set[str] = set()
+        """Those that had an effect."""
+
+    def _now(self) -> float:
+        return self._world.kernel.now - BEGIN_S
+
+    # --- what happens ----------------------------------------------------------------------------------------
+
+    def excuse(self, name: str, *kinds: str) -> None:
+        """Note a named exception."""
+        self._world.kernel.note("judge", f"excuses {', '.join(kinds)}: {name}")
+        for kind in kinds:
+            self._excused.setdefault(kind, set()).add(name)
+
+    def broken(self, what: str, kind: str = "") -> None:
+        """Note what broke a promise, if nothing excuses it."""
+        names = self._excused.get(kind, set())
+        self.exceptions |= names
+        if not names:
+            self._world.kernel.note("judge", what)
+            self._violations.append(what)
+
+    @property
+    def user_acted(self) -> bool:
+        """Whether somebody has marked or cleared the task."""
+        return self._marked or self._cleared_s is not None
+
+    def task_is(self, state: str | None) -> None:
+        """Hear of the task's new state."""
+        self._over_s = self._now() if state in OVER else None
+
+    def marked(self) -> None:
+        """Hear of a mark, just before it is made."""
+        self._marked = True
+        self._acted("marked")
+
+    def cleared(self) -> None:
+        """Hear of a clear, just before it is made."""
+        self._marked, self._cleared_s = False, self._now()
+        self._intents += 1
+        self._acted("cleared")
+
+    def _acted(self, how: str) -> None:
+        airflow, server = self._world.airflow, self._world.server
+        server.make_endless()
+        worker, trigger = airflow.worker, airflow.trigger
+        if how == "cleared":
+            return
+        if airflow.state in NO_CODE_RUNS:
+            self.excuse(f"{how} while no code of the task runs", "orphan")
+        elif airflow.state == "running" and (worker is None or worker.on_term is None or worker.process.dead):
+            self.excuse(f"{how} while its worker starts or is lost", "orphan")
+        elif airflow.state == "running" and (worker and worker.terminating):
+            self.excuse(f"{how} while its worker is told to end already", "orphan")
+        elif airflow.state == "deferred" and (
+            trigger is None or trigger.holder is None or trigger.holder.process.dead
+        ):
+            self.excuse(f"{how} while no triggerer has its trigger", "orphan")
+        if airflow.state == "running" and (server.trouble or airflow.api_away):
+            self.excuse(f"{how} in a worker while service or Airflow don't answer", "orphan")
+
+    def api_was_away(self) -> None:
+        """Hear of an outage of Airflow's API."""
+        if self.user_acted:
+            self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
+        if not self._form.request_ids:
+            self.excuse(
+                "the note of a start isn't taken, and there is no request id", "cancel", "starts", "orphan"
+            )
+
+    def server_was_away(self) -> None:
+        """Hear of an outage of the service."""
+        if self.user_acted and self._world.airflow.worker is not None:
+            self.excuse("a worker that is told to end isn't answered", "orphan")
+
+    def process_was_lost(self) -> None:
+        """Hear of the end of a process without a word."""
+        if self.user_acted:
+            self.excuse("the process that was to cancel is lost", "orphan")
+
+    def told_to_end(self) -> None:
+        """Hear that a worker is told to end although nobody has ended its task."""
+        if self._world.airflow.worker is self._starts:
+            self.excuse("NOT MENDED: told to end while its start isn't noted yet", "cancel", "starts")
+
+    def start_is_sent(self, worker: Worker | None) -> None:
+        """Hear of a start on its way."""
+        self._starts = worker
+
+    def noted(self, record: Any) -> None:
+        """Hear of a record that Airflow has stored."""
+        self._noted.add(record.get("name", ""))
+
+    def cancelled(self, operation: Operation) -> None:
+        """Hear of the cancel of an operation that ran."""
+        workers = {one.process.name: one for one in self._world.airflow.workers}
+        began_s = workers[operation.begun_by].began_s - BEGIN_S
+        if not self._marked and (self._cleared_s is None or began_s > self._cleared_s):
+            self.broken(f"{operation.name} is cancelled, and nobody has ended its task", "cancel")
+
+    def ended(self, worker: Worker, error: BaseException | None) -> None:
+        """Hear how a worker's code has ended."""
+        if error is not None and not isinstance(error, OperationsError | AirflowRuntimeError):
+            self.broken(f"{worker.process.name} fails with {error!r}")
+
+    # --- the end ---------------------------------------------------------------------------------------------
+
+    def verdict(self) -> list[str]:
+        """Return what broke a promise, once everything has had its time."""
+        world = self._world
+        operations, state = world.server.operations, world.airflow.state
+        if not self._form.request_ids and any(one.name not in self._noted for one in operations):
+            self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
+        if len(operations) > self._intents:
+            self.broken(f"{len(operations)} starts for {self._intents} intents", "starts")
+        if self._over_s is None:
+            self.broken(f"the task is {state} still", "stuck")
+        for one in operations:
+            ends_s = (one.ends_s if one.cancelled_s is None else min(one.ends_s, one.cancelled_s)) - BEGIN_S
+            if self._over_s is not None and ends_s > self._over_s + BOUND_S:
+                self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", "orphan")
+        if not self._marked and self._over_s is not None and state != "success":
+            self.broken(f"the task has {state}, and its operation has succeeded", "verdict")
+        for triggerer in world.triggerers:
+            for error in triggerer.loop.errors:
+                self.broken(f"{triggerer.process.name}: {error}")
+        return self._violations

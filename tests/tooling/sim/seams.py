@@ -1,0 +1,282 @@
+"""
+Where the real code is cut: its clocks, threads and HTTP clients, and Airflow's channel to the supervisor.
+
+What belongs to one process in reality, and to the module here, is kept by process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import aiohttp
+import requests
+import structlog
+from aiohttp.client_reqrep import ConnectionKey
+from airflow.sdk.execution_time import task_runner
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook, _client
+from airflow_provider_operations.triggers import operation as trigger_module
+
+from .green import primitives
+from .kernel import Kernel, Waiter
+from .server import Lost
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["cut"]
+
+_HOST = "http://service.test"
+_KEY = ConnectionKey("service.test", 80, False, True, None, None, None)
+
+
+class _Response:
+    """What both HTTP clients' code reads of a response."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = self.status_code = status
+        self.headers = {"content-type": "application/json"}
+        self._body = body
+        self.content: Any = body
+
+    def __enter__(self) -> _Response:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    async def read(self, _: int) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+
+class _Session:
+    """A session of requests."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+    def request(self, method: str, url: str, *, data: bytes | None, timeout: Any, **_: Any) -> _Response:
+        kernel = self._world.kernel
+        waiter, answers = Waiter(kernel), []
+
+        def done(status: int | Lost, body: bytes) -> None:
+            answers.append((status, body))
+            waiter.fire()
+
+        self._world.server.request(method, url, data, done)
+        if not kernel.wait(waiter, timeout[1]):
+            raise requests.exceptions.ReadTimeout("no answer in time")
+        status, body = answers[0]
+        if isinstance(status, Lost):
+            if status.sent:
+                raise requests.exceptions.ConnectionError("reset by peer")
+            unreachable: Any = NewConnectionError(None, "refused")  # type: ignore[arg-type]
+            raise requests.exceptions.ConnectionError(MaxRetryError(None, url, unreachable))  # type: ignore[arg-type]
+        return _Response(status, body)
+
+
+class _AsyncSession:
+    """A session of aiohttp."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def close(self) -> None: ...
+
+    def request(self, method: str, url: Any, *, data: bytes | None, timeout: Any, **_: Any) -> _Request:
+        return _Request(self._world, method, str(url), data, timeout.total)
+
+
+class _Request:
+    """What is awaited for an asynchronous response."""
+
+    def __init__(self, world: World, method: str, url: str, data: bytes | None, timeout_s: float) -> None:
+        self._world, self._arguments, self._timeout_s = world, (method, url, data), timeout_s
+
+    async def __aenter__(self) -> Any:
+        answer: asyncio.Future[tuple[int | Lost, bytes]] = asyncio.get_running_loop().create_future()
+
+        def done(status: int | Lost, body: bytes) -> None:
+            if not answer.done():
+                answer.set_result((status, body))
+
+        self._world.server.request(*self._arguments, done)
+        status, body = await asyncio.wait_for(answer, self._timeout_s)
+        if isinstance(status, Lost):
+            if status.sent:
+                raise aiohttp.ServerDisconnectedError
+            raise aiohttp.ClientConnectorError(_KEY, OSError("refused"))
+        response = _Response(status, body)
+        return SimpleNamespace(status=status, headers=response.headers, content=response)
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+class _ByProcess(MutableMapping[Any, Any]):
+    """A module's dictionary, of which each simulated process has its own."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._own: dict[Any, dict[Any, Any]] = {}
+
+    def _here(self) -> dict[Any, Any]:
+        return self._own.setdefault(self._kernel.current, {})
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._here()[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._here()[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._here()[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._here())
+
+    def __len__(self) -> int:
+        return len(self._here())
+
+
+class _NoListeners:
+    """A plugin manager without plugins."""
+
+    hook = property(lambda self: self)
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda **__: None
+
+
+_NO_LISTENERS = _NoListeners()
+_NOTHING = object()
+
+
+class _Connection(SimpleNamespace):
+    async def aextra_dejson(self) -> dict[str, Any]:
+        return {}
+
+
+_CONNECTION = _Connection(
+    conn_id="operations_default", conn_type="operations", host=_HOST, port=None, schema=None, login=None,
+    password=None, extra=None, extra_dejson={},
+)  # fmt: skip
+
+
+async def _aget_connection(*_: Any, **__: Any) -> Any:
+    return _CONNECTION
+
+
+def _log_into_trace(kernel: Kernel, _: Any, __: str, event: Any) -> Any:
+    text = str(event["event"])
+    if not text.startswith("::"):
+        kernel.note("log", text)
+    raise structlog.DropEvent
+
+
+@cache
+def _imported_by_name() -> list[tuple[Any, str, Any]]:
+    """Return where the package has imported threads and futures by name: module, name, what it is."""
+    threads = primitives(Kernel(0))
+    return [
+        (module, attribute, value)
+        for name, module in list(sys.modules.items())
+        if name.startswith("airflow_provider_operations.")
+        for attribute, value in vars(module).items()
+        if isinstance(value, type | FunctionType) and value in threads
+    ]
+
+
+@contextmanager
+def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
+    """Put the simulation in the place of the world; yield where to put the ``World`` that answers."""
+    here = SimpleNamespace(world=None)
+
+    def now() -> float:
+        return kernel.now
+
+    def uuid4() -> uuid.UUID:
+        return uuid.UUID(int=kernel.random.getrandbits(128), version=4)
+
+    def on_signal(number: int, handler: Any) -> None:
+        for worker in here.world.airflow.workers:
+            if worker.process is kernel.current:
+                worker.on_term = lambda: handler(number, None)
+
+    def send(msg: Any) -> Any:
+        return here.world.airflow.send(msg)
+
+    comms = SimpleNamespace(send=send)
+    disabled, state = logging.root.manager.disable, random.getstate()
+    with ExitStack() as stack:
+
+        def put(place: Any, name: str, value: Any) -> None:
+            before = vars(place).get(name, _NOTHING)
+            if before is _NOTHING:
+                stack.callback(delattr, place, name)
+            else:
+                stack.callback(setattr, place, name, before)
+            setattr(place, name, value)
+
+        stack.enter_context(patch.dict(os.environ, {"AIRFLOW_DISABLE_GREENBACK_PORTAL": "true"}))
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            os.environ.pop(name, None)
+        green = primitives(kernel)
+        for module, attribute, threads in _imported_by_name():
+            put(module, attribute, green[threads])
+        put(clock, "now", now)
+        put(clock, "sleep", kernel.sleep)
+        put(time, "time", now)
+        put(time, "monotonic", now)
+        put(uuid, "uuid4", uuid4)
+        put(signal, "signal", on_signal)
+        put(task_runner, "SUPERVISOR_COMMS", comms)
+        put(task_runner, "get_listener_manager", lambda: _NO_LISTENERS)
+        put(task_runner, "_serialize_rendered_fields", lambda _: {})
+        put(task_runner.RuntimeTaskInstance, "render_templates", lambda *_, **__: None)
+        put(OperationsHook, "get_conn", lambda *_: _Session(here.world))
+        put(OperationsHook, "get_connection", lambda *_, **__: _CONNECTION)
+        put(OperationsAsyncHook, "get_connection", lambda *_, **__: _CONNECTION)
+        put(OperationsAsyncHook, "aget_connection", _aget_connection)
+        put(_client.SharedClient, "new_session", staticmethod(lambda: _AsyncSession(here.world)))
+        put(trigger_module, "_kills", _ByProcess(kernel))
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=lambda _: None)
+        logging.disable(logging.CRITICAL)
+        random.seed(seed)
+        logs = structlog.get_config()
+        structlog.configure(
+            processors=[partial(_log_into_trace, kernel)],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield here
+        finally:
+            for triggerer in here.world.triggerers:
+                triggerer.loop.drop()
+            structlog.configure(**logs)
+            sys.set_asyncgen_hooks(*hooks)
+            logging.disable(disabled)
+            random.setstate(state)

@@ -1,0 +1,141 @@
+"""The simulated service: operations, request ids, outages and lost answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from .kernel import BEGIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .world import World
+
+__all__ = ["Lost", "Operation", "Server"]
+
+RUNS_S = 90.0
+ENDLESS_S = 3000.0
+"""An operation whose task somebody ends runs for so long, if nobody cancels it."""
+
+
+class Lost(Exception):
+    """No answer came; ``sent`` tells whether the request may have been carried out."""
+
+    def __init__(self, *, sent: bool) -> None:
+        super().__init__("refused" if not sent else "reset")
+        self.sent = sent
+
+
+@dataclass
+class Operation:
+    """An operation of the service."""
+
+    name: str
+    started_s: float
+    ends_s: float
+    request_id: str = ""
+    begun_by: str = ""
+    """The process that has started it."""
+    cancelled_s: float | None = None
+    cancels: list[float] = field(default_factory=list)
+
+    def resource(self, now: float) -> dict[str, Any]:
+        """Return it as JSON."""
+        if self.cancelled_s is not None and now >= self.cancelled_s:
+            return {"name": self.name, "done": True, "error": {"code": 1, "message": "cancelled"}}
+        if now < self.ends_s:
+            return {"name": self.name, "done": False}
+        return {"name": self.name, "done": True, "response": {"of": self.name}}
+
+
+class Server:
+    """What the service knows, and how it is out of order."""
+
+    def __init__(self, world: World, *, knows_request_ids: bool) -> None:
+        self._world = world
+        self._knows_request_ids = knows_request_ids
+        self.operations: list[Operation] = []
+        self.trouble: str | None = None
+        """``refused``, ``unavailable`` (503) or ``hole``, in which requests vanish."""
+        self.loses_next_answer = False
+
+    def request(
+        self, method: str, url: str, body: bytes | None, done: Callable[[int | Lost, bytes], None]
+    ) -> None:
+        """Take a request on its way; what becomes of it comes later, if at all."""
+        world, kernel = self._world, self._world.kernel
+        process = kernel.current
+        assert process is not None
+        parts = urlsplit(url)
+        verb = parts.path.rpartition(":")[2] if ":" in parts.path.rpartition("/")[2] else "get"
+        what = f"{method} {verb}"
+        if verb == "run":
+            world.judge.start_is_sent(world.airflow.worker)
+        world.hand_over(process, what, "leaves")
+        kernel.check_alive(process)
+
+        def answer(status: int | Lost, text: dict[str, Any]) -> None:
+            def arrived() -> None:
+                world.hand_over(process, what, f"is answered: {status}")
+                done(status, json.dumps(text).encode())
+
+            kernel.at(world.latency(), arrived, process)
+
+        def arrive() -> None:
+            if self.trouble == "refused":
+                answer(Lost(sent=False), {})
+            elif self.trouble == "unavailable":
+                answer(503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}})
+            elif self.trouble is None:
+                status, text = self._carry_out(verb, parts.path, parse_qs(parts.query), process.name)
+                world.hand_over(process, what, "is carried out")
+                if self.loses_next_answer:
+                    self.loses_next_answer = False
+                    answer(Lost(sent=True), {})
+                else:
+                    answer(status, text)
+
+        kernel.at(world.latency(), arrive)
+
+    def _carry_out(
+        self, verb: str, path: str, query: dict[str, list[str]], who: str
+    ) -> tuple[int, dict[str, Any]]:
+        now = self._world.kernel.now
+        if verb == "run":
+            (request_id,) = query.get("requestId", [""])
+            known = [one for one in self.operations if request_id and one.request_id == request_id]
+            if known and self._knows_request_ids:
+                return 200, known[0].resource(now)
+            name = f"operations/{len(self.operations) + 1}"
+            self.operations.append(Operation(name, now, now + RUNS_S, request_id, who))
+            self._world.kernel.note("server", f"{name} begins, for {who}")
+            if self._world.judge.user_acted:
+                self.make_endless()
+            return 200, self.operations[-1].resource(now)
+        name = path.removeprefix("/v1/").partition(":")[0]
+        found = next((one for one in self.operations if one.name == name), None)
+        if found is None:
+            return 404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
+        if verb == "cancel":
+            self._world.kernel.note("server", f"{name} is to be cancelled, says {who}")
+            if not found.resource(now)["done"]:
+                found.cancels.append(now)
+                found.cancelled_s = found.cancelled_s or now + self._world.kernel.random.choice(
+                    [0.0, 0.5, 8.0]
+                )
+                self._world.judge.cancelled(found)
+            return 200, {}
+        return 200, found.resource(now)
+
+    def running(self) -> list[Operation]:
+        """Return the operations that run now."""
+        now = self._world.kernel.now
+        return [one for one in self.operations if not one.resource(now)["done"]]
+
+    def make_endless(self) -> None:
+        """Let what runs now run on for long, so that an orphan is seen."""
+        for one in self.running():
+            one.ends_s = max(one.ends_s, BEGIN_S + ENDLESS_S)

@@ -1,0 +1,73 @@
+"""Whole schedules: the model and the package's real code together."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from .forms import FORMS
+from .schedule import Played, play
+from .search import pairs, singles
+from .world import Plan
+
+
+def _starts(seen: Played) -> int:
+    return len(seen.world.server.operations)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_without_faults(form: str) -> None:
+    """The task succeeds with one start and no cancel."""
+    seen = play(Plan(form, 7))
+    assert not seen.violations, seen
+    assert seen.world.airflow.state == "success"
+    assert _starts(seen) == 1
+    assert not seen.world.server.operations[0].cancels
+
+
+def test_a_plan_is_a_trace() -> None:
+    """The same plan brings the same trace, whatever was played before; another seed another one."""
+    plan = Plan("deferred", 3, ((30, "freeze triggerer"), (40, "server refuses for 20 s")))
+    first = play(plan)
+    other = play(Plan("synchronous", 4, ((20, "evict worker"),)))
+    assert play(plan).trace == first.trace != other.trace
+
+
+def test_a_killed_task_is_cancelled() -> None:
+    """A mark while the task is deferred: the trigger's ``on_kill`` cancels, within seconds."""
+    seen = play(Plan("deferred", 5, ((40, "mark failed"),)))
+    assert not seen.violations, seen
+    assert not seen.exceptions
+    assert len(seen.world.server.operations[0].cancels) == 1
+
+
+def test_a_cleared_task_starts_afresh() -> None:
+    """A clear while the worker waits: the old operation is cancelled, and another one begins."""
+    seen = play(Plan("deferred", 5, ((40, "clear"),)))
+    assert not seen.violations, seen
+    assert _starts(seen) == 2
+    assert seen.world.server.operations[0].cancels
+
+
+def test_a_lost_worker_is_replaced() -> None:
+    """The next try takes the operation over."""
+    seen = play(Plan("synchronous", 5, ((30, "lose node"),)))
+    assert not seen.violations, seen
+    assert seen.world.airflow.try_number == 2
+    assert _starts(seen) == 1
+
+
+def test_a_named_exception_is_counted() -> None:
+    """A start whose answer is lost with its worker, without a request id."""
+    seen = play(Plan("synchronous, no request id", 5, ((8, "kill worker"),)))
+    assert not seen.violations, seen
+    assert _starts(seen) == 2
+    assert seen.exceptions == {"a start's answer is lost, and there is no request id"}
+
+
+@pytest.mark.parametrize("plan", [*singles(6, every=60), *itertools.islice(pairs(6), 10)], ids=str)
+def test_some_of_the_search(plan: Plan) -> None:
+    """What ``make sim`` plays in thousands."""
+    seen = play(plan)
+    assert not seen.violations, seen

@@ -1,0 +1,122 @@
+"""A simulated triggerer: Airflow's own ``TriggerRunner``, on a loop in virtual time, and its supervisor."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.jobs.triggerer_job_runner import TriggerRunner
+from airflow.sdk.serde import deserialize
+
+from airflow_provider_operations.triggers import OperationTrigger
+
+from .green import Loop
+from .kernel import Process
+
+if TYPE_CHECKING:
+    from .world import World
+
+__all__ = ["STALE_S", "Triggerer"]
+
+STALE_S = 30.0
+"""Another triggerer takes over what one holds that hasn't been heard of for so long."""
+
+
+class _Quiet:
+    """A logger that says nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def asynchronously(*_: Any, **__: Any) -> None: ...
+
+        return asynchronously if name.startswith("a") else lambda *_, **__: None
+
+
+class Triggerer:
+    """One process; a restarted one is another object."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.process = Process(f"triggerer {number}")
+        self.loop = Loop(world.kernel, self.process)
+        self._world = world
+        self._kernel = world.kernel
+        self._runner: Any = TriggerRunner()
+        self._runner.log = _Quiet()
+        self._running: set[int] = set()
+        self._cancelling: set[int] = set()
+        self._is_due = False
+        self.silent_since: float | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the others take it for dead."""
+        return self.silent_since is not None and self._kernel.now - self.silent_since >= STALE_S
+
+    def freeze(self, for_s: float) -> None:
+        """Stop supervisor and runner for a while."""
+        if self.process.dead or self.process.frozen:
+            return
+        self._kernel.note(self.process.name, f"stands still for {for_s:g} s")
+        self._kernel.freeze(self.process)
+        self._silent()
+        self._kernel.at(for_s, self._thaw)
+
+    def _thaw(self) -> None:
+        self._kernel.note(self.process.name, "goes on")
+        self.silent_since = None
+        self._kernel.thaw(self.process)
+        self.wake()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._kernel.note(self.process.name, "is killed")
+        self._kernel.kill(self.process)
+        self._silent()
+
+    def _silent(self) -> None:
+        self.silent_since = self._kernel.now - self._kernel.random.uniform(0, 5)
+        self._kernel.at(STALE_S + self._kernel.random.uniform(0, 1), self._world.wake_triggerers)
+
+    def wake(self) -> None:
+        """Look at the database soon."""
+        if not self._is_due:
+            self._is_due = True
+            self._kernel.at(self._kernel.random.uniform(0.1, 1.2), self._look, self.process)
+
+    def _look(self) -> None:
+        """Assign triggers, find what is new and what is to be cancelled (``load_triggers``), and hand it over."""
+        self._is_due = False
+        trigger = self._world.airflow.trigger
+        if trigger is not None and (trigger.holder is None or trigger.holder.is_stale):
+            self._kernel.note(self.process.name, f"takes trigger {trigger.id}")
+            trigger.holder = self
+        own = {trigger.id} if trigger is not None and trigger.holder is self else set()
+        new = own - self._running - self._cancelling
+        self._cancelling |= self._running - own
+        if new or self._cancelling or self._runner.triggers:
+            self._running |= new
+            task = self.loop.create_task(self._turn(trigger if new else None))
+            task.add_done_callback(lambda _: self.loop.tasks.remove(task))
+        if self._cancelling:
+            self.wake()
+
+    async def _turn(self, new: Any) -> None:
+        runner = self._runner
+        if new is not None:
+            trigger = OperationTrigger(**cast("Any", deserialize(new.kwargs)))
+            trigger.task_instance = new.ti
+            task = self.loop.create_task(runner.run_trigger(new.id, trigger))
+            task.add_done_callback(lambda _: self.wake())
+            runner.triggers[new.id] = {"task": task, "is_watcher": False, "name": "trigger", "events": 0}
+        for cancelled in self._cancelling & set(runner.triggers):
+            self._kernel.note(self.process.name, f"cancels trigger {cancelled}")
+        runner.to_cancel.extend(self._cancelling)
+        await runner.cancel_triggers()
+        finished = await runner.cleanup_finished_triggers()
+        changes = runner.process_trigger_events(finished_ids=finished)
+        self._running -= set(finished)
+        self._cancelling -= set(finished)
+        for event in changes.events or ():
+            fired = partial(self._world.airflow.trigger_fired, event.trigger_id, event.event.payload)
+            self._kernel.at(self._world.latency(), fired, self.process)
+        for trigger_id, trace in changes.failures or ():
+            self._world.judge.broken(f"trigger {trigger_id} has failed: {trace}")

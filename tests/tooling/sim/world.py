@@ -1,0 +1,83 @@
+"""One schedule: a task, the simulated Airflow and service around it, and the faults that a plan has for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .airflow import Airflow
+from .faults import FAULTS
+from .judge import Judge
+from .server import Server
+from .triggerer import Triggerer
+
+if TYPE_CHECKING:
+    from .forms import Form
+    from .kernel import Kernel, Process
+
+__all__ = ["HORIZON_S", "Plan", "World"]
+
+HORIZON_S = 4500.0
+RESTART_S = 15.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What makes a schedule, and makes it again.
+
+    :param form: name of the task's form.
+    :param faults: at which hand-over, counted from 1, which fault.
+    """
+
+    form: str
+    seed: int
+    faults: tuple[tuple[int, str], ...] = ()
+
+
+class World:
+    """All that is simulated."""
+
+    def __init__(self, kernel: Kernel, form: Form, plan: Plan) -> None:
+        self.kernel = kernel
+        self.plan = plan
+        self.task: Any = form.task
+        self.points = 0
+        self.judge = Judge(self, form)
+        self.server = Server(self, knows_request_ids=form.request_ids)
+        self.airflow = Airflow(self, form.retries)
+        self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
+
+    def play(self) -> list[str]:
+        """Let it all happen; return what broke a promise."""
+        self.airflow.schedule()
+        self.kernel.run(HORIZON_S)
+        return self.judge.verdict()
+
+    def latency(self) -> float:
+        """Return how long a message takes."""
+        return self.kernel.random.uniform(0.002, 0.05)
+
+    def hand_over(self, process: Process, what: str, where: str) -> None:
+        """Note that something passes from one part to another: the moments at which faults are planned."""
+        self.points += 1
+        self.kernel.note(process.name, f"{what} {where} [{self.points}]")
+        for point, fault in self.plan.faults:
+            if point == self.points:
+                self.kernel.note("fault", fault)
+                FAULTS[fault](self)
+
+    def wake_triggerers(self) -> None:
+        """Something in the database has changed."""
+        for triggerer in self.triggerers:
+            triggerer.wake()
+
+    def restart_triggerer(self, dead: Triggerer) -> None:
+        """Start another one in the place of one that died."""
+
+        def start() -> None:
+            self.triggerers.append(Triggerer(self, len(self.triggerers) + 1))
+            self.triggerers[-1].wake()
+
+        dead.kill()
+        self.kernel.at(RESTART_S, start)
