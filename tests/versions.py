@@ -54,6 +54,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_supervisor.py": ((3, 0), "triggerers have a supervisor"),
     "tasks/test_trigger_kill.py": ((3, 0), "triggers can ask what became of their task"),
     "tasks/test_watchers.py": ((3, 3), "triggers share a stream and keep something for an asset"),
+    "tooling/sim": ((3, 3), "its own task runner and triggerer take part"),
     "ui": ((3, 1), "the UI has plugins"),
     "ui/test_connection_form.py": ((3, 2), "the connection's form is in the metadata"),
 }

@@ -143,7 +143,7 @@ class Airflow:
 
     def set_state(self, state: str | None, why: str) -> None:
         """Change the task's state; whoever looks at the database from time to time sees it later."""
-        self._kernel.note(
+        self.world.event(
             "airflow", f"{self.state} -> {state} (try {self.try_number} of {self.max_tries + 1}; {why})"
         )
         self.state = state

@@ -108,7 +108,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "API away for 20 s": _api_away(20),
     "API away for 60 s": _api_away(60),
     "server refuses for 20 s": _server("refused", 20),
-    "server says 503 for 20 s": _server("unavailable", 20),
+    "server says 503 for 8 s": _server("unavailable", 8),
     "server swallows for 20 s": _server("hole", 20),
     "answer lost": _lose_answer,
     "kill triggerer": _kill_triggerer,

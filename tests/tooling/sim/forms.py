@@ -41,7 +41,7 @@ def _task(form: Form) -> Any:
             request_id_field="requestId" if form.request_ids else None,
             retries=form.retries,
             retry_delay=timedelta(seconds=20),
-            outage_tolerance=120.0,
+            outage_tolerance=15.0,
         )
 
 

@@ -17,7 +17,7 @@ from .world import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["pairs", "singles"]
+__all__ = ["mixed", "pairs", "singles", "takeovers"]
 
 
 def _points(form: str, seed: int) -> int:
@@ -38,13 +38,37 @@ def singles(seed: int, every: int = 1) -> Iterator[Plan]:
 
 
 def pairs(seed: int) -> Iterator[Plan]:
-    """Yield two or three faults near each other at random, for ever; at most one of them is a user's act."""
+    """Yield two or three faults at random for ever, half of them near each other; at most one is a user's act."""
     draw = random.Random(seed)
     others = sorted(set(FAULTS) - set(USERS))
     while True:
         form, of = draw.choice(list(FORMS)), draw.randrange(1 << 30)
-        first = draw.randint(1, 90)
         kinds = [draw.choice([*FAULTS]), *draw.choices(others, k=draw.randint(1, 2))]
         draw.shuffle(kinds)
-        where = sorted(first + draw.randint(0, 30) for _ in kinds)
-        yield Plan(form, of, tuple(zip(where, kinds, strict=True)))
+        points = [draw.randint(1, 90)]
+        for _ in kinds[1:]:
+            points.append(points[-1] + draw.randint(0, draw.choice((4, 50))))
+        yield Plan(form, of, tuple(zip(points, kinds, strict=True)))
+
+
+def takeovers(seed: int) -> Iterator[Plan]:
+    """
+    Yield schedules for ever in which a triggerer stands still, another takes over, and something happens then.
+
+    A triggerer that comes back cancels what it finds in nobody's hands; uniform chance hardly finds that moment.
+    """
+    draw = random.Random(seed)
+    while True:
+        form = draw.choice([name for name, form in FORMS.items() if form.deferrable])
+        first = draw.randint(20, 45)
+        second = first + draw.randint(1, 20)
+        faults = [(first, "freeze triggerer"), (second, draw.choice([*FAULTS]))]
+        if draw.random() < 0.3:
+            faults.append((second + draw.randint(0, 20), draw.choice(sorted(set(FAULTS) - set(USERS)))))
+        yield Plan(form, draw.randrange(1 << 30), tuple(faults))
+
+
+def mixed(seed: int) -> Iterator[Plan]:
+    """Yield of each kind in turn, for ever."""
+    for two in zip(pairs(seed), takeovers(seed), strict=False):
+        yield from two

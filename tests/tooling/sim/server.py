@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Lost", "Operation", "Server"]
 
-RUNS_S = 90.0
+RUNS_S = (3.0, 40.0, 150.0)
+"""So long an operation runs, one of them."""
+
 ENDLESS_S = 3000.0
 """An operation whose task somebody ends runs for so long, if nobody cancels it."""
 
@@ -110,7 +112,7 @@ class Server:
             if known and self._knows_request_ids:
                 return 200, known[0].resource(now)
             name = f"operations/{len(self.operations) + 1}"
-            self.operations.append(Operation(name, now, now + RUNS_S, request_id, who))
+            self.operations.append(Operation(name, now, now + self._world.runs_s, request_id, who))
             self._world.kernel.note("server", f"{name} begins, for {who}")
             if self._world.judge.user_acted:
                 self.make_endless()

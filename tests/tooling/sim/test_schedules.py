@@ -8,8 +8,15 @@ import pytest
 
 from .forms import FORMS
 from .schedule import Played, play
-from .search import pairs, singles
+from .search import mixed, singles
 from .world import Plan
+
+
+def _plan(form: str, seed: int, moment: str, fault: str) -> Plan:
+    """Return a plan with a fault at the first hand-over that is described so."""
+    trace = play(Plan(form, seed)).trace
+    what = next(what for _, actor, what in trace if moment in f"{actor} {what}" and what.endswith("]"))
+    return Plan(form, seed, ((int(what.rpartition("[")[2][:-1]), fault),))
 
 
 def _starts(seen: Played) -> int:
@@ -36,15 +43,15 @@ def test_a_plan_is_a_trace() -> None:
 
 def test_a_killed_task_is_cancelled() -> None:
     """A mark while the task is deferred: the trigger's ``on_kill`` cancels, within seconds."""
-    seen = play(Plan("deferred", 5, ((40, "mark failed"),)))
+    seen = play(_plan("deferred", 1, "triggerer 2 GET", "mark failed"))
     assert not seen.violations, seen
     assert not seen.exceptions
     assert len(seen.world.server.operations[0].cancels) == 1
 
 
 def test_a_cleared_task_starts_afresh() -> None:
-    """A clear while the worker waits: the old operation is cancelled, and another one begins."""
-    seen = play(Plan("deferred", 5, ((40, "clear"),)))
+    """A clear while the task is deferred: the old operation is cancelled, and another one begins."""
+    seen = play(_plan("deferred", 1, "triggerer 2 GET", "clear"))
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.world.server.operations[0].cancels
@@ -52,7 +59,7 @@ def test_a_cleared_task_starts_afresh() -> None:
 
 def test_a_lost_worker_is_replaced() -> None:
     """The next try takes the operation over."""
-    seen = play(Plan("synchronous", 5, ((30, "lose node"),)))
+    seen = play(_plan("synchronous", 5, "GET", "lose node"))
     assert not seen.violations, seen
     assert seen.world.airflow.try_number == 2
     assert _starts(seen) == 1
@@ -60,13 +67,13 @@ def test_a_lost_worker_is_replaced() -> None:
 
 def test_a_named_exception_is_counted() -> None:
     """A start whose answer is lost with its worker, without a request id."""
-    seen = play(Plan("synchronous, no request id", 5, ((8, "kill worker"),)))
+    seen = play(_plan("synchronous, no request id", 5, "POST run is carried out", "kill worker"))
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.exceptions == {"a start's answer is lost, and there is no request id"}
 
 
-@pytest.mark.parametrize("plan", [*singles(6, every=60), *itertools.islice(pairs(6), 10)], ids=str)
+@pytest.mark.parametrize("plan", [*singles(6, every=60), *itertools.islice(mixed(6), 20)], ids=str)
 def test_some_of_the_search(plan: Plan) -> None:
     """What ``make sim`` plays in thousands."""
     seen = play(plan)

@@ -61,7 +61,7 @@ class Triggerer:
         self._kernel.at(for_s, self._thaw)
 
     def _thaw(self) -> None:
-        self._kernel.note(self.process.name, "goes on")
+        self._world.event(self.process.name, "goes on")
         self.silent_since = None
         self._kernel.thaw(self.process)
         self.wake()
@@ -87,7 +87,7 @@ class Triggerer:
         self._is_due = False
         trigger = self._world.airflow.trigger
         if trigger is not None and (trigger.holder is None or trigger.holder.is_stale):
-            self._kernel.note(self.process.name, f"takes trigger {trigger.id}")
+            self._world.event(self.process.name, f"takes trigger {trigger.id}")
             trigger.holder = self
         own = {trigger.id} if trigger is not None and trigger.holder is self else set()
         new = own - self._running - self._cancelling
@@ -108,7 +108,7 @@ class Triggerer:
             task.add_done_callback(lambda _: self.wake())
             runner.triggers[new.id] = {"task": task, "is_watcher": False, "name": "trigger", "events": 0}
         for cancelled in self._cancelling & set(runner.triggers):
-            self._kernel.note(self.process.name, f"cancels trigger {cancelled}")
+            self._world.event(self.process.name, f"cancels trigger {cancelled}")
         runner.to_cancel.extend(self._cancelling)
         await runner.cancel_triggers()
         finished = await runner.cleanup_finished_triggers()

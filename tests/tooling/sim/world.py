@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .airflow import Airflow
 from .faults import FAULTS
 from .judge import Judge
-from .server import Server
+from .server import RUNS_S, Server
 from .triggerer import Triggerer
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class World:
         self.plan = plan
         self.task: Any = form.task
         self.points = 0
+        self.runs_s = kernel.random.choice(RUNS_S)
         self.judge = Judge(self, form)
         self.server = Server(self, knows_request_ids=form.request_ids)
         self.airflow = Airflow(self, form.retries)
@@ -60,12 +62,22 @@ class World:
 
     def hand_over(self, process: Process, what: str, where: str) -> None:
         """Note that something passes from one part to another: the moments at which faults are planned."""
+        for fault in self._planned(process.name, f"{what} {where}"):
+            self._do(fault)
+
+    def event(self, actor: str, what: str) -> None:
+        """Note a change in Airflow's database; faults come just after it."""
+        for fault in self._planned(actor, what):
+            self.kernel.at(0, partial(self._do, fault))
+
+    def _planned(self, actor: str, what: str) -> list[str]:
         self.points += 1
-        self.kernel.note(process.name, f"{what} {where} [{self.points}]")
-        for point, fault in self.plan.faults:
-            if point == self.points:
-                self.kernel.note("fault", fault)
-                FAULTS[fault](self)
+        self.kernel.note(actor, f"{what} [{self.points}]")
+        return [fault for point, fault in self.plan.faults if point == self.points]
+
+    def _do(self, fault: str) -> None:
+        self.kernel.note("fault", fault)
+        FAULTS[fault](self)
 
     def wake_triggerers(self) -> None:
         """Something in the database has changed."""
