@@ -80,32 +80,28 @@ class Judge:
     def marked(self) -> None:
         """Hear of a mark, just before it is made."""
         self._marked = True
-        self._acted("marked")
+        airflow, server = self._world.airflow, self._world.server
+        server.make_endless()
+        worker, trigger = airflow.worker, airflow.trigger
+        if airflow.state in NO_CODE_RUNS:
+            self.excuse("marked while no code of the task runs", "orphan")
+        elif airflow.state == "running" and (worker is None or worker.on_term is None or worker.process.dead):
+            self.excuse("marked while its worker starts or is lost", "orphan")
+        elif airflow.state == "running" and (worker and worker.terminating):
+            self.excuse("marked while its worker is told to end already", "orphan")
+        elif airflow.state == "deferred" and (
+            trigger is None or trigger.holder is None or trigger.holder.process.dead
+        ):
+            self.excuse("marked while no triggerer has its trigger", "orphan")
+        if airflow.state == "running" and (server.trouble or airflow.api_away):
+            self.excuse("marked in a worker while service or Airflow don't answer", "orphan")
 
     def cleared(self) -> None:
         """Hear of a clear, just before it is made."""
         self._marked, self._cleared_s = False, self._now()
-        self._intents += 1
-        self._acted("cleared")
-
-    def _acted(self, how: str) -> None:
-        airflow, server = self._world.airflow, self._world.server
-        server.make_endless()
-        worker, trigger = airflow.worker, airflow.trigger
-        if how == "cleared":
-            return
-        if airflow.state in NO_CODE_RUNS:
-            self.excuse(f"{how} while no code of the task runs", "orphan")
-        elif airflow.state == "running" and (worker is None or worker.on_term is None or worker.process.dead):
-            self.excuse(f"{how} while its worker starts or is lost", "orphan")
-        elif airflow.state == "running" and (worker and worker.terminating):
-            self.excuse(f"{how} while its worker is told to end already", "orphan")
-        elif airflow.state == "deferred" and (
-            trigger is None or trigger.holder is None or trigger.holder.process.dead
-        ):
-            self.excuse(f"{how} while no triggerer has its trigger", "orphan")
-        if airflow.state == "running" and (server.trouble or airflow.api_away):
-            self.excuse(f"{how} in a worker while service or Airflow don't answer", "orphan")
+        if not self._form.waits_only:
+            self._intents += 1
+            self._world.server.make_endless()
 
     def api_was_away(self) -> None:
         """Hear of an outage of Airflow's API."""
@@ -141,10 +137,15 @@ class Judge:
 
     def cancelled(self, operation: Operation) -> None:
         """Hear of the cancel of an operation that ran."""
-        workers = {one.process.name: one for one in self._world.airflow.workers}
-        began_s = workers[operation.begun_by].began_s - BEGIN_S
-        if not self._marked and (self._cleared_s is None or began_s > self._cleared_s):
+        if not (self._marked or self._is_of_before_the_clear(operation)):
             self.broken(f"{operation.name} is cancelled, and nobody has ended its task", "cancel")
+
+    def _is_of_before_the_clear(self, operation: Operation) -> bool:
+        """Tell whether a worker has started it that began before the task was cleared."""
+        begun_by = [one for one in self._world.airflow.workers if one.process.name == operation.begun_by]
+        if self._cleared_s is None or not begun_by:
+            return False
+        return begun_by[0].began_s - BEGIN_S <= self._cleared_s
 
     def ended(self, worker: Worker, error: BaseException | None) -> None:
         """Hear how a worker's code has ended."""
@@ -157,10 +158,12 @@ class Judge:
         """Return what broke a promise, once everything has had its time."""
         world = self._world
         operations, state = world.server.operations, world.airflow.state
-        if not self._form.request_ids and any(one.name not in self._noted for one in operations):
+        if self._form.loses_starts and any(one.name not in self._noted for one in operations):
             self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
         if len(operations) > self._intents:
             self.broken(f"{len(operations)} starts for {self._intents} intents", "starts")
+        if not self._marked and operations and self._is_of_before_the_clear(operations[-1]):
+            self.broken("nothing was started after the task was cleared", "starts")
         if self._over_s is None:
             self.broken(f"the task is {state} still", "stuck")
         for one in operations:

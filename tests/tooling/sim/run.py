@@ -17,7 +17,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from .schedule import play
-from .search import mixed, singles
+from .search import mixed, shrunk, singles
 from .world import Plan
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def search(plans: Iterable[Plan]) -> int:
             broken.append(plan)
             print(f"{plan}: {'; '.join(seen.violations)}", flush=True)
             if len(broken) <= SHOWN:
-                print(seen)
+                print(play(shrunk(plan)))
     spent_s = clock() - began
     print(
         f"{played} schedules in {spent_s:.0f} s, {played / spent_s:.0f} a second; violations: {len(broken)}"

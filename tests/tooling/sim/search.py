@@ -7,6 +7,7 @@ Each fault is within what the task bears, so that it must succeed with one opera
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .faults import FAULTS, USERS
@@ -17,7 +18,7 @@ from .world import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["mixed", "pairs", "singles", "takeovers"]
+__all__ = ["mixed", "pairs", "shrunk", "singles", "takeovers"]
 
 
 def _points(form: str, seed: int) -> int:
@@ -35,6 +36,15 @@ def singles(seed: int, every: int = 1) -> Iterator[Plan]:
         for point in range(1 + seed % every, _points(form, seed) + 1, every):
             for fault in FAULTS:
                 yield Plan(form, seed, ((point, fault),))
+
+
+def shrunk(plan: Plan) -> Plan:
+    """Return the plan without the faults that aren't needed to break a promise."""
+    for left_out in range(len(plan.faults)):
+        smaller = replace(plan, faults=plan.faults[:left_out] + plan.faults[left_out + 1 :])
+        if play(smaller).violations:
+            return shrunk(smaller)
+    return plan
 
 
 def pairs(seed: int) -> Iterator[Plan]:

@@ -111,11 +111,7 @@ class Server:
             known = [one for one in self.operations if request_id and one.request_id == request_id]
             if known and self._knows_request_ids:
                 return 200, known[0].resource(now)
-            name = f"operations/{len(self.operations) + 1}"
-            self.operations.append(Operation(name, now, now + self._world.runs_s, request_id, who))
-            self._world.kernel.note("server", f"{name} begins, for {who}")
-            if self._world.judge.user_acted:
-                self.make_endless()
+            self.begin(who, request_id)
             return 200, self.operations[-1].resource(now)
         name = path.removeprefix("/v1/").partition(":")[0]
         found = next((one for one in self.operations if one.name == name), None)
@@ -131,6 +127,15 @@ class Server:
                 self._world.judge.cancelled(found)
             return 200, {}
         return 200, found.resource(now)
+
+    def begin(self, who: str, request_id: str = "") -> None:
+        """Begin an operation."""
+        now = self._world.kernel.now
+        name = f"operations/{len(self.operations) + 1}"
+        self.operations.append(Operation(name, now, now + self._world.runs_s, request_id, who))
+        self._world.kernel.note("server", f"{name} begins, for {who}")
+        if self._world.judge.user_acted:
+            self.make_endless()
 
     def running(self) -> list[Operation]:
         """Return the operations that run now."""

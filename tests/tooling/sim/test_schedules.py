@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
+from airflow_provider_operations.triggers import OperationTrigger
+
 from .forms import FORMS
 from .schedule import Played, play
-from .search import mixed, singles
+from .search import mixed, shrunk, singles
 from .world import Plan
 
 
@@ -71,6 +75,27 @@ def test_a_named_exception_is_counted() -> None:
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.exceptions == {"a start's answer is lost, and there is no request id"}
+
+
+def test_a_sensor_that_is_marked_cancels() -> None:
+    """What it waits for, as it was asked to; cleared, it waits on."""
+    seen = play(_plan("poking sensor", 2, "worker 1 GET", "mark failed"))
+    assert not seen.violations, seen
+    assert seen.world.server.operations[0].cancels
+    seen = play(_plan("deferred sensor", 1, "takes trigger", "clear"))
+    assert not seen.violations, seen
+    assert not seen.world.server.operations[0].cancels
+
+
+def test_a_plan_shrinks() -> None:
+    """Faults that have nothing to do with a violation are left out."""
+    moment = _plan("deferred", 1, "triggerer 2 GET", "mark failed")
+    other = (3, "answer lost")
+    with patch.object(OperationTrigger, "on_kill", _nothing):
+        assert shrunk(replace(moment, faults=(other, *moment.faults))) == moment
+
+
+async def _nothing(_: object) -> None: ...
 
 
 @pytest.mark.parametrize("plan", [*singles(6, every=60), *itertools.islice(mixed(6), 20)], ids=str)

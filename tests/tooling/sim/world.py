@@ -48,6 +48,8 @@ class World:
         self.judge = Judge(self, form)
         self.server = Server(self, knows_request_ids=form.request_ids)
         self.airflow = Airflow(self, form.retries)
+        if form.waits_only:
+            self.server.begin("somebody else")
         self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
 
     def play(self) -> list[str]:
