@@ -52,6 +52,8 @@ class Worker:
         self.pending: Any = None
         """A state that the API server hasn't taken yet."""
         self.terminating = False
+        self.server_terminated = False
+        """Whether a heartbeat's answer has ended it."""
         self.began_s = airflow.world.kernel.now
         self._airflow = airflow
         self._kernel = airflow.world.kernel
@@ -94,12 +96,15 @@ class Worker:
     def _report(self) -> None:
         """Do what ``update_task_state_if_needed`` does, then what the scheduler does about the executor's event."""
         message = self.pending
-        if message is None and self.exit_code == 0 and self.terminal == "failed":
+        ends_failed = self.terminal == "failed" if self.exit_code == 0 else not self.ti.should_retry
+        if message is None and ends_failed and not self.server_terminated:
             message = SimpleNamespace(state="failed")
 
-        def reported(_: Any = None) -> None:
+        def reported(result: Any = None) -> None:
+            # The executor hears of an exception alone: of ``finish``, which isn't taken.
+            failed = isinstance(result, Refused) and message is not self.pending
             delay_s = self._kernel.random.uniform(0.3, 3.0)
-            self._kernel.at(delay_s, lambda: self._airflow.executor_says(self))
+            self._kernel.at(delay_s, lambda: self._airflow.executor_says(self, failed=failed))
 
         if message is None:
             reported()
@@ -114,7 +119,7 @@ class Worker:
             self._kernel.at(HEARTBEAT_S, self.beat, self.supervisor)
         elif not self._airflow.is_running(self):
             self.terminate(f"the task is {self._airflow.state}")
-            self.terminal = "server terminated"
+            self.server_terminated = True
 
 
 class Airflow:
@@ -219,13 +224,13 @@ class Airflow:
             self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
             self._fail("no heartbeats")
 
-    def executor_says(self, worker: Worker) -> None:
+    def executor_says(self, worker: Worker, *, failed: bool) -> None:
         """Hear of the end of a worker, as ``process_executor_events`` does."""
         if self.is_running(worker):
             self._fail("the executor says that its worker has ended")
         elif self.state == "restarting" and worker is self.workers[-1]:
-            if worker.exit_code == 0:
-                self.max_tries = max(self.max_tries, self.try_number) + self.retries
+            if not failed:
+                self.max_tries = self.try_number + self.retries
                 self.set_state(None, "cleared")
                 self.schedule()
             else:

@@ -18,7 +18,7 @@ from .world import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["mixed", "pairs", "shrunk", "singles", "takeovers"]
+__all__ = ["mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
 
 
 def _points(form: str, seed: int) -> int:
@@ -78,7 +78,19 @@ def takeovers(seed: int) -> Iterator[Plan]:
         yield Plan(form, draw.randrange(1 << 30), tuple(faults))
 
 
+def retries(seed: int) -> Iterator[Plan]:
+    """Yield schedules for ever in which a worker is lost, and something happens when the next one begins."""
+    draw = random.Random(seed)
+    while True:
+        first = draw.randint(10, 60)
+        faults = (
+            (first, draw.choice(("kill worker", "evict worker", "clear"))),
+            (first + draw.randint(1, 30), draw.choice([*FAULTS])),
+        )
+        yield Plan(draw.choice(list(FORMS)), draw.randrange(1 << 30), faults)
+
+
 def mixed(seed: int) -> Iterator[Plan]:
     """Yield of each kind in turn, for ever."""
-    for two in zip(pairs(seed), takeovers(seed), strict=False):
-        yield from two
+    for each in zip(pairs(seed), takeovers(seed), retries(seed), strict=False):
+        yield from each
