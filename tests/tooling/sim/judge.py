@@ -137,8 +137,12 @@ class Judge:
 
     def cancelled(self, operation: Operation) -> None:
         """Hear of the cancel of an operation that ran."""
-        if not (self._marked or self._is_of_before_the_clear(operation)):
+        if not self.is_to_end(operation):
             self.broken(f"{operation.name} is cancelled, and nobody has ended its task", "cancel")
+
+    def is_to_end(self, operation: Operation) -> bool:
+        """Tell whether somebody has ended the task that an operation belongs to."""
+        return self._marked or self._is_of_before_the_clear(operation)
 
     def _is_of_before_the_clear(self, operation: Operation) -> bool:
         """Tell whether a worker has started it that began before the task was cleared."""

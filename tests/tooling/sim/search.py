@@ -81,11 +81,12 @@ def takeovers(seed: int) -> Iterator[Plan]:
 def retries(seed: int) -> Iterator[Plan]:
     """Yield schedules for ever in which a worker is lost, and something happens when the next one begins."""
     draw = random.Random(seed)
+    outages = [fault for fault in FAULTS if fault.startswith("API away")] * 3
     while True:
         first = draw.randint(10, 60)
         faults = (
             (first, draw.choice(("kill worker", "evict worker", "clear"))),
-            (first + draw.randint(1, 30), draw.choice([*FAULTS])),
+            (first + draw.randint(1, 30), draw.choice([*FAULTS, *outages])),
         )
         yield Plan(draw.choice(list(FORMS)), draw.randrange(1 << 30), faults)
 

@@ -134,7 +134,7 @@ class Server:
         name = f"operations/{len(self.operations) + 1}"
         self.operations.append(Operation(name, now, now + self._world.runs_s, request_id, who))
         self._world.kernel.note("server", f"{name} begins, for {who}")
-        if self._world.judge.user_acted:
+        if self._world.judge.is_to_end(self.operations[-1]):
             self.make_endless()
 
     def running(self) -> list[Operation]:
