@@ -83,7 +83,7 @@ async def _kill_unshielded(trigger: OperationTrigger) -> None:
 def _write_unless(state: State) -> Any:
     def write(records: Records, record: Any) -> None:
         if record.state is state:
-            records.current, records.noted = record, True
+            records.current, records.stored = record, record.state
         else:
             _write(records, record)
 
