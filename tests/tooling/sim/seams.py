@@ -249,6 +249,7 @@ def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
         put(clock, "sleep", kernel.sleep)
         put(time, "time", now)
         put(time, "monotonic", now)
+        put(time, "sleep", kernel.sleep)
         put(uuid, "uuid4", uuid4)
         put(signal, "signal", on_signal)
         put(task_runner, "SUPERVISOR_COMMS", comms)
