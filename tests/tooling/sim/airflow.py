@@ -301,10 +301,6 @@ class Airflow:
 
         def arrived(result: Any) -> None:
             self.world.hand_over(process, name, "is answered")
-            if isinstance(
-                msg, comms.SetXCom
-            ):  # so the call before, which may have been a start's note, is dealt with
-                self.world.judge.start_is_sent(None)
             answers.append(result)
             waiter.fire()
 

@@ -33,7 +33,6 @@ def _lose_node(world: World) -> None:
 def _evict(world: World) -> None:
     if worker := world.airflow.worker:
         world.judge.process_was_lost()
-        world.judge.told_to_end()
         worker.terminate("evicted", kill_after_s=EVICTED_AFTER_S)
 
 
@@ -48,7 +47,6 @@ def _api_away(seconds: float) -> Callable[[World], None]:
 
         def heartbeats_have_failed() -> None:
             if airflow.api_away and (worker := airflow.worker):
-                world.judge.told_to_end()
                 worker.terminate("no heartbeat gets through")
 
         world.kernel.at(seconds, back)

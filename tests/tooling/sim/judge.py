@@ -44,8 +44,6 @@ class Judge:
         """Whether a mark is the last thing that a user did."""
         self._over_s: float | None = None
         self._noted: set[str] = set()
-        self._starts: Worker | None = None
-        """The worker whose start isn't noted yet."""
         self.exceptions: set[str] = set()
         """Those that had an effect."""
 
@@ -121,15 +119,6 @@ class Judge:
         """Hear of the end of a process without a word."""
         if self.user_acted:
             self.excuse("the process that was to cancel is lost", "orphan")
-
-    def told_to_end(self) -> None:
-        """Hear that a worker is told to end although nobody has ended its task."""
-        if self._world.airflow.worker is self._starts:
-            self.excuse("NOT MENDED: told to end while its start isn't noted yet", "cancel", "starts")
-
-    def start_is_sent(self, worker: Worker | None) -> None:
-        """Hear of a start on its way."""
-        self._starts = worker
 
     def noted(self, record: Any) -> None:
         """Hear of a record that Airflow has stored."""

@@ -74,8 +74,6 @@ class Server:
         parts = urlsplit(url)
         verb = parts.path.rpartition(":")[2] if ":" in parts.path.rpartition("/")[2] else "get"
         what = f"{method} {verb}"
-        if verb == "run":
-            world.judge.start_is_sent(world.airflow.worker)
         world.hand_over(process, what, "leaves")
         kernel.check_alive(process)
 
