@@ -36,7 +36,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.triggers._end_from_trigger import WITHOUT_RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -174,7 +174,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             started_epoch_s = clock.now() if first is None else first
             outage = Outage(self.outage_tolerance)
             if first is not None:
-                _recall(context, outage)
+                self._tolerate(lambda: _recall(context, outage))
             watch = self._watch_for(self.operation_name, started_epoch_s, created_epoch_s=None, outage=outage)
             watch.found = first is not None  # else an earlier stay would have gone on
             try:
@@ -205,13 +205,20 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             if self.reschedule and not settling:
                 due = clock.now() + pause_s
                 if in_outage_before or outage.since_epoch_s is not None:
-                    _remember(context, outage, due)
+                    self._tolerate(lambda: _remember(context, outage, due))
                 self._leave(watch.name)
                 raise AirflowRescheduleException(datetime.fromtimestamp(due, timezone.utc))
             watch.pauses(pause_s, clock.now())
             clock.sleep(pause_s)
 
         return self.hook.watch(watch, pause=pause)
+
+    def _tolerate(self, use_store: Callable[[], None]) -> None:
+        """Use Airflow's task state store for a note about an outage, which is worth no wait: without it, it counts anew."""
+        try:
+            use_store()
+        except Exception as error:
+            self.log.warning("a note about an outage could not be read or written: %r", error)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; return whether it is done, with the response, or raise what is wrong."""

@@ -214,7 +214,7 @@ class StartsOperation(BaseOperationOperator):
         )
         asking.before_sleep = log
         record = asking(records.read)
-        for _ in range(ABSENT_AGAIN if records.try_number > 1 else 0):
+        for _ in range(ABSENT_AGAIN if records.kept and records.try_number > 1 else 0):
             if record is not None:
                 break
             clock.sleep(ABSENT_PAUSE_S)

@@ -154,7 +154,7 @@ class RunOperationOperator(StartsOperation):
         """
         records = self._records_of(context)
         with self._cancelled_if_abandoned(records, operation_name):
-            record = records.read()
+            record = self._read_patiently(records)
             dropped = record is None and records.kept and clears_drop_task_state()
             if not dropped and (record is None or record.max_tries == records.max_tries):
                 return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))

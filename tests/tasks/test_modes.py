@@ -246,6 +246,24 @@ def test_an_outage_of_long_ago(emulator: Emulator, moved: MovedClock, driver: Dr
     assert verdict.value == {"answer": 42}
 
 
+@pytest.mark.parametrize("method", ["get", "set", "delete"])
+def test_a_store_that_is_away_ends_no_wait(
+    emulator: Emulator, driver: Driver, moved: MovedClock, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """What a rescheduled sensor notes of an outage is worth no wait: where Airflow doesn't take it, it goes on."""
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("no database")
+
+    monkeypatch.setattr(StateStore, method, away, raising=False)
+    name = start(duration=300, response={"answer": 42})
+    emulator.script_fault(kind="get", status=503, after=1, times=2)
+    verdict = driver.run(
+        lambda: OperationSensor(task_id="wait", operation_name=name, mode="reschedule", poke_interval=20)
+    )
+    assert verdict.value == {"answer": 42}
+
+
 NO_ANSWER = "no answer (HTTP 503); bearing it for up to 120 s"
 NO_USABLE = "no usable answer (HTTP 403: PERMISSION_DENIED (7): (no message)); bearing it for up to 120 s"
 AGAIN = "the server answers again"
