@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 PACKAGE = Path(airflow_provider_operations.__file__).parent
-PAGE = PACKAGE.parent / "docs" / "private-apis.md"
+PAGE = Path(__file__).parents[2] / "docs" / "private-apis.md"
 
 SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + bytes(300_000)
