@@ -217,7 +217,7 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         """Use Airflow's task state store for a note about an outage, which is worth no wait: without it, it counts anew."""
         try:
             use_store()
-        except Exception as error:
+        except Exception as error:  # whatever the store raises
             self.log.warning("a note about an outage could not be read or written: %r", error)
 
     def poke(self, context: Context) -> PokeReturnValue:

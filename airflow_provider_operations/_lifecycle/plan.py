@@ -52,11 +52,13 @@ class Plan:
 
     :param reason: for the log or the error; empty where there is nothing to say.
     :param warns: whether the log should say it as a warning.
+    :param cleared: whether a clear is why the operation is to be replaced, and not its failure.
     """
 
     step: Step
     reason: str = ""
     warns: bool = False
+    cleared: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
         # After a failure too: an operation whose time was up may have outlived its cancel.
         if record.state is State.DELIVERED or not record.name:
             return Plan(Step.START)
-        return Plan(Step.REPLACE, "cleared" if cleared else "failed before")
+        return Plan(Step.REPLACE, cleared=cleared)
     if not record.name:
         reason = "started an operation without a name, which was over at once, and its result is lost"
         return Plan(Step.START, f"try {record.try_number} {reason}; starting afresh", warns=True)

@@ -7,7 +7,7 @@ What can't be read, or is a refusal, becomes a ``CallFailure``; nothing here rai
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 from airflow_provider_operations._json.abridging import ABRIDGED, MAX_OPERATIONS
@@ -29,6 +29,8 @@ __all__ = [
     "read_page",
     "read_started",
 ]
+
+T = TypeVar("T")
 
 MAX_SAID_CHARS = 500
 
@@ -56,14 +58,7 @@ def read_json(response: HttpResponse, now: datetime) -> Any:
 
 def read_operation(response: HttpResponse, now: datetime) -> Operation | CallFailure:
     """Read an answer that must be an operation."""
-    value = read_json(response, now)
-    if isinstance(value, CallFailure):
-        return value
-    try:
-        return operation_of(value, response)
-    except MalformedOperation:
-        why = _problem_with(Operation.from_json, response.hide(value))
-        return unreadable(response, f"the answer is no operation: {why}")
+    return _read_as(operation_of, "no operation", response, now)
 
 
 def read_started(response: HttpResponse, now: datetime) -> Operation | CallFailure:
@@ -101,14 +96,25 @@ def read_cancelled(response: HttpResponse, now: datetime) -> CallFailure | None:
 
 def read_page(response: HttpResponse, now: datetime) -> tuple[list[Operation], str] | CallFailure:
     """Read a page of a list: its operations, and the token of the next page, empty if there is none."""
+    return _read_as(page_of, "no list of operations", response, now)
+
+
+def _read_as(
+    read: Callable[[Any, HttpResponse], T], otherwise: str, response: HttpResponse, now: datetime
+) -> T | CallFailure:
+    """
+    Read the JSON of an answer further.
+
+    :param otherwise: what the answer is where that can't be done.
+    """
     value = read_json(response, now)
     if isinstance(value, CallFailure):
         return value
     try:
-        return page_of(value, response)
+        return read(value, response)
     except MalformedOperation:
-        why = _problem_with(lambda page: page_of(page, response), response.hide(value))
-        return unreadable(response, f"the answer is no list of operations: {why}")
+        why = _problem_with(lambda hidden: read(hidden, response), response.hide(value))
+        return unreadable(response, f"the answer is {otherwise}: {why}")
 
 
 def operation_of(value: Any, response: HttpResponse) -> Operation:

@@ -263,9 +263,8 @@ class BaseOperationOperator(BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
             poll_with=self.poll_with,
             end_from_trigger=self._trigger_ends(),
-            owner=self._owner
-            if self.cancel_on_kill
-            else "record",  # the trigger's default, which isn't stored
+            # The trigger's default isn't stored.
+            owner=self._owner if self.cancel_on_kill else "record",
         )
         trigger.before_deferring = partial(self._before_deferring, watch.name)
         left = max(deadline_epoch_s - clock.now(), 0.0)
@@ -356,9 +355,8 @@ class BaseOperationOperator(BaseOperator):
                 f"operation {operation_name}: the trigger's event can't be read: {error}"
             ) from error
         if outcome.kind is not Kind.DONE:
-            with suppress(
-                AirflowNotFoundException, ValueError
-            ):  # the outcome itself says what is wrong with a connection
+            # The outcome itself says what is wrong with a connection.
+            with suppress(AirflowNotFoundException, ValueError):
                 self._hold(outcome.name)
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", outcome.name)

@@ -155,7 +155,7 @@ class StartsOperation(BaseOperationOperator):
             failure = CallFailure(call.method, call.path, None, status, todo.reason)
             raise self._error_of_call(failure, final=self._is_final(failure))
         if todo.step is Step.REPLACE and record is not None:
-            self._end_predecessor(record.name, cleared=record.max_tries != records.max_tries)
+            self._end_predecessor(record.name, cleared=todo.cleared)
             return self._start(records)
         self._log_plan(todo)
         if record is None or todo.step is Step.START:
@@ -194,7 +194,8 @@ class StartsOperation(BaseOperationOperator):
         """
         Return the record; while Airflow doesn't answer, ask again for as long as an outage of the service may last.
 
-        A kill doesn't end that: what the record names may have to be cancelled. A retry that finds none asks again: a gateway before Airflow's API may answer 404 for a while, too.
+        A kill doesn't end that: what the record names may have to be cancelled. A retry that finds none asks again, as a
+        gateway before Airflow's API may answer 404 for a while, too.
 
         :raises ValueError: there is one that can't be read.
         """
@@ -358,7 +359,7 @@ class StartsOperation(BaseOperationOperator):
         self.log.warning("%s; trying on for %g s", unnoted, NOTE_LIMIT_S)
         try:
             _retrying(NOTE_LIMIT_S)(records.write, started)
-        except Exception as again:
+        except Exception as again:  # whatever the store raises
             note = self._cancel_late(name)
             with suppress(Exception):  # so that the next try starts another
                 _retrying(NOTE_LIMIT_S / 4)(records.write, replace(started, state=State.FAILED))

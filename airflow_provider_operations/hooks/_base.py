@@ -33,6 +33,7 @@ from airflow_provider_operations.operation import Operation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from airflow_provider_operations._connection.options import ServiceOptions
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations.hooks._tokens import NoToken
 
@@ -58,27 +59,12 @@ class OperationsCalls:
     retries: Retries
     _overrides: dict[str, Any]
 
-    def _keep_arguments(
-        self,
-        operations_conn_id: str,
-        base_url: str | None,
-        path_prefix: str | None,
-        cancel_suffix: str | None,
-        cancel_method: str | None,
-        error_format: int | None,
-        retries: Retries | None,
-    ) -> None:
+    def _keep_arguments(self, options: ServiceOptions, retries: Retries | None) -> None:
         self._answers_as: dict[str, str] = {}
         """The other name by which the service certainly calls an operation, by the name that was asked for."""
-        self.operations_conn_id = operations_conn_id
         self.retries = retries or Retries()
-        self._overrides = {
-            "base_url": base_url,
-            "path_prefix": path_prefix,
-            "cancel_suffix": cancel_suffix,
-            "cancel_method": cancel_method,
-            "error_format": error_format,
-        }
+        self._overrides = options.arguments()
+        self.operations_conn_id = self._overrides.pop("operations_conn_id")
 
     @staticmethod
     def _start_request(

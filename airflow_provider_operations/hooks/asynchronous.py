@@ -15,6 +15,7 @@ import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
+from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
@@ -82,9 +83,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id)
-        self._keep_arguments(
-            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
+        options = ServiceOptions(
+            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format
         )
+        self._keep_arguments(options, retries)
         self._overrides["poll_with"] = poll_with
         self._sent_with: tuple[Ready, Token, SentSecrets] | None = None
         """The joined secrets of a connection and of a token, kept."""

@@ -19,6 +19,7 @@ from urllib3.util import parse_url
 from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM, mask_secret
 from airflow_provider_operations._connection import form as connection_form
 from airflow_provider_operations._connection.fields import ConnectionFields
+from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
@@ -98,9 +99,10 @@ class OperationsHook(OperationsCalls, HttpHook):
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id, tcp_keep_alive=False)
-        self._keep_arguments(
-            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format, retries
+        options = ServiceOptions(
+            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format
         )
+        self._keep_arguments(options, retries)
         self._settings: Settings | None = None
         self._sent = SentSecrets()
         """The secrets that requests were sent with so far."""

@@ -212,7 +212,7 @@ class RunOperationOperator(StartsOperation):
             return True
         ends = time.monotonic() + within_s
         while records.stored is not State.STARTED and not self._settled and time.monotonic() < ends:
-            time.sleep(0.05)
+            time.sleep(0.05)  # in a thread of its own, while the main thread stores it
         return records.stored is State.STARTED
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
@@ -269,8 +269,7 @@ class RunOperationOperator(StartsOperation):
             self._killed = True
             note = "the start was not answered, so it may be running"
             raise OperationTimeout("(unknown)", timedelta(seconds=waited_s), None, note) from None
-        if (
-            records.current is not None
-        ):  # the time was up before it could be noted; the next try is to know it
+        # The time may have been up before the name could be noted, and the next try is to know it.
+        if records.current is not None:
             records.current = replace(records.current, state=State.STARTED, name=operation.name)
         return Outcome(Kind.TIMED_OUT, operation.name, operation, waited_s=waited_s)
