@@ -58,7 +58,7 @@ def read_json(response: HttpResponse, now: datetime) -> Any:
 
 def read_operation(response: HttpResponse, now: datetime) -> Operation | CallFailure:
     """Read an answer that must be an operation."""
-    return _read_as(operation_of, "no operation", response, now)
+    return _read_as(operation_of, "the answer is no operation: {}", response, now)
 
 
 def read_started(response: HttpResponse, now: datetime) -> Operation | CallFailure:
@@ -96,16 +96,16 @@ def read_cancelled(response: HttpResponse, now: datetime) -> CallFailure | None:
 
 def read_page(response: HttpResponse, now: datetime) -> tuple[list[Operation], str] | CallFailure:
     """Read a page of a list: its operations, and the token of the next page, empty if there is none."""
-    return _read_as(page_of, "no list of operations", response, now)
+    return _read_as(page_of, "the answer is no list of operations: {}", response, now)
 
 
 def _read_as(
-    read: Callable[[Any, HttpResponse], T], otherwise: str, response: HttpResponse, now: datetime
+    read: Callable[[Any, HttpResponse], T], text: str, response: HttpResponse, now: datetime
 ) -> T | CallFailure:
     """
     Read the JSON of an answer further.
 
-    :param otherwise: what the answer is where that can't be done.
+    :param text: what a failure to do so says, ``{}`` for the reason.
     """
     value = read_json(response, now)
     if isinstance(value, CallFailure):
@@ -114,7 +114,7 @@ def _read_as(
         return read(value, response)
     except MalformedOperation:
         why = _problem_with(lambda hidden: read(hidden, response), response.hide(value))
-        return unreadable(response, f"the answer is {otherwise}: {why}")
+        return unreadable(response, text.format(why))
 
 
 def operation_of(value: Any, response: HttpResponse) -> Operation:

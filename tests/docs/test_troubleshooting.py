@@ -44,7 +44,7 @@ def _templates(tree: ast.AST) -> Iterator[str]:
                 )
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
-            yield re.sub(r"%[sdrg]|%\.\d+f", "…", node.value)
+            yield re.sub(r"%[sdrg]|%\.\d+f|{}", "…", node.value)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,6 +179,7 @@ def test_the_error_stands_first(opened: Opened) -> None:
     error = {"code": "ABORTED (10)", "message": "why", "sections": []}
     failed = {"state": "failed", "percent": 40, "message": "half way", "error": error}
     page = opened(lambda *_: view("operations/o", operation=failed, live=False))
+    page.locator("#error", has_text="why").wait_for()
     text = page.locator("#operation").inner_text()
     places = [text.index(part) for part in ("failed", "ABORTED (10)", "why", "40 %", "half way")]
     assert places == sorted(places)
@@ -268,7 +270,10 @@ def test_who_asked_to_cancel_is_shown(opened: Opened) -> None:
     """As the audit log has it."""
     asked = {"by": "ann <b>", "at": "2026-06-01T12:00:00+00:00"}
     page = opened(lambda *_: view("operations/o", cancel_asked=asked))
-    assert page.locator("#cancellation").inner_text() == "asked for by ann <b> at 2026-06-01 14:00:00"
+    shown = page.locator(
+        "#cancellation", has_text=re.compile("^asked for by ann <b> at 2026-06-01 14:00:00$")
+    )
+    shown.wait_for()
 
 
 # --- the list ------------------------------------------------------------------------------------------------------
