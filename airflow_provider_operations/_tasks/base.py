@@ -222,7 +222,13 @@ class BaseOperationOperator(BaseOperator):
         return started_epoch_s + min(limits)
 
     def _watch_for(
-        self, name: str, started_epoch_s: float, created_epoch_s: float | None, outage: Outage | None = None
+        self,
+        name: str,
+        started_epoch_s: float,
+        created_epoch_s: float | None,
+        *,
+        deadline_epoch_s: float | None = None,
+        outage: Outage | None = None,
     ) -> Watch:
         return Watch(
             name,
@@ -230,7 +236,7 @@ class BaseOperationOperator(BaseOperator):
             outage or Outage(self.outage_tolerance),
             started_epoch_s=started_epoch_s,
             created_epoch_s=created_epoch_s,
-            deadline_epoch_s=self._deadline_epoch_s(started_epoch_s),
+            deadline_epoch_s=deadline_epoch_s or self._deadline_epoch_s(started_epoch_s),
             due_epoch_s=clock.now(),
         )
 
@@ -250,9 +256,7 @@ class BaseOperationOperator(BaseOperator):
 
     def _defer_for(self, watch: Watch) -> None:
         """Hand the watch over to a trigger; doesn't return."""
-        deadline_epoch_s = watch.deadline_epoch_s
-        if deadline_epoch_s is None:
-            deadline_epoch_s = self._deadline_epoch_s(watch.started_epoch_s)
+        deadline_epoch_s = watch.deadline_epoch_s or self._deadline_epoch_s(watch.started_epoch_s)
         trigger = OperationTrigger(
             watch.name,
             **ServiceOptions.of(self).arguments(),

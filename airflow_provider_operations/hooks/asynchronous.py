@@ -39,7 +39,7 @@ from airflow_provider_operations.hooks._tokens import NoToken, Token
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
 
     from airflow_provider_operations._connection.settings import Settings
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from airflow_provider_operations._protocol.retries import Retries
     from airflow_provider_operations._protocol.sent_secrets import SentSecrets
     from airflow_provider_operations.hooks._metrics import Figures
+
+    Look = Callable[..., Awaitable[tuple[Operation | CallFailure, float]]]
 
 LONGEST_WAIT_S = 60.0
 """How long a server is asked to hold an answer back."""
@@ -305,20 +307,33 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         request = (await self.settings()).service.cancel_operation(name)
         return await self._call(request, retries)
 
-    async def watch(self, watch: Watch) -> Outcome:
-        """Poll until the watch has an outcome, logging what is new."""
-        whole = False
+    async def watch(self, watch: Watch, *, look: Look | None = None, pause_s: float = 0.0) -> Outcome:
+        """
+        Poll until the watch has an outcome, logging what is new.
+
+        :param look: polls once, as ``look`` does; by default that, and an operation that is done is read whole.
+        :param pause_s: how long the caller has paused since an earlier poll.
+        """
+        first = False
         while True:
-            seen = await self.poll(watch.name, whole=whole)
-            if isinstance(seen, Operation) and seen.done and seen.abridged:
-                whole = True
-                continue
+            seen, held_s = await (look or self._look_whole)(watch.name, pause_s / 2, first=first)
             verdict = watch.judge(seen, clock.now())
             for line in watch.take_news():
                 self.log.info("%s", line)
             if isinstance(verdict, Outcome):
                 return verdict
-            await clock.asleep(verdict)
+            pause_s = verdict
+            first = isinstance(seen, CallFailure) and seen.asks_for_less
+            # A server that was asked to wait has held its answer back; the pause is over by then.
+            await clock.asleep(max(pause_s - held_s, 0.0))
+
+    async def _look_whole(
+        self, name: str, max_age_s: float, *, first: bool = False
+    ) -> tuple[Operation | CallFailure, float]:
+        seen, held_s = await self.look(name, max_age_s, first=first)
+        if isinstance(seen, Operation) and seen.done and seen.abridged:
+            return await self.poll(name, first=True, whole=True), held_s
+        return seen, held_s
 
     async def test_connection(self) -> tuple[bool, str]:
         """List one operation; a server that has no list is reachable all the same."""

@@ -132,9 +132,7 @@ class RunOperationOperator(StartsOperation):
 
     def _watch_of(self, record: Record) -> Watch:
         since_s = record.runs_since_epoch_s
-        watch = self._watch_for(record.name, since_s, created_epoch_s=since_s)
-        watch.deadline_epoch_s = record.deadline_epoch_s
-        return watch
+        return self._watch_for(record.name, since_s, since_s, deadline_epoch_s=record.deadline_epoch_s)
 
     def _deliver_again(self, context: Context, record: Record) -> Any:
         """Deliver a result again: an earlier try did, but Airflow hasn't recorded its success."""

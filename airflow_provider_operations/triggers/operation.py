@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -14,7 +15,7 @@ from airflow_provider_operations._airflow.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_operations._airflow.states import place_of
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch
+from airflow_provider_operations._protocol.outcome import Kind, Watch
 from airflow_provider_operations._protocol.polling import Outage, Schedule
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations._protocol.response import CallFailure
@@ -117,16 +118,6 @@ class OperationTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield the one event."""
-        try:
-            outcome = await self._wait()
-        except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL:  # this is the only sign of a kill
-                await self.on_kill()
-            raise
-        event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
-        yield event or TriggerEvent(outcome.to_event())
-
-    async def _wait(self) -> Outcome:
         now = clock.now()
         schedule = Schedule(maximum_s=self.poke_interval)
         watch = Watch(
@@ -139,40 +130,34 @@ class OperationTrigger(BaseTrigger):
         )
         # The worker polled before it deferred. A triggerer that starts with thousands of old ones spreads them out.
         pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
-        await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
-        hook = await self._hook()
-        async with hook.watching() as figures:
-            crowded = False
-            watch.due_epoch_s = clock.now()
-            while True:
-                seen, held_s = await self._ask(hook, pause_s / 2, first=crowded)
-                verdict = watch.judge(seen, clock.now())
-                for line in watch.take_news():
-                    self.log.info("%s", line)
-                if isinstance(verdict, Outcome):
-                    if verdict.kind is Kind.DONE and verdict.operation is not None:
-                        figures.detected(verdict.operation)
-                    return verdict
-                pause_s = verdict
-                crowded = isinstance(seen, CallFailure) and seen.asks_for_less
-                # A server that was asked to wait has held its answer back; the pause is over by then.
-                await clock.asleep(max(pause_s - held_s, 0.0))
+        try:
+            await clock.asleep(pause_s * random.random())  # noqa: S311  no secret
+            hook = await self._hook()
+            async with hook.watching() as figures:
+                watch.due_epoch_s = clock.now()
+                outcome = await hook.watch(watch, look=partial(self._look, hook), pause_s=pause_s)
+                if outcome.kind is Kind.DONE and outcome.operation is not None:
+                    figures.detected(outcome.operation)
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL:  # this is the only sign of a kill
+                await self.on_kill()
+            raise
+        event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
+        yield event or TriggerEvent(outcome.to_event())
 
     def _left_s(self) -> float | None:
         return None if self.deadline_epoch_s is None else self.deadline_epoch_s - clock.now()
 
-    async def _ask(
-        self, hook: OperationsAsyncHook, max_age_s: float, *, first: bool
+    async def _look(
+        self, hook: OperationsAsyncHook, name: str, max_age_s: float, *, first: bool = False
     ) -> tuple[Operation | CallFailure, float]:
         """Poll once; an exception becomes a value, as Airflow would lose its text."""
         left_s = self._left_s()
         try:
             if left_s is None or left_s > NEAR_S:
-                return await hook.look(self.operation_name, max_age_s, first=first)
+                return await hook.look(name, max_age_s, first=first)
             # In a queue of thousands its turn could come too late.
-            return await asyncio.wait_for(
-                hook.look(self.operation_name, 0.0, first=True), max(left_s, LAST_LOOK_S)
-            )
+            return await asyncio.wait_for(hook.look(name, 0.0, first=True), max(left_s, LAST_LOOK_S))
         except asyncio.TimeoutError:
             return self._not_asked(TimeoutError("no answer before the deadline"), transient=True), 0.0
         except InvalidName as error:

@@ -15,7 +15,7 @@ from airflow_provider_operations._airflow.xcom import operation_xcom
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError, error_of
-from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.support.connections import set_connection
@@ -170,7 +170,7 @@ async def test_events_and_log_of_a_trigger_are_without_secrets(
             def info(self, message: str, *args: Any) -> None:
                 logged.append(message % args)
 
-        monkeypatch.setattr(OperationTrigger, "log", Log(), raising=False)
+        monkeypatch.setattr(OperationsAsyncHook, "log", Log(), raising=False)
         trigger = OperationTrigger("operations/x", operations_conn_id="ops", poke_interval=1)
         (event,) = [event async for event in trigger.run()]
     told = json.loads(event.payload["outcome"])
