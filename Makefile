@@ -71,7 +71,7 @@ fuzz: .venv/ready
 	  tests/safety/test_random_attack.py tests/safety/test_urls.py
 
 e2e: .venv/ready $(if $(findstring not functions,$(E2E)),,$(FUNCTIONS_EMULATOR))
-	$(BIN)/python -m pytest -m "$(E2E)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "$(E2E)"
 
 # Google's Cloud Functions emulator, for the end-to-end tests; where npm is missing, they skip what needs it.
 FUNCTIONS_LOCK := tests/e2e/functions-emulator

@@ -50,8 +50,8 @@ MIXES = 2
 
 MIX_SIZE = 30
 SHORT_MIX_SIZE = 12
-SHORT_NETWORK = 10
-"""So many faults of the network each time, others each day."""
+SHORT_ALONE = 75
+"""So many of all faults that need no fault of a shared part; others with each seed."""
 
 SHORT_SHARED = 8
 """A shared fault with more rounds than that takes five minutes."""
@@ -298,12 +298,12 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
         ]
 
     network = network_singles()
-    if arguments.short and not wanted:
-        network = chance.sample(network, SHORT_NETWORK)
-    elif not wanted:
+    if not wanted:
         chance.shuffle(network)
         network = faults.once_each(network)
     alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach(), *network])
+    if arguments.short and not wanted:
+        alone = chance.sample(alone, SHORT_ALONE)
     if alone:
         suite.batch("single faults", [copy.deepcopy(one) for one in alone for _ in range(arguments.times)])
     shared = [*faults.shared(short=arguments.short), *takeovers()]
