@@ -131,11 +131,13 @@ class Service:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool = False,
+        encoded: bool = False,
     ) -> Request[Operation]:
         """
         Any call that answers with an operation.
 
         :param path: below the prefix; with a leading ``/`` below the base URL instead.
+        :param encoded: the path is checked and percent-encoded already, and begins with ``/``.
         :param idempotent: only true when it carries a request id by which the server recognises it.
         :raises InvalidName: the path is none.
         :raises InvalidRequest: method or headers would change more than this request.
@@ -147,7 +149,8 @@ class Service:
                 raise InvalidRequest(f"header {str(name)[:100]!r} of the start {why}")
         path = name_text(path, "start path")
         rooted = path.startswith("/")
-        checked = checked_name(path[1:] if rooted else path, "start path")
+        below = path[1:] if rooted else path
+        checked = below if encoded else checked_name(below, "start path")
         request = self._request(method, checked, query, rooted=rooted, read=read_started)
         # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
         return replace(

@@ -1,0 +1,226 @@
+"""
+The request of a method, made of its parameters, and what is wrong with them.
+
+It is the request that Google's own client for Python makes. What that one sends and nobody can mean is refused: names
+that would leave their place in the path, and values of another type.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow_provider_operations._protocol.names import checked_name
+from airflow_provider_operations._protocol.request_values import body_value, query_values
+
+if TYPE_CHECKING:
+    from airflow_provider_operations._google_apis.table import Method, Parameter
+
+__all__ = ["InvalidParameters", "MethodCall", "call_of", "check_literals", "location_in"]
+
+GLOBAL_PARAMETERS = ("quotaUser", "$.xgafv")
+"""Those of Google's parameters for all methods that don't change what is answered, and are no credentials."""
+
+REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
+
+_VARIABLE = re.compile(r"\{(\+?)(\w+)\}")
+_LOCATION = re.compile(r"(?:^|/)locations/([a-z][a-z0-9-]*)(?:[/:]|$)")
+
+
+class InvalidParameters(ValueError):
+    """Parameters of a method that can't be sent; the text says which and what to write instead."""
+
+
+@dataclass(frozen=True)
+class MethodCall:
+    """
+    A method's request, without its request id.
+
+    :param path: below the host, percent-encoded, with a slash in front.
+    :param query: texts, and lists of texts for repeated parameters.
+    :param body: JSON; ``None``: no body is sent.
+    :param request_id_in: ``query`` or ``body``, where a ``requestId`` may be added.
+    :param starts_nothing: it was asked to validate only: what is answered need not be an operation that can be
+        asked for.
+    """
+
+    verb: str
+    path: str
+    query: Mapping[str, str | list[str]]
+    body: Any
+    request_id_in: str | None
+    starts_nothing: bool
+
+
+def call_of(method: Method, parameters: Mapping[str, Any] | None, json: Any = None) -> MethodCall:
+    """
+    Return the request of a method.
+
+    :param parameters: by their names in the API's documentation, of path and query.
+    :param json: the body.
+    :raises InvalidParameters: there are too few, too many, or one that isn't what it should be.
+    :raises InvalidName: one would leave its place in the path.
+    :raises InvalidRequestValue: something in them or in the body can't be sent.
+    """
+    given = _given(method, parameters)
+    if missing := [name for name, known in method.parameters.items() if known.in_path and name not in given]:
+        raise InvalidParameters(f"{method.id} needs the parameter {_and(missing)}")
+    texts = {name: _text_of(method, method.parameters[name], value) for name, value in given.items()
+             if name in method.parameters}  # fmt: skip
+    query = {name: text for name, text in texts.items() if not method.parameters[name].in_path}
+    query |= query_values(
+        {name: value for name, value in given.items() if name in GLOBAL_PARAMETERS}, "parameters"
+    )
+
+    def encoded(variable: re.Match[str]) -> str:
+        text = str(texts[variable[2]])
+        checked = checked_name(text, f"parameter {variable[2]!r}")
+        return checked if variable[1] else quote(text, safe="")
+
+    body = _body(method, json)
+    return MethodCall(
+        method.verb,
+        "/" + _VARIABLE.sub(encoded, method.path),
+        query,
+        body,
+        method.request_id_in,
+        _validates_only(method, query, body),
+    )
+
+
+def check_literals(method: Method, parameters: Any, json: Any) -> None:
+    """
+    Check what is said when a DAG is parsed; what a template may yet make another value is left.
+
+    :raises InvalidParameters: a name is unknown, a value isn't what it should be, or there is no body to be sent.
+    """
+    if not _may_change(parameters):
+        parameters = parameters or {}
+        for name, value in _given(method, parameters).items():
+            if name in method.parameters and not _may_change(value):
+                _text_of(method, method.parameters[name], value)
+        missing = [
+            name
+            for name, known in method.parameters.items()
+            if known.in_path and parameters.get(name) is None
+        ]
+        if missing:
+            raise InvalidParameters(f"{method.id} needs the parameter {_and(missing)}")
+    if json is not None and not _may_change(json):
+        _body(method, json)
+
+
+def location_in(path: str) -> str | None:
+    """Return the location in a path or a name: what follows ``locations/``."""
+    found = _LOCATION.search(path)
+    return found[1] if found else None
+
+
+def _may_change(value: Any) -> bool:
+    """Tell whether Airflow may render a value to another: a template, or what a task before will bring."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, list | tuple):
+        return any(map(_may_change, value))
+    return value is not None and not isinstance(value, bool | int | float | datetime | timedelta | Mapping)
+
+
+def _given(method: Method, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the parameters that have a value; their names are checked."""
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, Mapping):
+        raise InvalidParameters(
+            f"'parameters' of {method.id} are names and values, not {type(parameters).__name__}"
+        )
+    for name in parameters:
+        if name == REQUEST_ID and method.request_id_in == "query":
+            raise _own_request_id(method)
+        if name not in method.parameters and name not in GLOBAL_PARAMETERS:
+            raise InvalidParameters(_unknown(method, str(name)))
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _unknown(method: Method, name: str) -> str:
+    near = difflib.get_close_matches(name, method.parameters, n=1)
+    instead = f"did you mean {near[0]!r}?" if near else f"it has {_and(method.parameters) or 'none'}"
+    if method.takes_body and not near:
+        instead += "; what belongs into the body goes into 'json'"
+    return f"{method.id} has no parameter {name[:100]!r}; {instead}"
+
+
+def _text_of(method: Method, parameter: Parameter, value: Any) -> str | list[str]:
+    """Return a parameter's value as it is sent, before it is encoded."""
+    here = f"parameters[{parameter.name!r}]"
+    if _is_list(value):
+        if parameter.format == "google-fieldmask":
+            value = ",".join(_scalar(method, parameter, item, here) for item in value)
+        elif parameter.repeated:
+            return [_scalar(method, parameter, item, f"{here}[{at}]") for at, item in enumerate(value)]
+    return _scalar(method, parameter, value, here)
+
+
+def _scalar(method: Method, parameter: Parameter, value: Any, here: str) -> str:
+    if parameter.type == "boolean":
+        text = str(value).lower()
+        if not isinstance(value, bool | str) or text not in {"true", "false"}:
+            raise _refused(method, here, "true or false", value)
+    elif parameter.type == "integer":
+        text = str(value)
+        if isinstance(value, bool) or not re.fullmatch(r"-?\d+", text, re.ASCII):
+            raise _refused(method, here, "a whole number", value)
+    elif isinstance(value, bool | float) or _is_list(value):
+        raise _refused(method, here, "text", value)
+    else:
+        text = str(query_values({parameter.name: value}, "parameters")[parameter.name])
+    if parameter.values and text not in parameter.values:
+        near = difflib.get_close_matches(text, parameter.values, n=1)
+        raise InvalidParameters(
+            f"{here} of {method.id} is {f'{near[0]!r}, perhaps' if near else 'one of ' + ', '.join(parameter.values)}, "
+            f"and not {text[:100]!r}"
+        )
+    if parameter.pattern and not re.fullmatch(parameter.pattern, text):
+        shown = re.sub(r"\[\^/\]\+", "*", parameter.pattern.strip("^$"))
+        raise InvalidParameters(f"{here} of {method.id} is like {shown}, and not {text[:200]!r}")
+    return text
+
+
+def _body(method: Method, json: Any) -> Any:
+    body = body_value(json, "json")
+    if body is not None and not method.takes_body:
+        raise InvalidParameters(f"{method.id} takes no 'json'; all that it takes are parameters")
+    if isinstance(body, dict) and REQUEST_ID in body and method.request_id_in == "body":
+        raise _own_request_id(method)
+    return body
+
+
+def _own_request_id(method: Method) -> InvalidParameters:
+    return InvalidParameters(
+        f"leave {REQUEST_ID!r} of {method.id} out: each start gets one of its own, by which the service recognises that "
+        "it is sent again; one that stays the same would bring back an old operation, or its error"
+    )
+
+
+def _validates_only(method: Method, query: Mapping[str, Any], body: Any) -> bool:
+    if method.validates_in == "query":
+        return query.get(VALIDATE_ONLY) == "true"
+    return method.validates_in == "body" and isinstance(body, dict) and body.get(VALIDATE_ONLY) is True
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def _refused(method: Method, here: str, wanted: str, value: Any) -> InvalidParameters:
+    return InvalidParameters(
+        f"{here} of {method.id} is {wanted}, and not {type(value).__name__} {repr(value)[:100]}"
+    )
+
+
+def _and(names: Any) -> str:
+    return ", ".join(repr(name) for name in names)
