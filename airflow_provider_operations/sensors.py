@@ -66,8 +66,9 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
 
     :param operation_name: e.g. the XCom ``operation_name`` of the task that started it. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (all five
-        templated)
+    :param base_url: this, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format`` and
+        ``wait_timeout_in``: instead of what the connection says. (all templated)
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second, but in reschedule mode, where
         each poll costs a worker start, every pause is this long. At least 1 s. If odd answers may come from a

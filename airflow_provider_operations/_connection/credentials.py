@@ -104,11 +104,12 @@ class Auth:
         return bool(self.headers) or self.tokens is not None
 
 
-def read_auth(fields: ConnectionFields, where: str) -> Auth:
+def read_auth(fields: ConnectionFields, where: str, scopes: Any = None) -> Auth:
     """
     Read the credentials, of the kind that ``auth`` names or, if it is empty, the filled-in fields tell.
 
     :param where: names the connection in an error.
+    :param scopes: of Google's tokens, where the connection says none: who made it may want them to be few.
     :raises InvalidConnection: something is missing, contradictory or unreadable.
     """
     extra = fields.extra
@@ -123,7 +124,7 @@ def read_auth(fields: ConnectionFields, where: str) -> Auth:
         )
     scheme = scheme or ("none" if own else _scheme_of(fields))
     if scheme == "google":
-        return Auth(headers, _google(extra, where))
+        return Auth(headers, _google(extra, where, _scopes(scopes, "scopes", where)))
     if scheme == "oauth2":
         return Auth(headers, _client_credentials(fields, where))
     if scheme == "basic":
@@ -164,7 +165,7 @@ def _own_headers(extra: Mapping[str, Any], where: str) -> dict[str, str]:
         raise InvalidConnection(f"{where}: {error}") from None
 
 
-def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:
+def _google(extra: Mapping[str, Any], where: str, scopes: tuple[str, ...]) -> GoogleCredentials:
     key = json_object(extra.get("keyfile_dict"))
     if key is None or (key and not isinstance(key.get("type"), str)):
         # Without the value, which is a private key.
@@ -186,7 +187,7 @@ def _google(extra: Mapping[str, Any], where: str) -> GoogleCredentials:
         key=json.dumps(key, sort_keys=True) if key else None,
         key_path=key_path or None,
         impersonation_chain=words(extra.get("impersonation_chain"), "impersonation_chain", where),
-        scopes=_scopes(extra, where) or (CLOUD_PLATFORM,),
+        scopes=_scopes(extra.get("scope"), "scope", where) or scopes or (CLOUD_PLATFORM,),
         quota_project=text(extra.get("quota_project"), "quota_project", where) or None,
         gcp_conn_id=gcp_conn_id or None,
         allowed_hosts=allowed,
@@ -244,7 +245,7 @@ def _client_credentials(fields: ConnectionFields, where: str) -> ClientCredentia
         token_url=f"{token_url}/" if url.endswith("/") else token_url,
         client_id=_needed(fields.login, "login (the client id)", "oauth2", where),
         client_secret=_needed(fields.password, "password (the client secret)", "oauth2", where),
-        scope=" ".join(_scopes(extra, where)) or None,
+        scope=" ".join(_scopes(extra.get("scope"), "scope", where)) or None,
         audience=text(extra.get("audience"), "audience", where) or None,
         client_auth=client_auth or _CLIENT_AUTH[0],
     )
@@ -256,9 +257,9 @@ def _either(extra: Mapping[str, Any], key: str, where: str) -> tuple[str, str]:
     return (given, key) if given else (text(extra.get(standard), standard, where), standard)
 
 
-def _scopes(extra: Mapping[str, Any], where: str) -> tuple[str, ...]:
+def _scopes(value: Any, key: str, where: str) -> tuple[str, ...]:
     """Read scopes with commas (as Airflow's Google connection has them) or spaces (RFC 6749) between."""
-    return tuple(scope for part in words(extra.get("scope"), "scope", where) for scope in part.split())
+    return tuple(scope for part in words(value, key, where) for scope in part.split())
 
 
 def _needed(value: str | None, what: str, scheme: str, where: str) -> str:

@@ -10,6 +10,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._connection.google_provider import (
+    GOOGLE_CONN_TYPE,
+    extra_of_google_provider,
+)
 from airflow_provider_operations._protocol.urls import canonical_url, host_pattern
 
 if TYPE_CHECKING:
@@ -47,8 +51,13 @@ class ConnectionFields:
         """
         Read an Airflow connection; ``extra`` is given apart, as asynchronous code reads it in another way.
 
+        One of the Google provider's type is read as one of ours with the same credentials.
+
         :raises InvalidConnection: it is of another type, whose extras mean something else.
         """
+        if connection.conn_type == GOOGLE_CONN_TYPE:
+            google = extra_of_google_provider(connection.conn_id, extra)
+            return cls(connection.conn_id, connection.host, connection.port, connection.schema, extra=google)
         if connection.conn_type and connection.conn_type != conn_type:
             raise InvalidConnection(
                 f"connection {connection.conn_id!r} is of type {connection.conn_type!r}, and not {conn_type!r}; make "

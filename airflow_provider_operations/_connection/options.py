@@ -17,7 +17,8 @@ class ServiceOptions:
     A connection, and what a task or a hook says instead of it.
 
     :param operations_conn_id: connection of type ``operations``.
-    :param base_url: this and the next four: instead of what the connection says.
+    :param base_url: this and the next five: instead of what the connection says.
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none.
     """
 
     operations_conn_id: str = "operations_default"
@@ -26,6 +27,8 @@ class ServiceOptions:
     cancel_suffix: str | None = None
     cancel_method: str | None = None
     error_format: int | None = None
+    wait_timeout_in: str | None = None
+    scopes: str | None = None
 
     @classmethod
     def of(cls, holder: Any) -> ServiceOptions:

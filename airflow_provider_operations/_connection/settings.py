@@ -83,8 +83,9 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     """
     Check a connection's fields and what the task says otherwise.
 
-    :param overrides: ``base_url``, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format``;
-        ``None`` means as the connection says. So does an empty text, but for ``path_prefix``, where it means none.
+    :param overrides: ``base_url``, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format``,
+        ``wait_timeout_in``, ``scopes``; ``None`` means as the connection says. So does an empty text, but for
+        ``path_prefix``, where it means none.
     :raises InvalidConnection: nothing to send to, or something that must not be sent there.
     """
     extra = fields.extra
@@ -94,7 +95,8 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     unknown = sorted(set(extra) - KNOWN_EXTRAS)
     if unknown:
         log.warning("%s: unknown extras are ignored and not sent: %s", where, ", ".join(unknown))
-    auth = read_auth(fields, where)
+    scopes = overrides.get("scopes")
+    auth = read_auth(fields, where, scopes if _is_said("scopes", scopes) else None)
     override = overrides.get("base_url")
     base_url = _base_url(fields, override if _is_said("base_url", override) else None, where, auth)
     spelled = {

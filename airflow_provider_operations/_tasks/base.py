@@ -110,7 +110,8 @@ class BaseOperationOperator(BaseOperator):
     A task that waits for an operation.
 
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (all five templated)
+    :param base_url: this and the next five: instead of what the connection says. (all six templated)
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param outage_tolerance: how long the server may give no usable answer; default 10 min.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
@@ -153,6 +154,8 @@ class BaseOperationOperator(BaseOperator):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
+        wait_timeout_in: str | None = None,
+        scopes: str | None = None,
         deferrable: bool | None = None,
         outage_tolerance: timedelta | float = 600.0,
         cancel_on_kill: bool = True,
@@ -170,6 +173,8 @@ class BaseOperationOperator(BaseOperator):
         self.cancel_suffix = cancel_suffix
         self.cancel_method = cancel_method
         self.error_format = error_format
+        self.wait_timeout_in = wait_timeout_in
+        self.scopes = scopes
         self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill

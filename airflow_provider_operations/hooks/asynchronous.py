@@ -81,12 +81,21 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
+        wait_timeout_in: str | None = None,
+        scopes: str | None = None,
         poll_with: str | None = None,
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id)
         options = ServiceOptions(
-            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format
+            operations_conn_id,
+            base_url,
+            path_prefix,
+            cancel_suffix,
+            cancel_method,
+            error_format,
+            wait_timeout_in,
+            scopes,
         )
         self._keep_arguments(options, retries)
         self._overrides["poll_with"] = poll_with

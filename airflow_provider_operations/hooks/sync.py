@@ -70,6 +70,8 @@ class OperationsHook(OperationsCalls, HttpHook):
     :param cancel_suffix: instead of the connection's (by default ``:cancel``).
     :param cancel_method: instead of the connection's (by default POST).
     :param error_format: 1 or 2: ask for Google's error format (``$.xgafv``).
+    :param wait_timeout_in: instead of the connection's (by default ``query``).
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none.
     :param retries: how failed requests are repeated.
 
     Every call raises ``OperationsCallError`` (or its Final twin) when it brings no usable answer, and
@@ -96,11 +98,20 @@ class OperationsHook(OperationsCalls, HttpHook):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
+        wait_timeout_in: str | None = None,
+        scopes: str | None = None,
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id, tcp_keep_alive=False)
         options = ServiceOptions(
-            operations_conn_id, base_url, path_prefix, cancel_suffix, cancel_method, error_format
+            operations_conn_id,
+            base_url,
+            path_prefix,
+            cancel_suffix,
+            cancel_method,
+            error_format,
+            wait_timeout_in,
+            scopes,
         )
         self._keep_arguments(options, retries)
         self._settings: Settings | None = None

@@ -32,7 +32,9 @@ class CancelOperationOperator(BaseOperationOperator):
 
     :param operation_name: e.g. the XCom of the task that started it. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (all five templated)
+    :param base_url: this, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format`` and
+        ``wait_timeout_in``: instead of what the connection says. (all templated)
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param wait_for_completion: ``False`` only asks to cancel.
     :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.

@@ -53,8 +53,9 @@ class RunOperationOperator(StartsOperation):
     :param headers: headers of the start call, beside the connection's; not such as ``Host`` that say how the request
         is sent, nor one that would replace the connection's credentials. (templated)
     :param operations_conn_id: connection of type ``operations``. (templated)
-    :param base_url: this and the next four: instead of what the connection says. (all five
-        templated)
+    :param base_url: this, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format`` and
+        ``wait_timeout_in``: instead of what the connection says. (all templated)
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``

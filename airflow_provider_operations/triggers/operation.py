@@ -54,7 +54,8 @@ class OperationTrigger(BaseTrigger):
 
     :param operation_name: the operation.
     :param operations_conn_id: connection of type ``operations``.
-    :param base_url: this and the next four: instead of what the connection says.
+    :param base_url: this and the next five: instead of what the connection says.
+    :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none.
     :param poke_interval: longest pause between polls, in seconds; they begin at half a second.
     :param started_epoch_s: when the wait began: the pauses grow from then on, and for 30 s a 404 doesn't end the
         wait. ``None``: now.
@@ -79,6 +80,8 @@ class OperationTrigger(BaseTrigger):
         cancel_suffix: str | None = None,
         cancel_method: str | None = None,
         error_format: int | None = None,
+        wait_timeout_in: str | None = None,
+        scopes: str | None = None,
         poke_interval: float = 30.0,
         started_epoch_s: float | None = None,
         deadline_epoch_s: float | None = None,
@@ -96,6 +99,8 @@ class OperationTrigger(BaseTrigger):
         self.cancel_suffix = cancel_suffix
         self.cancel_method = cancel_method
         self.error_format = error_format
+        self.wait_timeout_in = wait_timeout_in
+        self.scopes = scopes
         self.poke_interval = poke_interval
         self.started_epoch_s = started_epoch_s
         self.deadline_epoch_s = deadline_epoch_s

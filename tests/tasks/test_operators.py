@@ -736,6 +736,8 @@ ARGUMENTS: dict[str, Any] = {
     "cancel_suffix": "/cancel",
     "cancel_method": "GET",
     "error_format": 2,
+    "wait_timeout_in": "body",
+    "scopes": "https://www.googleapis.com/auth/drive",
     "poke_interval": 7.0,
     "started_epoch_s": 1.5,
     "deadline_epoch_s": 2.5,

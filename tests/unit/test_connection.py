@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_operations._connection.credentials import Auth
+from airflow_provider_operations._connection.credentials import Auth, GoogleCredentials
 from airflow_provider_operations._connection.settings import (
     ConnectionFields,
     InvalidConnection,
@@ -33,7 +33,7 @@ def refusal(overrides: dict[str, Any] | None = None, /, **fields: Any) -> str:
     return str(refused.value)
 
 
-@pytest.mark.parametrize("conn_type", ["http", "google_cloud_platform"])
+@pytest.mark.parametrize("conn_type", ["http", "gcpcloudsql"])
 def test_a_connection_of_another_type_is_named(conn_type: str) -> None:
     """A connection of another type keeps its settings elsewhere; its type is named instead of what is missing."""
     connection = SimpleNamespace(
@@ -44,6 +44,67 @@ def test_a_connection_of_another_type_is_named(conn_type: str) -> None:
     assert str(refused.value) == (
         f"connection 'c' is of type {conn_type!r}, and not 'operations'; make one of type Long-Running Operations"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "credentials"),
+    [
+        pytest.param({}, GoogleCredentials(), id="default-credentials"),
+        pytest.param(
+            {"project": "p", "num_retries": 5, "key_path": "/k", "scope": "s1,s2", "keyfile_dict": ""},
+            GoogleCredentials(key_path="/k", scopes=("s1", "s2")),
+            id="key-file",
+        ),
+        pytest.param(
+            {"extra__google_cloud_platform__key_path": "/old", "extra__google_cloud_platform__project": "p"},
+            GoogleCredentials(key_path="/old"),
+            id="old-names",
+        ),
+        pytest.param(
+            {"extra__google_cloud_platform__key_path": "/old", "key_path": "/new"},
+            GoogleCredentials(key_path="/new"),
+            id="new-names-win",
+        ),
+        pytest.param(
+            {"impersonation_chain": "a@x"}, GoogleCredentials(impersonation_chain=("a@x",)), id="chain"
+        ),
+        pytest.param(
+            {"key_secret_name": "k"}, GoogleCredentials(gcp_conn_id="c"), id="of-the-provider-alone"
+        ),
+    ],
+)
+def test_a_connection_of_the_google_provider(given: dict[str, Any], credentials: GoogleCredentials) -> None:
+    """It is one with Google's tokens; the provider's own code is needed only for fields that nobody else knows."""
+    connection = SimpleNamespace(
+        conn_id="c",
+        conn_type="google_cloud_platform",
+        host=None,
+        port=None,
+        schema=None,
+        login="ignored",
+        password="ignored",
+    )
+    fields = ConnectionFields.of(connection, given)
+    read = read_settings(fields, {"base_url": "https://file.googleapis.com"})
+    assert read.auth == Auth({}, credentials)
+    with pytest.raises(InvalidConnection, match="is not the host of connection 'c'"):
+        read_settings(fields, {"base_url": "https://example.com"})
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "scopes"),
+    [
+        (None, None, ("https://www.googleapis.com/auth/cloud-platform",)),
+        (None, "s1 s2", ("s1", "s2")),
+        (None, "", ("https://www.googleapis.com/auth/cloud-platform",)),
+        ("s0", "s1", ("s0",)),
+    ],
+)
+def test_scopes(said: str | None, asked: str | None, scopes: tuple[str, ...]) -> None:
+    """A task's scopes count where the connection says none: whoever made it may want them to be few."""
+    extra = {"auth": "google", "scope": said}
+    read = settings({"scopes": asked}, host="file.googleapis.com", extra=extra)
+    assert read.auth.tokens == GoogleCredentials(scopes=scopes)
 
 
 def test_without_a_type() -> None:
@@ -345,7 +406,13 @@ def test_passwords_of_several_lines() -> None:
 def test_a_tasks_spelling_wins_over_the_connections(key: str, value: object, read: object) -> None:
     """How the service spells the methods comes from the extra, or from the task, which wins."""
     assert getattr(extra({key: value}).service, key) == read
-    others = {"path_prefix": "v9", "cancel_suffix": ":x", "cancel_method": "PUT", "error_format": 2}
+    others = {
+        "path_prefix": "v9",
+        "cancel_suffix": ":x",
+        "cancel_method": "PUT",
+        "error_format": 2,
+        "wait_timeout_in": "query",
+    }
     if value is not None and (other := others.get(key)) is not None:
         overridden = settings({key: other}, extra={key: value})
         assert getattr(overridden.service, key) == other
