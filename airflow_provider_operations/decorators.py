@@ -27,6 +27,9 @@ __all__ = ["operation_task"]
 
 REQUEST_ARGUMENTS = ("path", "method", "json", "query", "headers")
 
+METHOD_ARGUMENTS = ("parameters", "json", "headers")
+"""The same where ``api_method`` says what is called."""
+
 
 class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
     """
@@ -36,8 +39,9 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
     sent as it is, without rendering.
 
     :param python_callable: returns a dict of ``path``, ``method``, ``json``, ``query``, ``headers``, or path and JSON
-        body as a pair.
-    :param path: this and ``method``, ``json``, ``query``, ``headers``: where the function doesn't return them.
+        body as a pair; with ``api_method`` a dict of ``parameters``, ``json``, ``headers``.
+    :param path: this and ``method``, ``json``, ``query``, ``headers``, ``parameters``: where the function doesn't return
+        them.
     """
 
     template_fields: Sequence[str] = (
@@ -49,6 +53,7 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
         **RunOperationOperator.template_fields_renderers,
     }
     custom_operator_name = "@task.operation"
+    _function_returns_it = True
 
     _arguments: Mapping[str, Any] | None = None
     """Keyword arguments of the function."""
@@ -86,8 +91,11 @@ class OperationDecoratedOperator(DecoratedOperator, RunOperationOperator):
 
     def _call(self) -> StartCall:
         if not self._requested:
+            if self.api_method is not None:
+                self._look_up_connection()  # as later stays do, which don't know what the function returns
             returned = self.python_callable(*self.op_args, **self._arguments or {})
-            for field, value in _request(returned, self.path).items():
+            request = _request(returned, self.path) if self.api_method is None else _of_method(returned)
+            for field, value in request.items():
                 setattr(self, field, value)
             self._requested = True
             self.overwrite_rtif_after_execution = True  # what is shown as rendered is what was sent
@@ -118,10 +126,30 @@ def _request(returned: Any, path: str | None) -> dict[str, Any]:
     return request
 
 
+def _of_method(returned: Any) -> dict[str, Any]:
+    """
+    Check what the function has returned for ``api_method``.
+
+    :raises TypeError: it is no request.
+    """
+    if not isinstance(returned, Mapping):
+        raise _not_of_method(f"it returned {_shown(returned)}")
+    if unknown := [key for key in returned if key not in METHOD_ARGUMENTS]:
+        raise _not_of_method(f"it returned {unknown[0]!r}")
+    return dict(returned)
+
+
 def _no_request(found: str) -> TypeError:
     return TypeError(
         f"the function of @task.operation returns the request: a dict of {', '.join(REQUEST_ARGUMENTS)}, or path and "
         f"JSON body as a pair; {found}"
+    )
+
+
+def _not_of_method(found: str) -> TypeError:
+    return TypeError(
+        f"the function of @task.operation returns what 'api_method' is called with: a dict of "
+        f"{', '.join(METHOD_ARGUMENTS)}; {found}"
     )
 
 

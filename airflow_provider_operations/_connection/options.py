@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SERVICE_FIELDS", "ServiceOptions"]
+__all__ = ["ENDPOINTS", "SERVICE_FIELDS", "ServiceOptions"]
+
+ENDPOINTS = ("regional",)
+"""Addresses of Google's APIs that are used only where they are asked for."""
 
 
 @dataclass(frozen=True)

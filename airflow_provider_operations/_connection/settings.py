@@ -40,7 +40,7 @@ from airflow_provider_operations._protocol.urls import (
     origin_of,
 )
 
-__all__ = ["ConnectionFields", "InvalidConnection", "Settings", "read_settings"]
+__all__ = ["ConnectionFields", "InvalidConnection", "Settings", "is_said", "read_settings"]
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +96,11 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     if unknown:
         log.warning("%s: unknown extras are ignored and not sent: %s", where, ", ".join(unknown))
     scopes = overrides.get("scopes")
-    auth = read_auth(fields, where, scopes if _is_said("scopes", scopes) else None)
+    auth = read_auth(fields, where, scopes if is_said("scopes", scopes) else None)
     override = overrides.get("base_url")
-    base_url = _base_url(fields, override if _is_said("base_url", override) else None, where, auth)
+    base_url = _base_url(fields, override if is_said("base_url", override) else None, where, auth)
     spelled = {
-        key: overrides[key] if _is_said(key, overrides.get(key)) else extra.get(key)
+        key: overrides[key] if is_said(key, overrides.get(key)) else extra.get(key)
         for key in ("path_prefix", "cancel_suffix", "cancel_method", "error_format", "wait_timeout_in")
     }
     return Settings(
@@ -118,7 +118,7 @@ def read_settings(fields: ConnectionFields, overrides: Mapping[str, Any]) -> Set
     )
 
 
-def _is_said(key: str, override: Any) -> bool:
+def is_said(key: str, override: Any) -> bool:
     """Tell whether a task overrides its connection; a value that a template left empty doesn't."""
     if override is None or override == "None":  # as templates spell it
         return False

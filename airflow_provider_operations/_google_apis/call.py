@@ -21,7 +21,7 @@ from airflow_provider_operations._protocol.request_values import body_value, que
 if TYPE_CHECKING:
     from airflow_provider_operations._google_apis.table import Method, Parameter
 
-__all__ = ["InvalidParameters", "MethodCall", "call_of", "check_literals", "location_in"]
+__all__ = ["InvalidParameters", "MethodCall", "call_of", "check_literals"]
 
 GLOBAL_PARAMETERS = ("quotaUser", "$.xgafv")
 """Those of Google's parameters for all methods that don't change what is answered, and are no credentials."""
@@ -29,7 +29,6 @@ GLOBAL_PARAMETERS = ("quotaUser", "$.xgafv")
 REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
 
 _VARIABLE = re.compile(r"\{(\+?)(\w+)\}")
-_LOCATION = re.compile(r"(?:^|/)locations/([a-z][a-z0-9-]*)(?:[/:]|$)")
 
 
 class InvalidParameters(ValueError):
@@ -111,14 +110,8 @@ def check_literals(method: Method, parameters: Any, json: Any) -> None:
         ]
         if missing:
             raise InvalidParameters(f"{method.id} needs the parameter {_and(missing)}")
-    if json is not None and not _may_change(json):
-        _body(method, json)
-
-
-def location_in(path: str) -> str | None:
-    """Return the location in a path or a name: what follows ``locations/``."""
-    found = _LOCATION.search(path)
-    return found[1] if found else None
+    if not _may_change(json):
+        _check_body(method, json)
 
 
 def _may_change(value: Any) -> bool:
@@ -180,10 +173,8 @@ def _scalar(method: Method, parameter: Parameter, value: Any, here: str) -> str:
         text = str(query_values({parameter.name: value}, "parameters")[parameter.name])
     if parameter.values and text not in parameter.values:
         near = difflib.get_close_matches(text, parameter.values, n=1)
-        raise InvalidParameters(
-            f"{here} of {method.id} is {f'{near[0]!r}, perhaps' if near else 'one of ' + ', '.join(parameter.values)}, "
-            f"and not {text[:100]!r}"
-        )
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidParameters(f"{here} of {method.id} is one of {', '.join(parameter.values)}{meant}")
     if parameter.pattern and not re.fullmatch(parameter.pattern, text):
         shown = re.sub(r"\[\^/\]\+", "*", parameter.pattern.strip("^$"))
         raise InvalidParameters(f"{here} of {method.id} is like {shown}, and not {text[:200]!r}")
@@ -192,11 +183,15 @@ def _scalar(method: Method, parameter: Parameter, value: Any, here: str) -> str:
 
 def _body(method: Method, json: Any) -> Any:
     body = body_value(json, "json")
+    _check_body(method, body)
+    return body
+
+
+def _check_body(method: Method, body: Any) -> None:
     if body is not None and not method.takes_body:
         raise InvalidParameters(f"{method.id} takes no 'json'; all that it takes are parameters")
     if isinstance(body, dict) and REQUEST_ID in body and method.request_id_in == "body":
         raise _own_request_id(method)
-    return body
 
 
 def _own_request_id(method: Method) -> InvalidParameters:
@@ -217,9 +212,8 @@ def _is_list(value: Any) -> bool:
 
 
 def _refused(method: Method, here: str, wanted: str, value: Any) -> InvalidParameters:
-    return InvalidParameters(
-        f"{here} of {method.id} is {wanted}, and not {type(value).__name__} {repr(value)[:100]}"
-    )
+    # Without the value, which may be a secret.
+    return InvalidParameters(f"{here} of {method.id} is {wanted}, and not {type(value).__name__}")
 
 
 def _and(names: Any) -> str:

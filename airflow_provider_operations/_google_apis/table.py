@@ -16,11 +16,17 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Document", "Method", "Parameter", "default_version", "document", "documents"]
 
 _ROOM = Path(__file__).parent
+
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+"""The scope that is asked for where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,12 @@ class Method:
     deprecated: bool
 
     @property
+    def scope(self) -> str | None:
+        """The scope to ask for; ``None``: ``cloud-platform`` will do, or none are known."""
+        scope = _scope_of(self.scopes)
+        return None if scope == CLOUD_PLATFORM else scope
+
+    @property
     def id(self) -> str:
         """With API and version: ``file:v1.projects.locations.instances.create``."""
         return f"{self.document.name}.{self.short_id}"
@@ -139,6 +151,12 @@ class Document:
             found.get("deprecated", False),
         )
 
+    @property
+    def scopes(self) -> str | None:
+        """Scopes with which all of it can be called; ``None``: ``cloud-platform`` will do, or none are known."""
+        scopes = list(dict.fromkeys(filter(None, map(_scope_of, self._entry["scopes"]))))
+        return None if CLOUD_PLATFORM in map(_scope_of, self._entry["scopes"]) else " ".join(scopes) or None
+
     @cached_property
     def left_out(self) -> dict[str, str]:
         """Why methods that have to do with operations are no starts of ours, by id without the API."""
@@ -180,6 +198,13 @@ class Document:
         return "locational" in self._entry["endpoints"]
 
 
+def _scope_of(scopes: Sequence[str]) -> str | None:
+    """Return one of several scopes of which each is enough: the shortest, as the longer ones are for a part of it."""
+    if CLOUD_PLATFORM in scopes:
+        return CLOUD_PLATFORM
+    return min(scopes, key=len) if scopes else None
+
+
 @lru_cache(maxsize=1)
 def _members() -> zipfile.ZipFile:
     # From memory: no file is held open, and processes that are forked share no position in it.
@@ -202,8 +227,8 @@ def documents(api: str | None = None) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def _defaults() -> str:
-    return "\n" + (_ROOM / "defaults.txt").read_text(encoding="ascii")
+def _defaults() -> bytes:
+    return (_ROOM / "defaults.txt").read_bytes()
 
 
 def default_version(name: str) -> str | None:
@@ -212,6 +237,9 @@ def default_version(name: str) -> str | None:
 
     :param name: an API (``file``), or a method with it (``file.projects.locations.instances.create``).
     """
-    # 100 kB of text are searched sooner than made a dict.
-    found = re.search(rf"\n{re.escape(name)} (\S+)\n", _defaults())
-    return found[1] if found else None
+    # 120 kB are searched sooner than made a dict. The first line is about the file.
+    begins = _defaults().find(f"\n{name} ".encode())
+    if begins < 0:
+        return None
+    line = _defaults()[begins + 1 : _defaults().index(b"\n", begins + 1)]
+    return line.decode("ascii").partition(" ")[2]

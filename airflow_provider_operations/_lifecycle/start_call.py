@@ -22,6 +22,9 @@ class StartCall:
     :param query: as ``query_values`` returns it.
     :param request_id_field: where the service takes one; dotted in a body; ``None`` where it takes none.
     :param request_id_in: ``query`` or ``body``.
+    :param base_url: where a call goes whose path is percent-encoded already, as it is made of a method's parameters;
+        ``None``: the path isn't.
+    :param starts_nothing: the service is only to say whether it would start an operation.
     """
 
     path: str
@@ -31,6 +34,8 @@ class StartCall:
     headers: Mapping[str, str]
     request_id_field: str | None
     request_id_in: str
+    base_url: str | None = None
+    starts_nothing: bool = False
 
     @property
     def recognised(self) -> bool:
@@ -40,7 +45,9 @@ class StartCall:
     @property
     def digest(self) -> str:
         """Equal for equal calls."""
-        parts = (self.method, self.path, self.body, dict(self.query), self.request_id_field)
+        parts = [self.method, self.path, self.body, dict(self.query), self.request_id_field]
+        if self.base_url is not None:
+            parts.append(self.base_url)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def arguments(self, request_id: str) -> dict[str, Any]:
@@ -54,13 +61,16 @@ class StartCall:
             query[self.request_id_field] = request_id
         elif self.request_id_field:
             body = _inserted(body, self.request_id_field.split("."), request_id)
-        return {
+        arguments = {
             "method": self.method,
             "json": body,
             "query": query,
             "headers": self.headers,
             "idempotent": self.recognised,
         }
+        if self.base_url is not None:
+            arguments |= {"encoded": True, "validates": self.starts_nothing}
+        return arguments
 
 
 def _inserted(body: Any, path: list[str], value: str) -> dict[str, Any]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_operations._airflow.states import is_last_try
-from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record
-
-if TYPE_CHECKING:
-    from airflow_provider_operations._lifecycle.record import State
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record, State
 
 __all__ = ["Records"]
 
@@ -56,7 +53,8 @@ class Records:
         """Store that the result or failure was delivered; if that fails, the next try asks the server."""
         try:
             record = self.current or self.read()
-            if record is not None:
+            # Of a start that has started nothing, there is nothing to deliver again.
+            if record is not None and record.state is not State.REJECTED:
                 self.write(replace(record, state=state))
         except Exception:  # whatever the store raises: the result counts more than the note
             self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)

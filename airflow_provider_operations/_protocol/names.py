@@ -9,11 +9,20 @@ from airflow_provider_operations._protocol.rendering import CONTROL
 from airflow_provider_operations._protocol.urls import has_dot_segment
 from airflow_provider_operations.operation import MAX_NAME_BYTES
 
-__all__ = ["InvalidName", "checked_name", "name_text"]
+__all__ = ["InvalidName", "checked_name", "location_in", "name_text"]
 
 
 class InvalidName(ValueError):
     """An operation name, list parent or start path that must not be put into a URL."""
+
+
+_LOCATION = re.compile(r"(?:^|/)locations/([a-z][a-z0-9-]*)(?:[/:]|$)")
+
+
+def location_in(name: str) -> str | None:
+    """Return the location in a name or a path: what follows ``locations/``."""
+    found = _LOCATION.search(name)
+    return found[1] if found else None
 
 
 _REFUSED = re.compile(rf"[{CONTROL}\\?#]")

@@ -77,6 +77,17 @@ def read_started(response: HttpResponse, now: datetime) -> Operation | CallFailu
     return started
 
 
+def read_validated(response: HttpResponse, now: datetime) -> Operation | CallFailure:
+    """Read the answer to a start that was only to be validated: nothing runs, whatever the operation in it looks like."""
+    value = read_json(response, now)
+    if isinstance(value, CallFailure):
+        return value
+    if not isinstance(value, dict) or (value.get("name") is None and value.get("done") is None):
+        return Operation("", done=True)
+    checked = read_operation(response, now)
+    return checked if isinstance(checked, CallFailure) else replace(checked, done=True)
+
+
 def _check_started(name: str) -> None:
     checked_name(name, "operation name")
 

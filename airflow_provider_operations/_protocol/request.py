@@ -18,6 +18,7 @@ from airflow_provider_operations._protocol.readers import (
     read_operation,
     read_page,
     read_started,
+    read_validated,
 )
 from airflow_provider_operations._protocol.request_values import body_value, header_values, query_values
 
@@ -132,12 +133,14 @@ class Service:
         headers: Mapping[str, str] | None = None,
         idempotent: bool = False,
         encoded: bool = False,
+        validates: bool = False,
     ) -> Request[Operation]:
         """
         Any call that answers with an operation.
 
         :param path: below the prefix; with a leading ``/`` below the base URL instead.
         :param encoded: the path is checked and percent-encoded already, and begins with ``/``.
+        :param validates: it asks only whether it would start an operation.
         :param idempotent: only true when it carries a request id by which the server recognises it.
         :raises InvalidName: the path is none.
         :raises InvalidRequest: method or headers would change more than this request.
@@ -151,7 +154,8 @@ class Service:
         rooted = path.startswith("/")
         below = path[1:] if rooted else path
         checked = below if encoded else checked_name(below, "start path")
-        request = self._request(method, checked, query, rooted=rooted, read=read_started)
+        read = read_validated if validates else read_started
+        request = self._request(method, checked, query, rooted=rooted, read=read)
         # Alone, as the answer says which operation it is, and nothing else can tell that it's ours.
         return replace(
             request,

@@ -47,10 +47,12 @@ from airflow_provider_operations._connection.console_url import page
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY, by_whom
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
 from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._tasks.api import checked_api, checked_endpoint
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, SETTLE_LIMIT_S, cancel
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
@@ -112,6 +114,8 @@ class BaseOperationOperator(BaseOperator):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next five: instead of what the connection says. (all six templated)
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
+    :param api: an API of Google's (``file``, ``file:v1``): what is said nowhere else is looked up in a table.
+    :param endpoint: ``regional``: the address of the location, where there is one.
     :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param outage_tolerance: how long the server may give no usable answer; default 10 min.
     :param cancel_on_kill: cancel the operation when the task is marked, cleared or terminated.
@@ -156,6 +160,8 @@ class BaseOperationOperator(BaseOperator):
         error_format: int | None = None,
         wait_timeout_in: str | None = None,
         scopes: str | None = None,
+        api: str | None = None,
+        endpoint: str | None = None,
         deferrable: bool | None = None,
         outage_tolerance: timedelta | float = 600.0,
         cancel_on_kill: bool = True,
@@ -175,6 +181,8 @@ class BaseOperationOperator(BaseOperator):
         self.error_format = error_format
         self.wait_timeout_in = wait_timeout_in
         self.scopes = scopes
+        self.api = None if api is None else checked_api(api)
+        self.endpoint = checked_endpoint(endpoint)
         self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill
@@ -211,10 +219,30 @@ class BaseOperationOperator(BaseOperator):
         if self._hook is None:
             from airflow_provider_operations.hooks import OperationsHook
 
-            hook = OperationsHook(**ServiceOptions.of(self).arguments())
+            hook = OperationsHook(**{**ServiceOptions.of(self).arguments(), **self._api_arguments()})
             hook.look_up()
+            if self.api is not None:  # what a trigger is given, and what is shown, needs no table
+                for field, value in hook.options.arguments().items():
+                    setattr(self, field, value)
             self._hook = hook
         return self._hook
+
+    def _api_arguments(self) -> dict[str, Any]:
+        """Return the hook's arguments about the API of Google's that the task is for."""
+        if self.api is None:
+            return {}
+        return {"api": self.api, "endpoint": self.endpoint, "location": self._location()}
+
+    def _location(self) -> str | None:
+        """Return the location in the name of the operation."""
+        return location_in(str(self.operation_name))
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render the arguments; what a table says beside them is shown as if it had been an argument."""
+        super().render_template_fields(context, jinja_env)
+        if self.api is not None:
+            with suppress(Exception):  # it fails once more when it is needed, and is reported then
+                self._look_up_connection()
 
     def _deadline_epoch_s(self, started_epoch_s: float) -> float:
         limits = [self.timeout]

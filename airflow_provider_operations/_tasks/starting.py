@@ -17,6 +17,7 @@ from airflow_provider_operations._lifecycle.record import Record, State
 from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import ending
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.request import name_text, start_method
@@ -28,6 +29,7 @@ from airflow_provider_operations._protocol.request_values import (
 )
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
+from airflow_provider_operations._tasks.api import check_request, method_of
 from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
 from airflow_provider_operations.exceptions import WORTH_A_RETRY, OperationsCallError, OperationsError
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_operations._google_apis.table import Method
 
 __all__ = ["Begun", "StartsOperation"]
 
@@ -76,17 +80,21 @@ class StartsOperation(BaseOperationOperator):
     _records: Records | None = None
     _found_by_request_id: bool = False
     """Whether the next try finds what the start call begins, although nothing but the intent is noted."""
+    _function_returns_it: bool = False
+    """Whether a function returns the request, so that it isn't known when the DAG is parsed."""
     _settled: bool = False
     """Whether an error needs no further cancelling: the operation is done, or has been dealt with."""
 
     def __init__(
         self,
         *,
-        path: str,
+        path: str | None = None,
         method: str = "POST",
         json: Any = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        api_method: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = _WEEK_S,
         wait_for_completion: bool = True,
@@ -98,7 +106,17 @@ class StartsOperation(BaseOperationOperator):
         retry_on: Collection[Code | int | str] | Code | int | str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        api = None if api_method is None else method_of(api_method).document.name
+        super().__init__(**{**kwargs, **({} if api is None else {"api": api})})
+        if api_method is not None:
+            own_method = None if method == "POST" else method
+            said = {"path": path, "method": own_method, "query": query, "request_id_field": request_id_field}
+            given_params = kwargs.get("params") is not None
+            check_request(
+                api_method, parameters, json, said, comes=self._function_returns_it, given_params=given_params
+            )
+        elif parameters is not None or (path is None and not self._function_returns_it):
+            raise ValueError("a task needs either 'path', or 'api_method' with 'parameters'")
         if request_id_in not in {"query", "body"}:
             raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
         if on_uncertain_start not in {"start", "fail"}:
@@ -115,6 +133,8 @@ class StartsOperation(BaseOperationOperator):
         self.on_uncertain_start = on_uncertain_start
         self.path = path
         self.method = method
+        self.api_method = api_method
+        self.parameters = parameters
         self.json = json
         self.query = query
         self.headers = headers
@@ -251,9 +271,11 @@ class StartsOperation(BaseOperationOperator):
 
         :raises InvalidRequestValue: something in it can't be sent; then nothing was sent, and no start is stored.
         """
-        self.path = name_text(self.path, "start path")
+        if self.api_method is not None:
+            return self._call_of_method(method_of(self.api_method))
+        path = self.path = name_text(self.path, "start path")
         return StartCall(
-            self.path,
+            path,
             self.method,
             body_value(self.json, "json"),
             query_values(self.query),
@@ -261,6 +283,36 @@ class StartsOperation(BaseOperationOperator):
             self.request_id_field,
             self.request_id_in,
         )
+
+    def _call_of_method(self, method: Method) -> StartCall:
+        """Return the start call of a method of Google's, for the service that the connection leads to."""
+        from airflow_provider_operations.hooks._google_api import start_call_of
+
+        base_url = self.hook.settings.service.base_url
+        call = start_call_of(method, self.parameters, self.json, self.headers, base_url)
+        url = method.document.endpoint("locational", location_in(call.path) or "")
+        if self._function_returns_it and url is not None and url != base_url == method.document.root_url:
+            raise ValueError(
+                f"{method.document.name} has an address for each location, which is chosen before the function is called "
+                f"that returns 'parameters': give base_url={url!r}, or 'parameters' to the task"
+            )
+        return call
+
+    def _api_arguments(self) -> dict[str, Any]:
+        given = super()._api_arguments()
+        if self.api_method is not None and not self.scopes:
+            given["scopes"] = method_of(self.api_method).scope
+        return given
+
+    def _location(self) -> str | None:
+        if self.api_method is None or self.parameters is None:
+            return None
+        from airflow_provider_operations._google_apis.call import call_of
+
+        try:
+            return location_in(call_of(method_of(self.api_method), self.parameters).path)
+        except ValueError:  # the start will say what is wrong with them
+            return None
 
     def _start(self, records: Records) -> Begun:
         """Start afresh: store the intent, send, store the name."""
@@ -321,7 +373,14 @@ class StartsOperation(BaseOperationOperator):
             if not again:
                 records.write(replace(record, state=State.REJECTED))
             raise
+        if call.starts_nothing:
+            self.log.info("the service would start it; asked to validate only, it has started nothing")
+            self._held = None
+            validated = replace(record, state=State.REJECTED)
+            records.write(validated)
+            return Begun(validated, operation)
         self.log.info("%s: started", operation.name or "an operation without a name")
+        self._see_what_the_api_has(operation, record, records)
         started = replace(
             record,
             state=State.STARTED,
@@ -334,6 +393,28 @@ class StartsOperation(BaseOperationOperator):
         except Exception as error:  # whatever the store raises
             self._started_but_not_noted(call, started, records, operation, error)
         return Begun(started, operation)
+
+    def _see_what_the_api_has(self, operation: Operation, record: Record, records: Records) -> None:
+        """
+        Say what can't be done to the operation, as its API has no method for it.
+
+        :raises OperationsCallError: it runs, and can't be asked for.
+        """
+        if self.api_method is None or operation.done:
+            return
+        api, name = method_of(self.api_method).document, operation.name
+        if not api.has_get:
+            why = f"{name} was started and runs, but {api.name} has no method to ask for it, so its end can't be waited for"
+            records.current = replace(record, state=State.STARTED, name=name)
+            records.close(State.FAILED)
+            self._settled, self._held = True, None
+            failure = CallFailure("GET", name, None, Status(Code.UNIMPLEMENTED, why), why)
+            raise self._error_of_call(failure, name, final=True)
+        verbs = api.verbs_of(name)
+        if verbs and "cancel" not in verbs and (self.cancel_on_kill or self.cancel_on_timeout):
+            self.log.info(
+                "%s: %s has no cancel for it: a kill or a time-out leaves it running", name, api.name
+            )
 
     def _started_but_not_noted(
         self, call: StartCall, started: Record, records: Records, operation: Operation, error: Exception

@@ -10,14 +10,25 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._google_apis.call import InvalidParameters, call_of
+from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch, ending
-from airflow_provider_operations._protocol.request import InvalidName
+from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest
+from airflow_provider_operations._protocol.request_values import InvalidRequestValue
+from airflow_provider_operations.cli.methods import (
+    InvalidArgument,
+    described,
+    found,
+    read_json,
+    read_parameters,
+)
 from airflow_provider_operations.cli.output import FOR_PEOPLE, Output
 from airflow_provider_operations.exceptions import (
     OperationFailed,
@@ -35,7 +46,7 @@ if TYPE_CHECKING:
 
     Action = Callable[[OperationsHook, Namespace, Output], None]
 
-__all__ = ["cancel", "delete", "get", "list", "test", "wait"]
+__all__ = ["cancel", "delete", "get", "list", "methods", "start", "test", "wait"]
 
 OUTAGE_TOLERANCE_S = 600.0
 """How long a wait tolerates that the server doesn't answer, once it has answered."""
@@ -54,7 +65,12 @@ class NoService(Exception):
 
 EXIT_CODES: dict[type[Exception], int] = {
     OperationFailed: 1,
+    InvalidArgument: 2,
     InvalidName: 2,
+    InvalidParameters: 2,
+    InvalidRequest: 2,
+    InvalidRequestValue: 2,
+    UnknownMethod: 2,
     InvalidConnection: 2,
     AirflowNotFoundException: 2,
     OperationsCallError: 3,
@@ -66,6 +82,14 @@ INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
 
 
 def _command(act: Action) -> Callable[[Namespace], NoReturn]:
+    def act_by_hook(args: Namespace, out: Output) -> None:
+        with _hook(args) as hook:
+            act(hook, args, out)
+
+    return functools.wraps(act)(_command_without_hook(act_by_hook))
+
+
+def _command_without_hook(act: Callable[[Namespace, Output], None]) -> Callable[[Namespace], NoReturn]:
     @functools.wraps(act)
     def command(args: Namespace) -> NoReturn:
         sys.exit(_run(act, args))
@@ -73,15 +97,15 @@ def _command(act: Action) -> Callable[[Namespace], NoReturn]:
     return command
 
 
-def _run(act: Action, args: Namespace) -> int:
+def _run(act: Callable[[Namespace, Output], None], args: Namespace) -> int:
     # Without it Airflow 3 looks connections up as a task does: not in the database.
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
     # Airflow 2 logs every connection that it looks up.
     logging.getLogger("airflow.hooks.base").setLevel(logging.WARNING)
     out = Output(args.output, sys.stdout, sys.stderr)
     try:
-        with _results_alone_on_stdout(), _hook(args) as hook:
-            act(hook, args, out)
+        with _results_alone_on_stdout():
+            act(args, out)
     except tuple(EXIT_CODES) as error:
         out.note(str(error))
         return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
@@ -109,7 +133,7 @@ def _results_alone_on_stdout() -> Iterator[None]:
 
 def _hook(args: Namespace) -> OperationsHook:
     """Return a hook whose connection has been looked up."""
-    hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix)
+    hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix, **_api_of(args))
     try:
         hook.look_up()
     except tuple(EXIT_CODES):
@@ -119,6 +143,41 @@ def _hook(args: Namespace) -> OperationsHook:
             f"connection {args.conn_id!r} can't be read: {type(error).__name__}: {error}"
         ) from error
     return hook
+
+
+def _api_of(args: Namespace) -> dict[str, Any]:
+    """Return the hook's arguments about an API of Google's: of the method that is called, or as is said."""
+    if hasattr(args, "method"):
+        method = find_method(args.method)
+        call = call_of(method, read_parameters(args.param or ()), read_json(args.json))
+        return {
+            "api": method.document.name,
+            "endpoint": args.endpoint,
+            "location": location_in(call.path),
+            "scopes": method.scope,
+        }
+    about = getattr(args, "name", None) or getattr(args, "parent", None) or ""
+    return {"api": args.api, "endpoint": args.endpoint, "location": location_in(about)}
+
+
+@_command_without_hook
+def methods(args: Namespace, out: Output) -> None:
+    """Search for methods of Google's that start an operation."""
+    out.methods([described(method) for method in found(args.words)])
+
+
+@_command
+def start(hook: OperationsHook, args: Namespace, out: Output) -> None:
+    """Start an operation by a method of Google's; show it, or its end."""
+    operation = hook.start_method(
+        args.method, parameters=read_parameters(args.param or ()), json=read_json(args.json)
+    )
+    if not args.wait or operation.done or not operation.name:
+        out.operation(operation)
+        return
+    args.name = operation.name
+    out.note(f"{operation.name}: started")
+    _show_end(hook, args, out)
 
 
 @_command
@@ -154,6 +213,10 @@ def list(hook: OperationsHook, args: Namespace, out: Output) -> None:  # noqa: A
 @_command
 def wait(hook: OperationsHook, args: Namespace, out: Output) -> None:
     """Wait for the end, show it; an error is what the command fails with."""
+    _show_end(hook, args, out)
+
+
+def _show_end(hook: OperationsHook, args: Namespace, out: Output) -> None:
     outcome = _outcome(hook, args, out)
     error = error_of(outcome, final=lambda _: False, note="it goes on")
     operation = outcome.operation

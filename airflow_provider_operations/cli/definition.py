@@ -59,7 +59,18 @@ _SERVICE = (
         metavar="PREFIX",
         help="What stands before names in paths, e.g. v1beta1 (default: the connection's)",
     ),
+    Arg(
+        ("--endpoint",),
+        metavar="KIND",
+        choices=("regional",),
+        help="regional: the address of the location, of an API of Google's that has one (default: the usual one)",
+    ),
     ARG_OUTPUT,
+)
+_API = Arg(
+    ("--api",),
+    metavar="API",
+    help="An API of Google's, e.g. file or file:v1: host and path prefix are looked up where nothing says them (default: none)",
 )
 _POKE_INTERVAL = Arg(
     ("--poke-interval",),
@@ -81,8 +92,12 @@ def _timeout(default: float | None, shown: str = "%(default)g") -> Arg:
 
 
 def _command(name: str, help_: str, *args: Arg, description: str | None = None) -> ActionCommand:
+    return _bare_command(name, help_, *args, _API, *_SERVICE, description=description)
+
+
+def _bare_command(name: str, help_: str, *args: Arg, description: str | None = None) -> ActionCommand:
     func = lazy_load_command(f"airflow_provider_operations.cli.commands.{name}")
-    return ActionCommand(name, help_, func, (*args, *_SERVICE), description)
+    return ActionCommand(name, help_, func, args, description)
 
 
 COMMANDS = (
@@ -91,6 +106,40 @@ COMMANDS = (
         "Ask whether the service answers",
         description="Ask whether the service answers and takes the connection's credentials. It is asked for a list of "
         "operations; one that has no list answers, too. Exit code 0: it answers, 3: it doesn't, or refuses.",
+    ),
+    _bare_command(
+        "methods",
+        "Search for methods of Google's that start an operation",
+        Arg(
+            ("words",),
+            nargs="*",
+            metavar="WORD",
+            help="What their ids have in them, e.g. file instances create",
+        ),
+        ARG_OUTPUT,
+        description="Search for methods of Google's that start an operation. One that is found alone is shown with its "
+        "parameters and its documentation; of several, a list is shown.",
+    ),
+    _bare_command(
+        "start",
+        "Start an operation by a method of Google's",
+        Arg(
+            ("method",),
+            metavar="METHOD",
+            help="The method's id, e.g. file.projects.locations.instances.create; with a version, file:v1.projects...",
+        ),
+        Arg(
+            ("--param",),
+            metavar="NAME=VALUE",
+            action="append",
+            help="A parameter of path or query; may be given several times (default: none)",
+        ),
+        Arg(("--json",), metavar="JSON", help="The body, or @FILE that holds it (default: none)"),
+        Arg(("--wait",), action="store_true", help="Wait until it is over, and show how it ended"),
+        _timeout(None, "for ever"),
+        _POKE_INTERVAL,
+        *_SERVICE,
+        description="Start an operation by a method of Google's. With --wait the exit code is that of wait.",
     ),
     _command("get", "Show an operation", _NAME),
     _command(

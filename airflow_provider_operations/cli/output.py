@@ -76,6 +76,24 @@ class Output:
         rows = [(each.name, _state(each), _progress(each)) for each in map(Operation.from_json, resources)]
         self._rows([[_line(cell) for cell in row] for row in rows], ("name", "state", "progress"))
 
+    def methods(self, methods: Sequence[dict[str, Any]]) -> None:
+        """Print methods of Google's: one with all that is known, several as a list."""
+        if not self._for_people:
+            self._data(list(methods))
+        elif not methods:
+            self._write("No methods found\n")
+        elif len(methods) == 1:
+            (one,) = methods
+            parameters = "\n".join(f"{name}: {about}" for name, about in one["parameters"].items())
+            self._pairs({**{key: _yes_or_no(value) for key, value in one.items()}, "parameters": parameters})
+        else:
+            rows = [
+                (each["method"], *(_yes_or_no(each[key]) for key in ("request_id", "cancel", "list", "wait")))
+                for each in methods
+            ]
+            titles = ("method", "request id", "cancel", "list", "wait")
+            self._rows([[_line(cell) for cell in row] for row in rows], titles)
+
     def fields(self, fields: dict[str, Any], unknown: str = "") -> None:
         """
         Print facts.
@@ -171,6 +189,10 @@ class Output:
     def _write(self, text: str) -> None:
         self._results.write(text)
         self._results.flush()
+
+
+def _yes_or_no(value: Any) -> str:
+    return "yes" if value is True else "no" if value is None or value is False else str(value)
 
 
 def _state(operation: Operation) -> str:

@@ -76,6 +76,8 @@ class OperationsCalls:
         query: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None,
         idempotent: bool,
+        encoded: bool = False,
+        validates: bool = False,
     ) -> Request[Operation]:
         """
         Make the request of a start.
@@ -93,7 +95,14 @@ class OperationsCalls:
                     "another connection"
                 )
         return settings.service.start_operation(
-            path, method=method, body=json, query=query, headers=headers, idempotent=idempotent
+            path,
+            method=method,
+            body=json,
+            query=query,
+            headers=headers,
+            idempotent=idempotent,
+            encoded=encoded,
+            validates=validates,
         )
 
     def _again(self, request: Request[T], result: T | CallFailure) -> Request[T] | None:

@@ -195,6 +195,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool = False,
+        encoded: bool = False,
+        validates: bool = False,
         retries: Retries | None = None,
     ) -> Operation:
         """Make a call that answers with an operation."""
@@ -206,6 +208,8 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             query=query,
             headers=headers,
             idempotent=idempotent,
+            encoded=encoded,
+            validates=validates,
         )
         return wanted(await self._call(request, retries, whole=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 import tenacity
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.providers.http.hooks.http import HttpHook
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import parse_url
@@ -19,7 +21,8 @@ from urllib3.util import parse_url
 from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM, mask_secret
 from airflow_provider_operations._connection import form as connection_form
 from airflow_provider_operations._connection.fields import ConnectionFields
-from airflow_provider_operations._connection.options import ServiceOptions
+from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
+from airflow_provider_operations._connection.options import ENDPOINTS, ServiceOptions
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
@@ -44,6 +47,7 @@ from airflow_provider_operations.hooks._base import (
 )
 from airflow_provider_operations.hooks._body import TooLargeError
 from airflow_provider_operations.hooks._deadline_adapter import BoundedAdapter
+from airflow_provider_operations.hooks._google_api import ApiInUse, start_call_of
 from airflow_provider_operations.hooks._tokens import NoToken, Token, token_source_of
 from airflow_provider_operations.operation import Operation
 
@@ -72,6 +76,10 @@ class OperationsHook(OperationsCalls, HttpHook):
     :param error_format: 1 or 2: ask for Google's error format (``$.xgafv``).
     :param wait_timeout_in: instead of the connection's (by default ``query``).
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none.
+    :param api: an API of Google's, e.g. ``file`` or ``file:v1``: what neither the connection nor another argument
+        says, where the service is and how it spells its calls, is looked up in a table.
+    :param endpoint: ``regional``, for an API's address in a location.
+    :param location: where some APIs, such as ``aiplatform``, have an address for each.
     :param retries: how failed requests are repeated.
 
     Every call raises ``OperationsCallError`` (or its Final twin) when it brings no usable answer, and
@@ -100,6 +108,9 @@ class OperationsHook(OperationsCalls, HttpHook):
         error_format: int | None = None,
         wait_timeout_in: str | None = None,
         scopes: str | None = None,
+        api: str | None = None,
+        endpoint: str | None = None,
+        location: str | None = None,
         retries: Retries | None = None,
     ) -> None:
         super().__init__(http_conn_id=operations_conn_id, tcp_keep_alive=False)
@@ -114,6 +125,9 @@ class OperationsHook(OperationsCalls, HttpHook):
             scopes,
         )
         self._keep_arguments(options, retries)
+        if endpoint not in {None, *ENDPOINTS}:
+            raise ValueError(f"'endpoint' is {' or '.join(ENDPOINTS)}, not {endpoint!r}")
+        self.api, self._endpoint, self._location = api, endpoint, location
         self._settings: Settings | None = None
         self._sent = SentSecrets()
         """The secrets that requests were sent with so far."""
@@ -129,10 +143,12 @@ class OperationsHook(OperationsCalls, HttpHook):
     def look_up(self) -> Settings:
         """Look the connection up, once; return what it says."""
         if self._settings is None:
-            connection = self.get_connection(self.operations_conn_id)
-            settings = read_settings(
-                ConnectionFields.of(connection, connection.extra_dejson, self.conn_type), self._overrides
-            )
+            connection = self._connection()
+            fields = ConnectionFields.of(connection, connection.extra_dejson, self.conn_type)
+            if self.api is None:
+                settings = read_settings(fields, self._overrides)
+            else:
+                settings, self._overrides = self._api_in_use(self.api).read(fields, self._overrides)
             self._sent = secrets_of(settings)
             mask_secret(to_mask(settings, self._sent))
             tls_of(settings)
@@ -140,6 +156,34 @@ class OperationsHook(OperationsCalls, HttpHook):
             self.base_url = settings.service.base_url
             self._base_url_initialized = True
         return self._settings
+
+    def _connection(self) -> Any:
+        """
+        Return Airflow's connection; where it is missing, the error proposes another, which is never taken by itself.
+
+        :raises AirflowNotFoundException: there is none.
+        """
+        try:
+            return self.get_connection(self.operations_conn_id)
+        except AirflowNotFoundException as error:
+            if self.api is None:
+                raise
+            raise AirflowNotFoundException(
+                f"{error}; for {self.api} 'operations_conn_id' may also name a connection of type {GOOGLE_CONN_TYPE}, such "
+                "as google_cloud_default"
+            ) from error
+
+    def _api_in_use(self, api: str) -> ApiInUse:
+        from airflow_provider_operations._google_apis.lookup import find_api
+
+        document = find_api(api)
+        return ApiInUse(document, document.scopes, self._location, self._endpoint)
+
+    @property
+    def options(self) -> ServiceOptions:
+        """What a hook has to be made with to ask the same service, without a table; looks the connection up."""
+        self.look_up()
+        return ServiceOptions(self.operations_conn_id, **self._overrides)
 
     def get_conn(
         self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
@@ -252,6 +296,8 @@ class OperationsHook(OperationsCalls, HttpHook):
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         idempotent: bool = False,
+        encoded: bool = False,
+        validates: bool = False,
         retries: Retries | None = None,
     ) -> Operation:
         """
@@ -261,6 +307,8 @@ class OperationsHook(OperationsCalls, HttpHook):
         :param json: any JSON value for the body.
         :param query: query parameters.
         :param idempotent: true only when a request id in it lets the server recognise a repetition.
+        :param encoded: the path is percent-encoded already, and begins with ``/``.
+        :param validates: the service is asked only whether it would start an operation; what it answers counts as done.
         """
         request = self._start_request(
             self.settings,
@@ -270,10 +318,39 @@ class OperationsHook(OperationsCalls, HttpHook):
             query=query,
             headers=headers,
             idempotent=idempotent,
+            encoded=encoded,
+            validates=validates,
         )
         if secrets := list(secret_headers(request.headers)):
             self._knows(SentSecrets(secrets))
         return wanted(self._call(request, retries))
+
+    def start_method(
+        self,
+        api_method: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retries: Retries | None = None,
+    ) -> Operation:
+        """
+        Make the call of a method of Google's that starts an operation; the hook is made with the method's ``api``.
+
+        Where the service takes a request id, one is sent, so that the call can be repeated.
+
+        :param api_method: its id, e.g. ``file.projects.locations.instances.create``.
+        :param parameters: of path and query, by their names in the API's documentation.
+        :param json: the body.
+        :raises ValueError: there is no such method, it isn't of the hook's API, or its parameters aren't right.
+        """
+        from airflow_provider_operations._google_apis.lookup import find_api, find_method
+
+        method = find_method(api_method)
+        if self.api is None or find_api(self.api).name != method.document.name:
+            raise ValueError(f"{method.id} needs a hook with api={method.document.name!r}, not {self.api!r}")
+        call = start_call_of(method, parameters, json, headers, self.settings.service.base_url)
+        return self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)
 
     def wait_until_done(
         self,

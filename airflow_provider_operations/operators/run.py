@@ -45,14 +45,19 @@ class RunOperationOperator(StartsOperation):
     success and failure. The return value is the response (the name, with ``wait_for_completion=False``).
 
     :param path: what to call, below the path prefix (``projects/p/builds``); with a leading ``/`` below the base
-        URL. (templated)
+        URL. Either this or ``api_method``. (templated)
     :param method: HTTP method of the start call.
     :param json: JSON body of the start call; lazy sequences are sent as lists, an aware datetime as RFC 3339, a
         timedelta as ``3.5s``. (templated)
     :param query: query parameters of the start call; a list is sent as a repeated parameter. (templated)
     :param headers: headers of the start call, beside the connection's; not such as ``Host`` that say how the request
         is sent, nor one that would replace the connection's credentials. (templated)
-    :param operations_conn_id: connection of type ``operations``. (templated)
+    :param api_method: instead of ``path``, ``method`` and ``query``: a method of Google's, by its id
+        (``file.projects.locations.instances.create``; with a version ``file:v1.projects…``). Host, prefix, request id
+        and how cancel is spelled follow from it.
+    :param parameters: of ``api_method``, by their names in the API's documentation. (templated)
+    :param endpoint: ``regional``: the API's address in the location that ``parameters`` name.
+    :param operations_conn_id: connection of type ``operations`` or ``google_cloud_platform``. (templated)
     :param base_url: this, ``path_prefix``, ``cancel_suffix``, ``cancel_method``, ``error_format`` and
         ``wait_timeout_in``: instead of what the connection says. (all templated)
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
@@ -89,9 +94,15 @@ class RunOperationOperator(StartsOperation):
         "json",
         "query",
         "headers",
+        "parameters",
         *SERVICE_FIELDS,
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"json": "json", "query": "json", "headers": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "json": "json",
+        "query": "json",
+        "headers": "json",
+        "parameters": "json",
+    }
     operator_extra_links = (OperationLink(),)
     ui_color = "#dbeafe"
 

@@ -11,10 +11,9 @@ from airflow_provider_operations._google_apis.call import (
     InvalidParameters,
     call_of,
     check_literals,
-    location_in,
 )
 from airflow_provider_operations._google_apis.lookup import find_method
-from airflow_provider_operations._protocol.names import InvalidName
+from airflow_provider_operations._protocol.names import InvalidName, location_in
 from airflow_provider_operations._protocol.request_values import InvalidRequestValue
 
 CREATE = "file.projects.locations.instances.create"
@@ -162,6 +161,19 @@ def test_dicts_are_refused() -> None:
         call_of(find_method(CREATE), {"parent": PARENT, "instanceId": {"a": 1}})
 
 
+def test_allowed_values() -> None:
+    """Of a value that isn't allowed, those that are are told, and the likeliest; the value, which may be a secret, isn't."""
+    delete = find_method("apigee.organizations.delete")
+    assert call_of(delete, {"name": "organizations/o", "retention": "MINIMUM"}).query == {
+        "retention": "MINIMUM"
+    }
+    with pytest.raises(
+        InvalidParameters, match=r"is one of .*, NO_RETENTION; did you mean 'MINIMUM'\?"
+    ) as refused:
+        check_literals(delete, {"name": "organizations/o", "retention": "MINIMAL"}, None)
+    assert "MINIMAL" not in str(refused.value)
+
+
 def test_no_body() -> None:
     """A method without a body takes none."""
     delete = find_method("file.projects.locations.instances.delete")
@@ -184,5 +196,6 @@ def test_templates_are_left_until_they_are_rendered() -> None:
     check_literals(create, {"parent": "{{ params.parent }}", "instanceId": "{{ ds }}"}, "{{ params.body }}")
     check_literals(create, "{{ params.all }}", None)
     check_literals(create, {"parent": object()}, None)
+    check_literals(create, {"parent": PARENT}, {"tier": object(), "labels": {"a": "{{ ds }}"}})
     with pytest.raises(InvalidParameters, match="no parameter"):
         check_literals(create, {"parent": "{{ x }}", "instanceid": "{{ x }}"}, None)

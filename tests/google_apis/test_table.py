@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_operations._google_apis import table
 from tests.hooks.test_google_documents import counted
 from tests.tooling.google_apis import generate
+from tests.tooling.google_apis.page import PAGE, page_with, table_of
 from tests.tooling.google_apis.request_ids import Promises
 
 
@@ -48,6 +49,13 @@ def test_a_newer_table_moves_no_default(tmp_path: object, monkeypatch: pytest.Mo
         "x.old": "v1",
         "x.things.move": "v2",
     }
+
+
+def test_the_page_has_every_api() -> None:
+    """The documentation's table is the one that is committed."""
+    entries = {name: each._entry for name in table.documents() if (each := table.document(name))}
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == page_with(page, table_of(entries, generate.committed_defaults()))
 
 
 def test_defaults_are_stable_versions_with_get() -> None:

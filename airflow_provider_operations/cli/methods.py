@@ -1,0 +1,110 @@
+"""What ``airflow operations methods`` finds in the table, and how a start is read from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations._google_apis.table import default_version, document, documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from airflow_provider_operations._google_apis.table import Document, Method, Parameter
+
+__all__ = ["InvalidArgument", "described", "found", "read_json", "read_parameters"]
+
+
+class InvalidArgument(ValueError):
+    """An argument of a command that can't be read."""
+
+
+def found(words: Iterable[str]) -> list[Method]:
+    """Return the methods whose ids have all of these words in them; what is written without a version comes first."""
+    wanted = [word.lower() for word in words]
+    methods = [
+        method for name in documents() if (each := document(name)) for method in _matching(each, wanted)
+    ]
+    return sorted(methods, key=lambda method: ":" in written(method))
+
+
+def _matching(each: Document, wanted: list[str]) -> Iterator[Method]:
+    for short_id in each.method_ids:
+        ids = f"{each.api}.{short_id}".lower(), f"{each.name}.{short_id}".lower()
+        if all(any(word in one for one in ids) for word in wanted) and (method := each.method(short_id)):
+            yield method
+
+
+def written(method: Method) -> str:
+    """Return a method's id as short as it may be written."""
+    api, version = method.document.api, method.document.version
+    return f"{api}.{method.short_id}" if default_version(f"{api}.{method.short_id}") == version else method.id
+
+
+def described(method: Method) -> dict[str, Any]:
+    """Return what there is to know of a method."""
+    verbs = method.document.verbs
+    return {
+        "method": written(method),
+        "call": f"{method.verb} /{method.path}",
+        "parameters": {name: _parameter(each) for name, each in method.parameters.items()},
+        "takes_json": method.takes_body,
+        "request_id": method.request_id_in,
+        **{verb: verb in verbs for verb in ("get", "cancel", "list", "wait")},
+        "deprecated": method.deprecated,
+        "api": f"{method.document.title} {method.document.version}, revision {method.document.revision}",
+        "documentation": method.document.documentation,
+    }
+
+
+def _parameter(parameter: Parameter) -> str:
+    kind = " ".join(
+        filter(
+            None,
+            (
+                "required" if parameter.in_path else "optional",
+                "repeated" if parameter.repeated else "",
+                (parameter.format or parameter.type).removeprefix("google-"),
+                "deprecated" if parameter.deprecated else "",
+            ),
+        )
+    )
+    if parameter.values:
+        return f"{kind}, one of {', '.join(parameter.values)}"
+    shape = (parameter.pattern or "").strip("^$").replace("[^/]+", "*").replace(".*", "**")
+    return f"{kind}, like {shape}" if shape else kind
+
+
+def read_parameters(pairs: Iterable[str]) -> dict[str, Any]:
+    """
+    Read ``name=value``; what is repeated becomes a list.
+
+    :raises InvalidArgument: there is no ``=`` in one.
+    """
+    read: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidArgument(f"--param is NAME=VALUE, not {pair[:100]!r}")
+        known = read.get(name)
+        read[name] = (
+            value if known is None else [*known, value] if isinstance(known, list) else [known, value]
+        )
+    return read
+
+
+def read_json(text: str | None) -> Any:
+    """
+    Read a body: JSON, or the path of a file of it after ``@``.
+
+    :raises InvalidArgument: the file or the JSON can't be read.
+    """
+    if text is None:
+        return None
+    try:
+        if text.startswith("@"):
+            with open(text[1:], encoding="utf-8") as file:
+                text = file.read()
+        return json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"--json is JSON, or @ and a file of it: {error}") from error

@@ -1,0 +1,144 @@
+"""
+A connection, used for an API of Google's: what the table adds to it, and what of it is refused.
+
+The host is the task's, else the connection's, else the table's; how calls are spelled is the task's to say, else the
+table's, else the connection's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_operations._connection.credentials import GOOGLE_HOSTS
+from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
+from airflow_provider_operations._connection.settings import is_said, read_settings
+from airflow_provider_operations._google_apis.call import REQUEST_ID, call_of
+from airflow_provider_operations._lifecycle.start_call import StartCall
+from airflow_provider_operations._protocol.request import Service
+from airflow_provider_operations._protocol.request_values import header_values
+from airflow_provider_operations._protocol.urls import is_listed, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_provider_operations._connection.fields import ConnectionFields
+    from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations._google_apis.table import Document, Method
+
+__all__ = ["ApiInUse", "start_call_of"]
+
+_ZONE = re.compile(r"-[a-z]\Z")
+
+
+@dataclass(frozen=True)
+class ApiInUse:
+    """
+    An API, and which of its addresses is meant.
+
+    :param scopes: what tokens are to be for; ``None``: the default will do.
+    :param location: e.g. ``europe-west1``; of some APIs the address depends on it.
+    :param endpoint: ``regional`` for an address of a location that isn't used unless asked for.
+    """
+
+    document: Document
+    scopes: str | None = None
+    location: str | None = None
+    endpoint: str | None = None
+
+    def read(self, fields: ConnectionFields, overrides: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
+        """
+        Return what a connection and the table say, and the overrides by which they can be had without the table.
+
+        :param overrides: the task's.
+        :raises InvalidConnection: it is another API's, or would send no token to Google.
+        """
+        spelled = {
+            "path_prefix": self.document.path_prefix,
+            "cancel_suffix": self.document.cancel_suffix,
+            "cancel_method": self.document.cancel_method,
+            "wait_timeout_in": self.document.wait_timeout_in,
+            "scopes": self.scopes,
+        }
+        plain = dict(overrides)
+        for key, value in spelled.items():
+            # What is so without saying is left unsaid: an older triggerer may not know the argument.
+            goes_without = value == getattr(Service, key, None) and not fields.extra.get(key)
+            if not is_said(key, plain.get(key)):
+                plain[key] = None if goes_without else value
+        if not is_said("base_url", plain.get("base_url")):
+            plain["base_url"] = None if (fields.host or "").strip() else self.base_url
+        settings = read_settings(fields, plain)
+        self._check(settings, f"connection {fields.conn_id!r}")
+        return settings, plain
+
+    @property
+    def base_url(self) -> str:
+        """
+        Where the API is.
+
+        :raises InvalidConnection: it has no regional endpoint for the location.
+        """
+        kind = self.endpoint or "locational"
+        for location in (self.location, _ZONE.sub("", self.location)) if self.location else ():
+            if url := self.document.endpoint(kind, location):
+                return url
+        if self.endpoint:
+            raise InvalidConnection(
+                f"{self.document.name} has no {self.endpoint} endpoint for the location {self.location!r}"
+            )
+        return self.document.root_url
+
+    def _check(self, settings: Settings, where: str) -> None:
+        host = origin_of(settings.service.base_url).host
+        if not is_listed(host, GOOGLE_HOSTS):
+            return
+        if not self._is_a_host(host):
+            raise InvalidConnection(
+                f"{where} is for {host}, which isn't where {self.document.name} is "
+                f"({self.document.root_url.partition('://')[2]}); use another connection, or one without a host"
+            )
+        own = any(name.lower() == "authorization" for name in settings.auth.headers)
+        if settings.auth.tokens is None and not own:
+            raise InvalidConnection(
+                f"{where} has no credentials, and {host} answers nobody without; set its auth to google, or name a "
+                f"connection of type {GOOGLE_CONN_TYPE}, such as google_cloud_default"
+            )
+
+    def _is_a_host(self, host: str) -> bool:
+        """Tell whether a host is one of this API's: also mutual TLS, a location's, or a private endpoint's."""
+        root = origin_of(self.document.root_url).host
+        label, _, domain = root.partition(".")
+        before, after = r"(?:[a-z0-9-]+-)?", r"(?:-[a-z0-9-]+\.p|\.[a-z0-9.-]+)?"
+        return host == root or bool(
+            re.fullmatch(rf"{before}{re.escape(label)}{after}\.{re.escape(domain)}", host)
+        )
+
+
+def start_call_of(
+    method: Method,
+    parameters: Mapping[str, Any] | None,
+    json: Any,
+    headers: Mapping[str, Any] | None,
+    base_url: str,
+) -> StartCall:
+    """
+    Return the start call of a method.
+
+    :param base_url: where it will be sent, which makes it another call than to elsewhere.
+    :raises ValueError: its parameters, body or headers aren't right.
+    """
+    call = call_of(method, parameters, json)
+    return StartCall(
+        call.path,
+        call.verb,
+        call.body,
+        call.query,
+        header_values(headers),
+        REQUEST_ID if call.request_id_in else None,
+        call.request_id_in or "query",
+        base_url,
+        call.starts_nothing,
+    )
