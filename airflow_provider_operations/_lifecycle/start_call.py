@@ -21,7 +21,7 @@ class StartCall:
     :param body: JSON, as ``json_value`` returns it.
     :param query: as ``query_values`` returns it.
     :param request_id_field: where the service takes one; dotted in a body; ``None`` where it takes none.
-    :param request_id_in: ``query`` or ``body``.
+    :param request_id_in: ``query``, ``body`` or ``header``.
     :param base_url: where a call goes whose path is percent-encoded already, as it is made of a method's parameters;
         ``None``: the path isn't.
     :param starts_nothing: the service is only to say whether it would start an operation.
@@ -56,16 +56,20 @@ class StartCall:
 
         :raises ValueError: the dotted path leads through something that isn't an object.
         """
-        body, query = self.body, dict(self.query)
+        body, query, headers = self.body, dict(self.query), dict(self.headers)
         if self.request_id_field and self.request_id_in == "query":
             query[self.request_id_field] = request_id
+        elif self.request_id_field and self.request_id_in == "header":
+            of_that_name = {name for name in headers if name.lower() == self.request_id_field.lower()}
+            headers = {name: value for name, value in headers.items() if name not in of_that_name}
+            headers[self.request_id_field] = request_id
         elif self.request_id_field:
             body = _inserted(body, self.request_id_field.split("."), request_id)
         arguments = {
             "method": self.method,
             "json": body,
             "query": query,
-            "headers": self.headers,
+            "headers": headers,
             "idempotent": self.recognised,
         }
         if self.base_url is not None:

@@ -117,8 +117,10 @@ class StartsOperation(BaseOperationOperator):
             )
         elif parameters is not None or (path is None and not self._function_returns_it):
             raise ValueError("a task needs either 'path', or 'api_method' with 'parameters'")
-        if request_id_in not in {"query", "body"}:
-            raise ValueError(f"'request_id_in' is 'query' or 'body', not {request_id_in!r}")
+        if request_id_in not in {"query", "body", "header"}:
+            raise ValueError(f"'request_id_in' is 'query', 'body' or 'header', not {request_id_in!r}")
+        if request_id_in == "header" and request_id_field is not None:
+            header_values({request_id_field: ""}, "request_id_field")
         if on_uncertain_start not in {"start", "fail"}:
             raise ValueError(f"'on_uncertain_start' is 'start' or 'fail', not {on_uncertain_start!r}")
         for argument, value, read in (

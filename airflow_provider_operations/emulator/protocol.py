@@ -63,6 +63,7 @@ class Asked:
     query: dict[str, str]
     body: bytes
     call: Call
+    id_header: str | None = None
 
     def parsed(self) -> Any:
         """Return the body as JSON, else as text; ``None`` if it is empty."""
@@ -108,7 +109,8 @@ class Protocol:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         query = dict(pairs)
         call = classify(scope["method"], scope["path"], self.service.known)
-        asked = Asked(scope["method"], scope["path"], query, body, call)
+        id_header = request.headers.get("idempotency-key")
+        asked = Asked(scope["method"], scope["path"], query, body, call, id_header)
         entry: dict[str, Any] = {
             "time": self.service.clock(),
             "kind": call.kind,
@@ -194,7 +196,7 @@ class Protocol:
 
     def _start(self, asked: Asked) -> Answer:
         body = asked.object()
-        request_id = request_id_of(asked.method, asked.path, asked.query, body)
+        request_id = request_id_of(asked.method, asked.path, asked.query, body, asked.id_header)
         started = self.service.start(asked.call.target, asked.call.verb, body, request_id)
         answer = Answer.of(started.resource)
         answer.operation, answer.deduplicated = started.name, started.deduplicated

@@ -170,9 +170,13 @@ class Service:
         return answer
 
 
-def request_id_of(method: str, path: str, query: dict[str, str], body: dict[str, Any]) -> RequestId | None:
+def request_id_of(
+    method: str, path: str, query: dict[str, str], body: dict[str, Any], header: str | None
+) -> RequestId | None:
     """
-    Return the request's id, from the query or the top level of the body.
+    Return the request's id, from the query or the top level of the body, else from a header.
+
+    :param header: the value of ``Idempotency-Key``, which may be any text.
 
     :raises ApiError: 400; the id is no UUID, or only zeros.
 
@@ -180,7 +184,7 @@ def request_id_of(method: str, path: str, query: dict[str, str], body: dict[str,
     """
     places = [place[key] for place in (query, body) for key in ("requestId", "request_id") if key in place]
     if not places:
-        return None
+        return RequestId(header, _digest(method, path, body)) if header else None
     value = str(places[0]).lower()
     if not _UUID.fullmatch(value) or not value.strip("0-"):
         raise ApiError.invalid(Violation("requestId", "must be a UUID other than zero, in 8-4-4-4-12 form"))

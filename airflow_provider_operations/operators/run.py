@@ -74,7 +74,7 @@ class RunOperationOperator(StartsOperation):
     :param wait_for_completion: ``False`` hands the name on to a sensor.
     :param request_id_field: where the service takes a request id (``requestId``; dotted in a body), by which it
         recognises a repeated start.
-    :param request_id_in: ``query`` or ``body``.
+    :param request_id_in: ``query``, ``body`` or ``header`` (``request_id_field="Idempotency-Key"``).
     :param durable: keep a record of the operation in Airflow's task state store (3.3 or later), so that a lost
         worker, a retry or a clear neither starts a second operation nor forgets the first.
     :param request_id_ttl: how long the service recognises a request id, in seconds; default 1 h.

@@ -303,14 +303,15 @@ def test_page_token_belongs_to_its_filter(emulator: Emulator) -> None:
     assert violation(reply)["field"] == "pageToken"
 
 
-@pytest.mark.parametrize("place", ["query", "body"])
+@pytest.mark.parametrize("place", ["query", "body", "header"])
 def test_same_request_id_starts_once(emulator: Emulator, place: str) -> None:
     """A repeated request gets the operation that its first sending started (AIP-155)."""
     path = f"/v1/projects/p/things:run?requestId={UUID}" if place == "query" else "/v1/projects/p/things:run"
     body: dict[str, Any] = {"operation": {"duration": 9}}
     if place == "body":
         body["requestId"] = UUID.upper()
-    first, second = call(emulator.url, "POST", path, body), call(emulator.url, "POST", path, body)
+    headers = {"Idempotency-Key": "any text"} if place == "header" else {}
+    first, second = (call(emulator.url, "POST", path, body, headers) for _ in range(2))
     assert first.body == second.body
     assert len(emulator.operations()) == 1
     assert [entry["deduplicated"] for entry in emulator.journal("start")] == [False, True]

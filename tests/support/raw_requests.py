@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Reply(NamedTuple):
@@ -15,12 +18,14 @@ class Reply(NamedTuple):
     body: Any
 
 
-def call(url: str, method: str, path: str, body: object = None) -> Reply:
+def call(
+    url: str, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> Reply:
     """Send one request; ``body`` is sent as JSON, bytes and text as they are."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)
     payload = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
     try:
-        connection.request(method, path, payload)
+        connection.request(method, path, payload, dict(headers or {}))
         response = connection.getresponse()
         text = response.read()
         headers = {name.lower(): value for name, value in response.getheaders()}

@@ -511,7 +511,7 @@ def test_grace_after_a_late_start(emulator: Emulator, driver: Driver) -> None:
     assert run(driver, deferrable=True, script={"duration": 30, "response": {"a": 1}}).value == {"a": 1}
 
 
-@pytest.mark.parametrize("place", ["query", "body"])
+@pytest.mark.parametrize("place", ["query", "body", "header"])
 def test_a_lost_start_is_resent_with_its_request_id(emulator: Emulator, driver: Driver, place: str) -> None:
     """With a request id a start whose answer was lost is sent again, and the server knows it."""
     emulator.script_fault(kind="start", times=1, dropAfterEffect=True)
@@ -519,17 +519,32 @@ def test_a_lost_start_is_resent_with_its_request_id(emulator: Emulator, driver: 
         driver,
         deferrable=False,
         script={"duration": 1},
-        request_id_field="requestId",
+        request_id_field="Idempotency-Key" if place == "header" else "requestId",
         request_id_in=place,
+        headers={"idempotency-key": "an old one"} if place == "header" else None,
     )
 
     first, second = (entry for entry in emulator.journal() if entry["kind"] == "start")
-    sent = [(entry[place] or {})["requestId"] for entry in (first, second)]
+    where, name = ("headers", "idempotency-key") if place == "header" else (place, "requestId")
+    sent = [(entry[where] or {})[name] for entry in (first, second)]
     assert verdict.state == "success"
     assert second["deduplicated"] is True
     assert sent[0] == sent[1]
     assert uuid.UUID(sent[0]).version == 4
     assert len(emulator.operations()) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "says"),
+    [
+        ("cookie", "requestId", "'request_id_in' is 'query', 'body' or 'header', not 'cookie'"),
+        ("header", "Idempotency Key", "has the name 'Idempotency Key'"),
+    ],
+)
+def test_where_no_request_id_goes(place: str, name: str, says: str) -> None:
+    """A place that there isn't, and a name that no header has, are told when the DAG is parsed."""
+    with pytest.raises(ValueError, match=says):
+        RunOperationOperator(task_id="run", path="x", request_id_field=name, request_id_in=place)
 
 
 @pytest.mark.parametrize(
