@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
+from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.google_documents import OPERATION_FIELDS, document
@@ -214,6 +215,22 @@ def _problems_of_a_start(
     cancels = "cancel" in codes(recipe.cell("methods"))
     if (task.cancel_on_kill, task.cancel_on_timeout) != (cancels, cancels):
         yield "there is a cancel or there is none, and the task is told otherwise"
+
+
+def test_recipes_can_be_had_by_method_ids() -> None:
+    """What is said at the top of the page: each start is in the table, by the API's name, and so is its request id."""
+    for recipe in RECIPES.values():
+        name = codes(recipe.cell("document"))[0]
+        for start in recipe.cells("start"):
+            method_id = f"{name.partition(':')[0]}.{codes(start)[0]}"
+            if recipe.title == NO_OPERATION:
+                with pytest.raises(UnknownMethod):
+                    find_method(method_id)
+                continue
+            method = find_method(method_id)
+            assert method.document.name == name
+            with_id = codes(recipe.cell("request id"))[2:]
+            assert (method.request_id_in == "query") == (codes(start)[0] in with_id)
 
 
 def _path_pattern(template: str, parameters: dict[str, Any]) -> str:
