@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from airflow_provider_operations.emulator import __main__ as emulator_main
 from tests.tooling.matrix.plan import AIRFLOWS
 
 from .markdown import DOCS, ROOT, blocks
+from .schemas import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,19 +39,9 @@ def variables() -> dict[str, str]:
     return dict(environment)
 
 
-def compose_schema() -> dict[str, Any]:
-    """Return the schema of Compose files, of which a tool for schemas brings a copy along."""
-    found = importlib.util.find_spec("check_jsonschema")
-    assert found is not None, "check-jsonschema is missing"
-    assert found.origin is not None
-    file = Path(found.origin).parent / "builtin_schemas" / "vendor" / "compose-spec.json"
-    schema: dict[str, Any] = json.loads(file.read_text())
-    return schema
-
-
 def test_the_compose_file_is_one() -> None:
     """It has the shape that Compose takes; what isn't of that shape is noticed."""
-    schema = compose_schema()
+    schema = schema_of("compose-spec")
     jsonschema.validate(COMPOSE, schema)
     wrong = copy.deepcopy(COMPOSE)
     wrong["services"]["triggerer"]["deploy"]["replica"] = 2
