@@ -27,6 +27,8 @@ html_theme = "furo"
 html_title = "Long-running operations in Airflow"
 html_logo = html_favicon = "integration-logos/operations.svg"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4

@@ -52,7 +52,7 @@ def test_every_page_is_in_the_index() -> None:
     assert sorted(listed) == sorted(pages - {index.stem})
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*.md")), *FOR_CONTRIBUTORS], ids=lambda page: page.name)
 def test_a_page_lists_its_sections(page: Path) -> None:
     """Who opens a page sees what is on it."""
     titles = headings(page)
@@ -102,7 +102,7 @@ def test_the_readme_holds_elsewhere() -> None:
     assert [target for target in targets if not target.startswith("https://")] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *FOR_CONTRIBUTORS], ids=lambda page: page.name)
 def test_paragraphs_are_short(page: Path) -> None:
     """None, nor a point of a list, has more than 90 words."""
     assert [part for part in paragraphs(page) if len(part.split()) > 90] == []

@@ -48,7 +48,7 @@ def table() -> dict[str, dict[str, str]]:
     (section,) = (
         each
         for each in sections((DOCS / "versions.md").read_text(encoding="utf-8"))
-        if each.title == "Airflow versions"
+        if each.title == "What each version can do"
     )
     (_, *versions), *rows = section.rows
     return {name: dict(zip(versions, cells, strict=True)) for name, *cells in rows}
