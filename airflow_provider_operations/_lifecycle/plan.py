@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from airflow_provider_operations._lifecycle.record import State
 from airflow_provider_operations._protocol.outcome import cancelled, ending
 from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations._lifecycle.record import Record
     from airflow_provider_operations._lifecycle.start_call import StartCall
-    from airflow_provider_operations.operation import Operation
 
 __all__ = ["Facts", "Plan", "Step", "after_look", "plan"]
 
@@ -89,11 +89,12 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
     cleared = record.max_tries != facts.max_tries
     if record.state is State.STARTING:
         return _after_a_lost_answer(record, facts, call(), cleared=cleared)
-    if cleared or record.state is State.FAILED:
-        # After a failure too: an operation whose time was up may have outlived its cancel.
+    if cleared:
         if record.state is State.DELIVERED or not record.name:
             return Plan(Step.START)
-        return Plan(Step.REPLACE, cleared=cleared)
+        return Plan(Step.REPLACE, cleared=True)
+    if record.state is State.FAILED:
+        return Plan(Step.LOOK if record.name else Step.START)
     if not record.name:
         reason = "started an operation without a name, which was over at once, and its result is lost"
         return Plan(Step.START, f"try {record.try_number} {reason}; starting afresh", warns=True)
@@ -126,11 +127,15 @@ def after_look(record: Record, seen: Operation | CallFailure, *, final: bool) ->
     Decide what a try does once it has polled the operation of an earlier one.
 
     If that failed and a retry may help, this try starts another. If none would help, the failure is delivered: the
-    earlier try may have been ended before it delivered it.
+    earlier try may have been ended before Airflow heard of it, even if its record says that it was handed over.
 
     :param final: whether no retry would help a failed operation.
     """
     name, origin = record.name, f"started by try {record.try_number}"
+    if record.state is State.FAILED and not (
+        final and isinstance(seen, Operation) and seen.error is not None and not cancelled(seen)
+    ):
+        return Plan(Step.REPLACE)  # an operation whose time was up may have outlived its cancel
     if isinstance(seen, CallFailure):
         if seen.says_missing:
             problem = f"HTTP {seen.http_status}, the server has forgotten the operation, {origin}"

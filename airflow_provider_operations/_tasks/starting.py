@@ -185,7 +185,9 @@ class StartsOperation(BaseOperationOperator):
         if todo.step is Step.REDELIVER:
             return Begun(record, None)
         todo, seen = self._look(record)
-        if todo.step is Step.START:
+        if todo.step is Step.REPLACE:
+            self._end_predecessor(record.name, cleared=False)
+        if todo.step in {Step.START, Step.REPLACE}:
             return self._start(records)
         return Begun(self._note_reattached(records, record), seen)
 
@@ -193,7 +195,10 @@ class StartsOperation(BaseOperationOperator):
         """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
-        todo = after_look(record, seen, final=isinstance(seen, Operation) and self._is_final(seen))
+        final = isinstance(seen, Operation) and self._is_final(seen)
+        if record.state is State.FAILED and self._policy_decides:
+            final = False  # a policy may have asked for this retry
+        todo = after_look(record, seen, final=final)
         if todo.step is Step.FORGOTTEN and isinstance(seen, CallFailure):
             return todo, replace(seen, problem=todo.reason)
         self._log_plan(todo)

@@ -211,6 +211,8 @@ class RunOperationOperator(StartsOperation):
         return "record" if self._records is not None and self._records.kept else "task"
 
     def _ends_in(self, state: str | None) -> bool:
+        if state == "restarting":  # cleared, while a worker holds it
+            return clears_drop_task_state()  # then the next try doesn't know of the operation
         handed_on = state == "success" and not self.wait_for_completion
         return super()._ends_in(state) and not handed_on
 

@@ -18,7 +18,7 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator, run
 from airflow_provider_operations.sensors import OperationSensor
 from tests.support.tasks import StateStore, TaskInstance, context_of, refused_earlier
 from tests.versions import AIRFLOW
@@ -140,6 +140,19 @@ def test_a_clear_cancels_nothing(emulator: Emulator, airflow: Airflow, owner: st
     last_moment(task, ti)
     known = owner == "sensor" or (owner == "record" and AIRFLOW >= (3, 3))
     assert kinds(emulator) == (["start"] if known else ["start", "cancel"])
+
+
+@pytest.mark.parametrize("owner", ["record", "sensor"])
+def test_a_clear_that_drops_the_record(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, owner: str
+) -> None:
+    """The next try won't know of the operation, so a worker whose deferral was refused as it was cleared cancels it."""
+    monkeypatch.setattr(run, "clears_drop_task_state", lambda: True)
+    task, ti = TASKS[owner](), TaskInstance("task")
+    deferred(task, ti)
+    airflow.say("restarting")
+    last_moment(task, ti)
+    assert kinds(emulator) == (["start"] if owner == "sensor" else ["start", "cancel"])
 
 
 @pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
