@@ -10,7 +10,7 @@
 # make fuzz    the random attack of the tests, longer: FUZZ=2000 examples of each; FUZZ_BYTES=262144, the longest bodies
 # make e2e     the tests against a real Airflow
 # make chaos   300 rounds of real processes that are killed, stopped, cut off and lied to; SHORT=1: some minutes of it
-# make sim     thousands of schedules of a simulated Airflow and service, in virtual time; SHORT=1: a minute of it
+# make sim     schedules of a simulated Airflow and service, in virtual time, on all cores; SHORT=1: at most 4 minutes of it
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
 # make celery  CeleryExecutor on two workers, and triggerers with queues; needs PostgreSQL and Redis
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over

@@ -7,11 +7,14 @@ Each rule is one of Airflow 3.3.2; the comments name its module.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.trigger import TRIGGER_FAIL_REPR
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms
+from airflow.triggers.base import BaseTaskEndEvent
 
 from .kernel import Process, Waiter
 from .worker import run_task
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["OVER", "Airflow", "Worker"]
 
-OVER = frozenset({"failed", "success"})
+OVER = frozenset({"failed", "success", "skipped"})
 RETRY_DELAY_S = 20.0
 HEARTBEAT_S = 5.0
 TASK_LOST_S = 300.0
+TRIGGER_TIMEOUT_S = 15.0
+"""So often the scheduler looks for deferrals whose time is up."""
 SIGKILL_AFTER_S = 5.0
 EVICTED_AFTER_S = 30.0
 API_RETRIES_S = (1.0, 1.5, 3.0, 5.0)
@@ -46,12 +51,19 @@ class Worker:
         self.ti = ti
         self.on_term: Callable[[], None] | None = None
         """What the task's process does on SIGTERM."""
+        self.on_alarm: Callable[[], None] | None = None
+        """And on SIGALRM, by which ``execution_timeout`` ends it."""
+        self.alarm: object = None
+        """Which timer is set."""
+        self.refused = False
+        """Whether Airflow has refused what it has reported."""
         self.exit_code: int | None = None
         self.terminal: str | None = None
         """The final state, as the supervisor knows it."""
         self.pending: Any = None
         """A state that the API server hasn't taken yet."""
-        self.terminating = False
+        self.terminating = self.deaf = False
+        """Whether it is told to end; and whether its supervisor, which ends it, doesn't answer it meanwhile."""
         self.server_terminated = False
         """Whether a heartbeat's answer has ended it."""
         self.began_s = airflow.world.kernel.now
@@ -75,12 +87,25 @@ class Worker:
         if self.terminating or self.exit_code is not None:
             return
         self.terminating = True
+        self.deaf = kill_after_s == SIGKILL_AFTER_S and not self._airflow.version.keeps_task_state
         self._kernel.note(self.supervisor.name, f"sends SIGTERM: {why}")
         if self.on_term is None:
             self._kernel.kill(self.process)
             return
         self._kernel.signal(self.process, self.on_term)
         self._kernel.at(kill_after_s, lambda: self._kernel.kill(self.process), self.supervisor)
+
+    def set_alarm(self, in_s: float) -> None:
+        """Set the timer of the process, or stop it."""
+        self.alarm = timer = object()
+
+        def rings() -> None:
+            if self.alarm is timer and self.on_alarm is not None:
+                self._airflow.world.judge.time_is_up()
+                self._kernel.signal(self.process, self.on_alarm)
+
+        if in_s:
+            self._kernel.at(in_s, rings, self.process)
 
     def lose_node(self) -> None:
         """End process and supervisor at once."""
@@ -96,7 +121,11 @@ class Worker:
     def _report(self) -> None:
         """Do what ``update_task_state_if_needed`` does, then what the scheduler does about the executor's event."""
         message = self.pending
-        ends_failed = self.terminal == "failed" if self.exit_code == 0 else not self.ti.should_retry
+        retried = self.ti.should_retry
+        if retried and self.exit_code == -9 and not self._airflow.version.retries_killed:
+            retried = False
+            self._airflow.world.judge.not_retried()
+        ends_failed = self.terminal == "failed" if self.exit_code == 0 else not retried
         if message is None and ends_failed and not self.server_terminated:
             message = SimpleNamespace(state="failed")
 
@@ -128,12 +157,15 @@ class Airflow:
     def __init__(self, world: World, retries: int) -> None:
         self.world = world
         self.retries = self.max_tries = retries
+        self.version = world.form.airflow
         self.id = self._new_id()
         self.state: str | None = None
         self.try_number = 0
         self.next_method: str | None = None
         self.next_kwargs: dict[str, Any] | None = None
         self.trigger: SimpleNamespace | None = None
+        self.reschedules: list[float] = []
+        """When the stays of a task began that was rescheduled, since its id last changed."""
         self.xcoms: dict[str, Any] = {}
         self.store: dict[str, Any] = {}
         self.workers: list[Worker] = []
@@ -143,6 +175,11 @@ class Airflow:
 
     def _new_id(self) -> uuid.UUID:
         return uuid.UUID(int=self.world.kernel.random.getrandbits(128))
+
+    def _next_try(self) -> None:
+        """Do what ``prepare_db_for_next_try`` does."""
+        self.id = self._new_id()
+        self.reschedules.clear()
 
     # --- states ----------------------------------------------------------------------------------------------
 
@@ -187,6 +224,7 @@ class Airflow:
             next_method=self.next_method,
             next_kwargs=self.next_kwargs,
             xcom_keys=[] if self.next_method else sorted(self.xcoms),
+            reschedules=len(self.reschedules),
             should_retry=self.try_number <= self.max_tries,
         )
         worker = Worker(self, len(self.workers) + 1, ti)
@@ -211,7 +249,7 @@ class Airflow:
         self.next_method = self.next_kwargs = None
         if self.state == "restarting" or (self.retries and self.try_number <= self.max_tries):
             if self.state == "running":
-                self.id = self._new_id()
+                self._next_try()
             self.set_state("up_for_retry", why)
             self.schedule(RETRY_DELAY_S)
         else:
@@ -227,6 +265,7 @@ class Airflow:
     def executor_says(self, worker: Worker, *, failed: bool) -> None:
         """Hear of the end of a worker, as ``process_executor_events`` does."""
         if self.is_running(worker):
+            self.world.judge.failed_by_airflow()
             self._fail("the executor says that its worker has ended")
         elif self.state == "restarting" and worker is self.workers[-1]:
             if not failed:
@@ -243,7 +282,7 @@ class Airflow:
         """Mark the task as failed or successful."""
         if self.state in {*OVER, "restarting"}:
             return
-        self.world.judge.marked()
+        self.world.judge.marked(state)
         self.next_method = self.next_kwargs = None
         self.set_state(state, "marked by a user")
 
@@ -252,7 +291,9 @@ class Airflow:
         if self.state in {None, "restarting"}:
             return
         self.world.judge.cleared()
-        self.id = self._new_id()
+        self._next_try()
+        if self.version.clears_drop_task_state:
+            self.store.clear()
         if self.state == "running":
             self.set_state("restarting", "cleared by a user")
             return
@@ -290,6 +331,8 @@ class Airflow:
         answers: list[Any] = []
 
         def arrive() -> None:
+            if worker is not None and worker.deaf:
+                return
             if worker is not None:
                 self.reach_api(supervisor, lambda: self._take(worker, msg), answered)
             else:
@@ -315,21 +358,32 @@ class Airflow:
         return answers[0]
 
     def _take(self, worker: Worker, msg: Any) -> Any:
+        """Carry out what a worker's process asks for."""
         match msg:
             case comms.TaskState():
                 worker.terminal = msg.state
                 return None
-            case comms.DeferTask() | comms.RetryTask() | comms.SucceedTask():
+            case comms.DeferTask() | comms.RetryTask() | comms.SucceedTask() | comms.RescheduleTask():
                 worker.pending = msg
                 return self.update(worker, msg)
+            case comms.SetTaskStateStore() | comms.DeleteTaskStateStore() if msg.ti_id != self.id:
+                raise Refused("no such task instance")
             case comms.GetTaskStateStore():
-                if msg.key not in self.store:
+                if msg.ti_id != self.id or msg.key not in self.store:
                     return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND)
                 return comms.TaskStateStoreResult(value=self.store[msg.key])
             case comms.SetTaskStateStore():
                 self.store[msg.key] = msg.value
                 self.world.judge.noted(msg.value)
                 return comms.OKResponse(ok=True)
+            case comms.DeleteTaskStateStore():
+                self.store.pop(msg.key, None)
+                return comms.OKResponse(ok=True)
+            case comms.GetTaskRescheduleStartDate():
+                since = (
+                    datetime.fromtimestamp(self.reschedules[0], timezone.utc) if self.reschedules else None
+                )
+                return comms.TaskRescheduleStartDate(start_date=since)
         return self._read(msg)
 
     def _read(self, msg: Any) -> Any:
@@ -358,6 +412,8 @@ class Airflow:
             if worker.ti.id == self.id and self.state == state:
                 worker.pending, worker.terminal = None, state
                 return
+            worker.refused = True
+            self.world.judge.refused()
             raise Refused(f"the task is {self.state}")
         worker.pending, worker.terminal = None, state
         if isinstance(msg, comms.DeferTask):
@@ -365,20 +421,43 @@ class Airflow:
             self.next_method, self.next_kwargs = msg.next_method, dict(msg.next_kwargs or {})
             place = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1}
             ti = SimpleNamespace(id=self.id, try_number=self.try_number, context_carrier=None, **place)
-            trigger = SimpleNamespace(id=self._triggers, kwargs=msg.trigger_kwargs, holder=None, ti=ti)
+            until = (
+                None
+                if msg.trigger_timeout is None
+                else self._kernel.now + msg.trigger_timeout.total_seconds()
+            )
+            kwargs = msg.trigger_kwargs
+            trigger = SimpleNamespace(id=self._triggers, kwargs=kwargs, holder=None, ti=ti, until_s=until)
             self.set_state("deferred", worker.process.name)
             self.trigger = trigger
+            if until is not None:
+                late_s = self._kernel.random.uniform(0, TRIGGER_TIMEOUT_S)
+                self._kernel.at(until - self._kernel.now + late_s, lambda: self._trigger_timed_out(trigger))
             return
         self.next_method = self.next_kwargs = None
         if state == "up_for_retry":
-            self.id = self._new_id()
+            self._next_try()
         self.set_state(state, worker.process.name)
-        if state == "up_for_retry":
+        if isinstance(msg, comms.RescheduleTask):
+            self.reschedules.append(self._kernel.now)
+            self.schedule(msg.reschedule_date.timestamp() - self._kernel.now)
+        elif state == "up_for_retry":
             self.schedule(RETRY_DELAY_S)
 
-    def trigger_fired(self, trigger_id: int, payload: Any) -> None:
-        """Resume the task with a trigger's event (``Trigger.submit_event``)."""
-        if self.trigger is not None and self.trigger.id == trigger_id and self.state == "deferred":
-            self.next_kwargs = {**(self.next_kwargs or {}), "event": payload}
-            self.set_state("scheduled", "its trigger has fired")
+    def trigger_fired(self, trigger_id: int, event: Any) -> None:
+        """Resume the task with a trigger's event (``Trigger.submit_event``), or end it."""
+        if self.trigger is None or self.trigger.id != trigger_id or self.state != "deferred":
+            return
+        if isinstance(event, BaseTaskEndEvent):
+            self.set_state(str(event.task_instance_state.value), "its trigger has ended it")
+            return
+        self.next_kwargs = {**(self.next_kwargs or {}), "event": event.payload}
+        self.set_state("scheduled", "its trigger has fired")
+        self.schedule()
+
+    def _trigger_timed_out(self, trigger: SimpleNamespace) -> None:
+        """Do what ``check_trigger_timeouts`` does."""
+        if self.trigger is trigger:
+            self.next_method, self.next_kwargs = TRIGGER_FAIL_REPR, {"error": "Trigger timeout"}
+            self.set_state("scheduled", "the time of its trigger is up")
             self.schedule()

@@ -20,19 +20,19 @@ HEARTBEATS_FAIL_S = 29.0
 
 def _kill_worker(world: World) -> None:
     if worker := world.airflow.worker:
-        world.judge.process_was_lost()
+        world.judge.worker_was_lost(told=False)
         world.kernel.kill(worker.process)
 
 
 def _lose_node(world: World) -> None:
     if worker := world.airflow.worker:
-        world.judge.process_was_lost()
+        world.judge.worker_was_lost(told=False)
         worker.lose_node()
 
 
 def _evict(world: World) -> None:
     if worker := world.airflow.worker:
-        world.judge.process_was_lost()
+        world.judge.worker_was_lost(told=True)
         worker.terminate("evicted", kill_after_s=EVICTED_AFTER_S)
 
 
@@ -95,6 +95,7 @@ def _airflow(world: World) -> Airflow:
 USERS: dict[str, Callable[[World], None]] = {
     "mark failed": lambda world: _airflow(world).mark("failed"),
     "mark success": lambda world: _airflow(world).mark("success"),
+    "skip": lambda world: _airflow(world).mark("skipped"),
     "clear": lambda world: _airflow(world).clear(),
 }
 

@@ -12,29 +12,62 @@ from airflow.sdk import DAG
 from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 
-__all__ = ["FORMS", "Form"]
+from .versions import VERSIONS, Version
+
+__all__ = ["FAILS", "FORMS", "OUTLASTS", "UNAVAILABLE", "Form"]
 
 RETRIES = 5
 """More than there are faults, so that the task must succeed unless somebody ends it."""
+
+TIMEOUT_S = 60.0
+
+UNAVAILABLE, FAILS = 14, 3
+"""Codes with which an operation fails: one that is worth a retry, and one that isn't."""
+
+OUTLASTS = -1
+"""Instead of a code: the operation runs for longer than its task may wait."""
 
 
 @dataclass(frozen=True)
 class Form:
     """
-    A task and how it waits.
+    A task, how it waits, and on which Airflow.
 
     :param waits_only: a sensor, for an operation that something else has started.
+    :param waits: the operator's ``wait_for_completion``.
+    :param ends: how the first operations end, by code; all later ones succeed.
+    :param timeout_s: the task's ``timeout``.
+    :param execution_timeout_s: the task's ``execution_timeout``.
     """
 
     deferrable: bool
     request_ids: bool = True
     waits_only: bool = False
     retries: int = RETRIES
+    durable: bool = True
+    waits: bool = True
+    reschedules: bool = False
+    ends_from_trigger: bool = False
+    ends: tuple[int, ...] = ()
+    timeout_s: float | None = None
+    execution_timeout_s: float | None = None
+    airflow: Version = VERSIONS["3.3"]
 
     @property
     def loses_starts(self) -> bool:
         """Whether nobody finds an operation whose start wasn't answered."""
         return not (self.request_ids or self.waits_only)
+
+    @property
+    def keeps_record(self) -> bool:
+        """Whether later tries know what an earlier one has started, or waited for; else a worker's end is the task's."""
+        return self.durable and self.airflow.keeps_task_state
+
+    @property
+    def limit_s(self) -> float | None:
+        """How long the task waits for an operation."""
+        limits = [one for one in (self.timeout_s, self.execution_timeout_s) if one is not None]
+        return min(limits, default=None)
 
     @property
     def task(self) -> Any:
@@ -51,13 +84,30 @@ def _task(form: Form) -> Any:
         "retry_delay": timedelta(seconds=20),
         "outage_tolerance": 15.0,
         "cancel_on_kill": True,
+        "cancel_on_timeout": True,
     }
+    if form.timeout_s is not None:
+        alike["timeout"] = form.timeout_s
+    if form.execution_timeout_s is not None:
+        alike["execution_timeout"] = timedelta(seconds=form.execution_timeout_s)
     with DAG("dag", schedule=None, start_date=datetime(2027, 1, 1, tzinfo=timezone.utc)):
         if form.waits_only:
-            return OperationSensor(operation_name="operations/1", **alike)
-        request_id_field = "requestId" if form.request_ids else None
-        return RunOperationOperator(path="things:run", request_id_field=request_id_field, **alike)
+            return OperationSensor(
+                operation_name="operations/1",
+                mode="reschedule" if form.reschedules else "poke",
+                end_from_trigger=form.ends_from_trigger,
+                **alike,
+            )
+        return RunOperationOperator(
+            path="things:run",
+            request_id_field="requestId" if form.request_ids else None,
+            durable=form.durable,
+            wait_for_completion=form.waits,
+            **alike,
+        )
 
+
+_DROPS = VERSIONS["3.3, clears drop task state"]
 
 FORMS = {
     "deferred": Form(deferrable=True),
@@ -66,4 +116,33 @@ FORMS = {
     "synchronous, no request id": Form(deferrable=False, request_ids=False),
     "deferred sensor": Form(deferrable=True, waits_only=True),
     "poking sensor": Form(deferrable=False, waits_only=True),
+    "rescheduled sensor": Form(deferrable=False, waits_only=True, reschedules=True),
+    "sensor that ends in its trigger": Form(deferrable=True, waits_only=True, ends_from_trigger=True),
+    "deferred, no record": Form(deferrable=True, durable=False),
+    "synchronous, no record": Form(deferrable=False, durable=False),
+    "no record, no request id": Form(deferrable=True, durable=False, request_ids=False),
+    "hands its operation on": Form(deferrable=False, waits=False),
+    "hands its operation on, no request id": Form(deferrable=False, waits=False, request_ids=False),
+    "deferred, fails once": Form(deferrable=True, ends=(UNAVAILABLE,)),
+    "synchronous, fails once": Form(deferrable=False, ends=(UNAVAILABLE,)),
+    "deferred, fails": Form(deferrable=True, ends=(FAILS,) * 9),
+    "synchronous, fails": Form(deferrable=False, ends=(FAILS,) * 9),
+    "poking sensor, fails": Form(deferrable=False, waits_only=True, ends=(FAILS,)),
+    "deferred, times out once": Form(deferrable=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
+    "synchronous, times out once": Form(deferrable=False, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
+    "deferred, execution_timeout": Form(deferrable=True, execution_timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
+    "synchronous, execution_timeout": Form(deferrable=False, execution_timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
+    "deferred sensor, times out": Form(
+        deferrable=True, waits_only=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
+    ),
+    "rescheduled sensor, times out": Form(
+        deferrable=False, waits_only=True, reschedules=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
+    ),
+    "deferred on 3.2": Form(deferrable=True, airflow=VERSIONS["3.2"]),
+    "synchronous on 3.2": Form(deferrable=False, airflow=VERSIONS["3.2"]),
+    "deferred sensor on 3.2": Form(deferrable=True, waits_only=True, airflow=VERSIONS["3.2"]),
+    "deferred on 3.0": Form(deferrable=True, airflow=VERSIONS["3.0"]),
+    "synchronous on 3.0": Form(deferrable=False, airflow=VERSIONS["3.0"]),
+    "deferred, clears drop task state": Form(deferrable=True, airflow=_DROPS),
+    "synchronous, clears drop task state": Form(deferrable=False, airflow=_DROPS),
 }

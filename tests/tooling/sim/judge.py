@@ -6,6 +6,7 @@ An exception that docs/guarantees.md names is noted when its cause happens; what
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow_provider_operations.exceptions import OperationsError
 
 from .airflow import OVER
+from .forms import FAILS, OUTLASTS, UNAVAILABLE
 from .kernel import BEGIN_S
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ __all__ = ["Judge"]
 BOUND_S = 400.0
 """So long after its task's end an operation may still run: that is the limit of what waits for a cancel to work."""
 
-NO_CODE_RUNS = frozenset({None, "queued", "scheduled", "up_for_retry"})
+START_S = 20.0
+"""An intent begins, and its time with it, at most so long before its operation."""
+
+NO_CODE_RUNS = frozenset({None, "queued", "scheduled", "up_for_reschedule", "up_for_retry"})
 
 
 class Judge:
@@ -40,10 +45,15 @@ class Judge:
         """By kind of violation, the names of the exceptions."""
         self._intents = 1
         self._cleared_s: float | None = None
+        self._cleared_ids: set[str] = set()
+        """Request ids from before a clear; such a start may be sent again, to find what is to be cancelled."""
         self._marked = False
         """Whether a mark is the last thing that a user did."""
         self._over_s: float | None = None
         self._noted: set[str] = set()
+        self._out_of_time: set[str] = set()
+        self._deadlines: dict[str, float] = {}
+        """By name or request id of an operation."""
         self.exceptions: set[str] = set()
         """Those that had an effect."""
 
@@ -75,37 +85,69 @@ class Judge:
         """Hear of the task's new state."""
         self._over_s = self._now() if state in OVER else None
 
-    def marked(self) -> None:
+    def marked(self, state: str) -> None:
         """Hear of a mark, just before it is made."""
         self._marked = True
         airflow, server = self._world.airflow, self._world.server
         server.make_endless()
+        if (why := self._nobody_sees_it()) is not None:
+            self.excuse(why, "orphan")
+        if airflow.state == "running" and (server.trouble or airflow.api_away):
+            self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
+        if state == "success" and not self._form.waits:
+            self.excuse("marked successful, and it hands its operation on", "orphan")
+
+    def _nobody_sees_it(self) -> str | None:
+        """Say why no code of the task hears of what a user does now."""
+        airflow = self._world.airflow
         worker, trigger = airflow.worker, airflow.trigger
         if airflow.state in NO_CODE_RUNS:
-            self.excuse("marked while no code of the task runs", "orphan")
-        elif airflow.state == "running" and (worker is None or worker.on_term is None or worker.process.dead):
-            self.excuse("marked while its worker starts or is lost", "orphan")
-        elif airflow.state == "running" and (worker and worker.terminating):
-            self.excuse("marked while its worker is told to end already", "orphan")
-        elif airflow.state == "deferred" and (
+            return "ended while no code of the task runs"
+        if airflow.state == "running":
+            if worker is None or worker.on_term is None or worker.process.dead:
+                return "ended while its worker starts or is lost"
+            if worker.terminating:
+                return "ended while its worker is told to end already"
+        if airflow.state == "deferred" and (
             trigger is None or trigger.holder is None or trigger.holder.process.dead
         ):
-            self.excuse("marked while no triggerer has its trigger", "orphan")
-        if airflow.state == "running" and (server.trouble or airflow.api_away):
-            self.excuse("marked in a worker while service or Airflow don't answer", "orphan")
+            return "ended while no triggerer has its trigger"
+        return None
 
     def cleared(self) -> None:
         """Hear of a clear, just before it is made."""
         self._marked, self._cleared_s = False, self._now()
-        if not self._form.waits_only:
-            self._intents += 1
-            self._world.server.make_endless()
+        if self._form.waits_only:
+            if not self._form.keeps_record and self._world.airflow.state == "running":
+                self._gives_up("no record, and its worker was told to end")
+            return
+        self._intents += 1
+        self._cleared_ids |= set(self._deadlines)
+        airflow, server = self._world.airflow, self._world.server
+        server.make_endless()
+        if self._clear_is_remembered:
+            return
+        if not self._form.keeps_record and airflow.state == "running" and airflow.next_method:
+            self.excuse("no record, and cleared while it resumes", "starts")
+        if airflow.state in OVER and not self._form.waits:
+            self.excuse("cleared after it has handed its operation on, and there is no record", "orphan")
+        elif (why := self._nobody_sees_it()) is not None:
+            self.excuse(f"no record, and cleared: {why}", "orphan")
+        if airflow.state == "running" and (server.trouble or airflow.api_away):
+            self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
+
+    @property
+    def _clear_is_remembered(self) -> bool:
+        """Whether the next try knows what was started before a clear."""
+        return self._form.keeps_record and not self._form.airflow.clears_drop_task_state
 
     def api_was_away(self) -> None:
         """Hear of an outage of Airflow's API."""
         if self.user_acted:
             self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
-        if not self._form.request_ids:
+        if not self._form.keeps_record:
+            self._gives_up("no record, and Airflow was away")
+        elif not self._form.request_ids:
             self.excuse(
                 "the note of a start isn't taken, and there is no request id", "cancel", "starts", "orphan"
             )
@@ -114,27 +156,87 @@ class Judge:
         """Hear of an outage of the service."""
         if self.user_acted and self._world.airflow.worker is not None:
             self.excuse("a worker that is told to end isn't answered", "orphan")
+        if not (self._form.keeps_record or self._form.waits_only):
+            self._gives_up("no record, and the service was away")
 
     def process_was_lost(self) -> None:
         """Hear of the end of a process without a word."""
         if self.user_acted:
             self.excuse("the process that was to cancel is lost", "orphan")
 
+    def worker_was_lost(self, *, told: bool) -> None:
+        """Hear of the end of a worker; ``told``: it is evicted."""
+        self.process_was_lost()
+        if self._form.keeps_record:
+            return
+        if told:
+            self._gives_up("no record, and its worker was told to end")
+        else:
+            self.excuse("no record, and its worker was lost", "starts", "orphan")
+
+    def not_retried(self) -> None:
+        """Hear that Airflow fails a task for good as its process had to be killed."""
+        self.excuse("Airflow 3.0 fails a task whose process was killed", "verdict", "orphan")
+
+    def failed_by_airflow(self) -> None:
+        """Hear that Airflow fails the task for a reason of its own."""
+        if not self._form.keeps_record:
+            self.excuse("no record, and Airflow has failed the task", "starts", "orphan", "cancel")
+
+    def _gives_up(self, name: str) -> None:
+        self.excuse(name, "cancel", "starts")
+        if self._form.waits_only:
+            self.excuse("a sensor's operation was cancelled, as its worker was told to end", "verdict")
+        if self._world.airflow.state == "deferred" and not self._form.airflow.reports_refusals:
+            self.excuse("Airflow 3.0 tells a worker to end that has deferred already", "verdict")
+
+    def refused(self) -> None:
+        """Hear that Airflow has refused what a worker has reported."""
+        if not self._form.airflow.reports_refusals:
+            self.excuse("Airflow 3.0 ends a worker whose report it refuses", "orphan")
+
     def noted(self, record: Any) -> None:
         """Hear of a record that Airflow has stored."""
-        self._noted.add(record.get("name", ""))
+        name = record.get("name", "")
+        self._noted.add(name)
+        for key in (name, record.get("request_id", "")):
+            self._deadlines[key] = record.get("deadline_epoch_s", 0.0)
 
-    def cancelled(self, operation: Operation) -> None:
+    def cancelled(self, operation: Operation, by: str) -> None:
         """Hear of the cancel of an operation that ran."""
+        airflow = self._world.airflow
+        ownerless = not (self._form.keeps_record or self._form.waits_only)
+        if ownerless and by.startswith("triggerer") and airflow.state != "deferred":
+            self.excuse(
+                "no record, and a triggerer comes back when the task isn't deferred", "cancel", "starts"
+            )
         if not self.is_to_end(operation):
-            self.broken(f"{operation.name} is cancelled, and nobody has ended its task", "cancel")
+            self.broken(f"{operation.name} is cancelled by {by}, and nobody has ended its task", "cancel")
 
     def is_to_end(self, operation: Operation) -> bool:
-        """Tell whether somebody has ended the task that an operation belongs to."""
-        return self._marked or self._is_of_before_the_clear(operation)
+        """Tell whether somebody has ended the task that an operation belongs to, or its time is up."""
+        return self._marked or self._is_of_before_the_clear(operation) or self._is_late(operation)
+
+    def time_is_up(self) -> None:
+        """Hear that an ``execution_timeout`` ends a worker: it counts from the beginning of the stay."""
+        self._out_of_time |= {one.name for one in self._world.server.operations}
+
+    def trigger_had_ended(self) -> None:
+        """Hear that a triggerer comes to cancel a trigger which has fired: what that said reaches no worker."""
+        self.excuse("ended when its trigger had, and before that was noted", "orphan")
+
+    def _is_late(self, operation: Operation, at_s: float | None = None) -> bool:
+        """Tell whether the time is up of the intent that an operation belongs to."""
+        if self._form.limit_s is None or operation.name in self._out_of_time:
+            return self._form.limit_s is not None
+        by_record_s = self._deadlines.get(operation.request_id) or self._deadlines.get(operation.name)
+        ends_s = by_record_s or operation.started_s + self._form.limit_s
+        return (self._world.kernel.now if at_s is None else at_s) >= ends_s - START_S
 
     def _is_of_before_the_clear(self, operation: Operation) -> bool:
         """Tell whether a worker has started it that began before the task was cleared."""
+        if operation.request_id and operation.request_id in self._cleared_ids:
+            return True
         begun_by = [one for one in self._world.airflow.workers if one.process.name == operation.begun_by]
         if self._cleared_s is None or not begun_by:
             return False
@@ -151,21 +253,37 @@ class Judge:
         """Return what broke a promise, once everything has had its time."""
         world = self._world
         operations, state = world.server.operations, world.airflow.state
-        if self._form.loses_starts and any(one.name not in self._noted for one in operations):
+        if self._form.loses_starts and any(not self._is_known(one) for one in operations):
             self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
-        if len(operations) > self._intents:
-            self.broken(f"{len(operations)} starts for {self._intents} intents", "starts")
+        again = sum(
+            one.code == UNAVAILABLE or self._is_late(one, later.started_s)
+            for one, later in pairwise(operations)
+        )
+        if len(operations) > self._intents + again:
+            self.broken(f"{len(operations)} starts for {self._intents + again} intents", "starts")
         if not self._marked and operations and self._is_of_before_the_clear(operations[-1]):
             self.broken("nothing was started after the task was cleared", "starts")
         if self._over_s is None:
             self.broken(f"the task is {state} still", "stuck")
-        for one in operations:
+        handed_on = not self._form.waits and not self._marked
+        for one in operations[:-1] if handed_on else operations:
             ends_s = (one.ends_s if one.cancelled_s is None else min(one.ends_s, one.cancelled_s)) - BEGIN_S
             if self._over_s is not None and ends_s > self._over_s + BOUND_S:
                 self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", "orphan")
-        if not self._marked and self._over_s is not None and state != "success":
-            self.broken(f"the task has {state}, and its operation has succeeded", "verdict")
+        if not self._marked and self._over_s is not None and state != self._expected():
+            self.broken(f"the task has {state}, and its operation says {self._expected()}", "verdict")
         for triggerer in world.triggerers:
             for error in triggerer.loop.errors:
                 self.broken(f"{triggerer.process.name}: {error}")
         return self._violations
+
+    def _is_known(self, operation: Operation) -> bool:
+        """Tell whether a later try knows of an operation, or without a record: whether its own did."""
+        return operation.name in self._noted if self._form.keeps_record else operation.answered
+
+    def _expected(self) -> str:
+        """Return the state in which a task ends that nobody has marked."""
+        last = self._world.server.operations[-1:]
+        failed = [one for one in last if one.code == FAILS and one.cancelled_s is None]
+        outlived = self._form.waits_only and OUTLASTS in self._form.ends
+        return "failed" if (failed and self._form.waits) or outlived else "success"

@@ -102,7 +102,7 @@ class Kernel:
         while not (waiter.fired or up.fired):
             self._hub.switch()
             self.check_alive(process)
-            self._handle_signals(process)
+            self.handle_signals(process)
         self.check_alive(process)
         return waiter.fired
 
@@ -116,7 +116,9 @@ class Kernel:
         if process.dead:
             raise GreenletExit
 
-    def _handle_signals(self, process: Process) -> None:
+    @staticmethod
+    def handle_signals(process: Process) -> None:
+        """Run the handlers that are due, if this is the main thread of the process."""
         while process.signals and process.greens and process.greens[0] is getcurrent():
             process.signals.pop(0)()
 

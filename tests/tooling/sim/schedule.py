@@ -18,6 +18,8 @@ class Played:
     What came of a plan.
 
     :param points: how many hand-overs there were.
+    :param events: which of them were changes of Airflow's database.
+    :param lines: how many lines of the package were counted.
     :param exceptions: the named exceptions that had an effect.
     """
 
@@ -25,6 +27,8 @@ class Played:
     violations: list[str]
     exceptions: set[str]
     points: int
+    events: list[int]
+    lines: int
     trace: list[tuple[float, str, str]]
     world: World
 
@@ -35,8 +39,10 @@ class Played:
 
 def play(plan: Plan) -> Played:
     """Simulate what a plan says."""
-    kernel = Kernel(plan.seed)
-    with cut(kernel, plan.seed) as here:
-        here.world = world = World(kernel, FORMS[plan.form], plan)
+    kernel, form = Kernel(plan.seed), FORMS[plan.form]
+    with cut(kernel, plan.seed, form.airflow) as here:
+        here.world = world = World(kernel, form, plan)
         violations = world.play()
-    return Played(plan, violations, world.judge.exceptions, world.points, kernel.trace, world)
+    lines = world.lines.count if world.lines is not None else 0
+    exceptions = world.judge.exceptions
+    return Played(plan, violations, exceptions, world.points, world.events, lines, kernel.trace, world)

@@ -19,16 +19,17 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import aiohttp
 import requests
 import structlog
 from aiohttp.client_reqrep import ConnectionKey
+from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._tasks import end_from_trigger
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook, _client
 from airflow_provider_operations.triggers import operation as trigger_module
 
@@ -37,6 +38,7 @@ from .kernel import Kernel, Waiter
 from .server import Lost
 
 if TYPE_CHECKING:
+    from .versions import Version
     from .world import World
 
 __all__ = ["cut"]
@@ -169,6 +171,20 @@ class _NoListeners:
         return lambda **__: None
 
 
+_ENVIRONMENT = {
+    "AIRFLOW_DISABLE_GREENBACK_PORTAL": "true",
+    "REQUESTS_CA_BUNDLE": None,  # either would be read for each hook
+    "CURL_CA_BUNDLE": None,
+}
+
+
+def _set_environment(name: str, value: str | None) -> None:
+    if value is not None:
+        os.environ[name] = value
+    elif name in os.environ:
+        del os.environ[name]
+
+
 _NO_LISTENERS = _NoListeners()
 _NOTHING = object()
 
@@ -208,8 +224,22 @@ def _imported_by_name() -> list[tuple[Any, str, Any]]:
     ]
 
 
+@cache
+def _of_version(version: Version) -> list[tuple[Any, str, Any]]:
+    """Return what is another one on an Airflow than on the installed one: module, name, value."""
+    values: dict[str, Any] = dict(version.flags)
+    values["clears_drop_task_state"] = lambda: version.clears_drop_task_state
+    return [
+        (module, name, value)
+        for path, module in list(sys.modules.items())
+        if path.startswith("airflow_provider_operations.")
+        for name, value in values.items()
+        if name in vars(module) and vars(module)[name] is not value
+    ]
+
+
 @contextmanager
-def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
+def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace]:
     """Put the simulation in the place of the world; yield where to put the ``World`` that answers."""
     here = SimpleNamespace(world=None)
 
@@ -219,10 +249,15 @@ def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
     def uuid4() -> uuid.UUID:
         return uuid.UUID(int=kernel.random.getrandbits(128), version=4)
 
+    def current_worker() -> Any:
+        return next(one for one in here.world.airflow.workers if one.process is kernel.current)
+
     def on_signal(number: int, handler: Any) -> None:
-        for worker in here.world.airflow.workers:
-            if worker.process is kernel.current:
-                worker.on_term = lambda: handler(number, None)
+        name = "on_alarm" if number == signal.SIGALRM else "on_term"
+        setattr(current_worker(), name, lambda: handler(number, None))
+
+    def setitimer(_: int, seconds: float) -> None:
+        current_worker().set_alarm(seconds)
 
     def send(msg: Any) -> Any:
         return here.world.airflow.send(msg)
@@ -239,9 +274,9 @@ def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
                 stack.callback(setattr, place, name, before)
             setattr(place, name, value)
 
-        stack.enter_context(patch.dict(os.environ, {"AIRFLOW_DISABLE_GREENBACK_PORTAL": "true"}))
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            os.environ.pop(name, None)
+        for name, value in _ENVIRONMENT.items():
+            stack.callback(_set_environment, name, os.environ.get(name))
+            _set_environment(name, value)
         green = primitives(kernel)
         for module, attribute, threads in _imported_by_name():
             put(module, attribute, green[threads])
@@ -252,15 +287,23 @@ def cut(kernel: Kernel, seed: int) -> Iterator[SimpleNamespace]:
         put(time, "sleep", kernel.sleep)
         put(uuid, "uuid4", uuid4)
         put(signal, "signal", on_signal)
+        put(signal, "setitimer", setitimer)
+        for module, name, value in _of_version(version):
+            put(module, name, value)
         put(task_runner, "SUPERVISOR_COMMS", comms)
         put(task_runner, "get_listener_manager", lambda: _NO_LISTENERS)
+        put(end_from_trigger, "listeners", lambda: ())
         put(task_runner, "_serialize_rendered_fields", lambda _: {})
+        put(task_runner, "get_hostname", lambda: "host")
+        put(task_runner, "context_to_airflow_vars", lambda *_, **__: {})
+        put(DAG, "get_template_env", lambda *_, **__: None)
         put(task_runner.RuntimeTaskInstance, "render_templates", lambda *_, **__: None)
         put(OperationsHook, "get_conn", lambda *_: _Session(here.world))
         put(OperationsHook, "get_connection", lambda *_, **__: _CONNECTION)
         put(OperationsAsyncHook, "get_connection", lambda *_, **__: _CONNECTION)
         put(OperationsAsyncHook, "aget_connection", _aget_connection)
         put(_client.SharedClient, "new_session", staticmethod(lambda: _AsyncSession(here.world)))
+        put(_client, "get_environ_proxies", lambda _: {})
         put(trigger_module, "_kills", _ByProcess(kernel))
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=lambda _: None)

@@ -1,5 +1,6 @@
 """
-Which schedules are played: every fault at every hand-over, pairs of faults, then at random.
+Which schedules are played: every fault at every hand-over and SIGTERM at every line, pairs of faults at changes of
+Airflow's database, then at random.
 
 Each fault is within what the task bears, so that it must succeed with one operation unless somebody ends it.
 """
@@ -7,7 +8,8 @@ Each fault is within what the task bears, so that it must succeed with one opera
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .faults import FAULTS, USERS
@@ -16,14 +18,81 @@ from .schedule import play
 from .world import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
+__all__ = ["Batch", "batches", "mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
+
+RANDOM_BATCH = 250
+
+AT_LINES = ("evict worker", "mark failed", "clear")
+"""What ends a worker by SIGTERM."""
 
 
-def _points(form: str, seed: int) -> int:
-    """Return how many hand-overs a schedule without faults has."""
-    return play(Plan(form, seed)).points
+@dataclass(frozen=True)
+class Batch:
+    """
+    Plans that one process makes and plays; some follow from how others went.
+
+    :param what: one of ``_MAKERS``.
+    :param every: only so many of all, to be quick.
+    """
+
+    what: str
+    form: str
+    fault: str
+    seed: int
+    every: int = 1
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield them."""
+        return _MAKERS[self.what](self)
+
+
+def batches(seed: int, *, every: Mapping[str, int], count: int) -> Iterator[Batch]:
+    """
+    Yield all that there is to play.
+
+    :param every: for ``single``, ``line`` and ``pair``: one of so many.
+    :param count: so many at random.
+    """
+    for what, faults in (("single", FAULTS), ("line", AT_LINES), ("pair", FAULTS)):
+        for form in FORMS:
+            for fault in faults:
+                yield Batch(what, form, fault, seed, every[what])
+    for number in range(-(-count // RANDOM_BATCH)):
+        yield Batch("random", "", "", seed + 1_000_003 * number)
+
+
+def _singles(batch: Batch) -> Iterator[Plan]:
+    """Yield a fault at each hand-over."""
+    points = play(Plan(batch.form, batch.seed)).points
+    for point in range(1 + batch.seed % batch.every, points + 1, batch.every):
+        yield Plan(batch.form, batch.seed, ((point, batch.fault),))
+
+
+def _lines(batch: Batch) -> Iterator[Plan]:
+    """Yield a fault that ends the worker at each line of the package that it runs."""
+    lines = play(Plan(batch.form, batch.seed, line=(0, ""))).lines
+    for number in range(1 + batch.seed % batch.every, lines + 1, batch.every):
+        yield Plan(batch.form, batch.seed, line=(number, batch.fault))
+
+
+def _pairs(batch: Batch) -> Iterator[Plan]:
+    """Yield a fault at each change of Airflow's database, and another at each later one of what comes of it."""
+    draw = random.Random(f"{batch}")
+    for point in play(Plan(batch.form, batch.seed)).events:
+        first = (point, batch.fault)
+        for later in play(Plan(batch.form, batch.seed, (first,))).events:
+            for fault in FAULTS if later >= point else ():
+                if not (fault in USERS and batch.fault in USERS) and draw.random() * batch.every < 1:
+                    yield Plan(batch.form, batch.seed, (first, (later, fault)))
+
+
+def _at_random(batch: Batch) -> Iterator[Plan]:
+    return islice(mixed(batch.seed), RANDOM_BATCH)
+
+
+_MAKERS = {"single": _singles, "line": _lines, "pair": _pairs, "random": _at_random}
 
 
 def singles(seed: int, every: int = 1) -> Iterator[Plan]:
@@ -33,7 +102,8 @@ def singles(seed: int, every: int = 1) -> Iterator[Plan]:
     :param every: only at every so many, to be quick.
     """
     for form in FORMS:
-        for point in range(1 + seed % every, _points(form, seed) + 1, every):
+        points = play(Plan(form, seed)).points
+        for point in range(1 + seed % every, points + 1, every):
             for fault in FAULTS:
                 yield Plan(form, seed, ((point, fault),))
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from .forms import OUTLASTS
 from .kernel import BEGIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .forms import Form
     from .world import World
 
 __all__ = ["Lost", "Operation", "Server"]
@@ -41,6 +43,10 @@ class Operation:
     request_id: str = ""
     begun_by: str = ""
     """The process that has started it."""
+    code: int = 0
+    """Of the error with which it ends; 0: none."""
+    answered: bool = False
+    """Whether a process knows that it was started."""
     cancelled_s: float | None = None
     cancels: list[float] = field(default_factory=list)
 
@@ -50,15 +56,17 @@ class Operation:
             return {"name": self.name, "done": True, "error": {"code": 1, "message": "cancelled"}}
         if now < self.ends_s:
             return {"name": self.name, "done": False}
+        if self.code:
+            return {"name": self.name, "done": True, "error": {"code": self.code, "message": "failed"}}
         return {"name": self.name, "done": True, "response": {"of": self.name}}
 
 
 class Server:
     """What the service knows, and how it is out of order."""
 
-    def __init__(self, world: World, *, knows_request_ids: bool) -> None:
+    def __init__(self, world: World, form: Form) -> None:
         self._world = world
-        self._knows_request_ids = knows_request_ids
+        self._form = form
         self.operations: list[Operation] = []
         self.trouble: str | None = None
         """``refused``, ``unavailable`` (503) or ``hole``, in which requests vanish."""
@@ -80,6 +88,9 @@ class Server:
         def answer(status: int | Lost, text: dict[str, Any]) -> None:
             def arrived() -> None:
                 world.hand_over(process, what, f"is answered: {status}")
+                begun = self._named(text.get("name", "")) if verb == "run" else None
+                if begun is not None and not process.dead:
+                    begun.answered = True
                 done(status, json.dumps(text).encode())
 
             kernel.at(world.latency(), arrived, process)
@@ -107,12 +118,12 @@ class Server:
         if verb == "run":
             (request_id,) = query.get("requestId", [""])
             known = [one for one in self.operations if request_id and one.request_id == request_id]
-            if known and self._knows_request_ids:
+            if known and self._form.request_ids:
                 return 200, known[0].resource(now)
             self.begin(who, request_id)
             return 200, self.operations[-1].resource(now)
         name = path.removeprefix("/v1/").partition(":")[0]
-        found = next((one for one in self.operations if one.name == name), None)
+        found = self._named(name)
         if found is None:
             return 404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
         if verb == "cancel":
@@ -122,7 +133,7 @@ class Server:
                 found.cancelled_s = found.cancelled_s or now + self._world.kernel.random.choice(
                     [0.0, 0.5, 8.0]
                 )
-                self._world.judge.cancelled(found)
+                self._world.judge.cancelled(found, who)
             return 200, {}
         return 200, found.resource(now)
 
@@ -130,10 +141,16 @@ class Server:
         """Begin an operation."""
         now = self._world.kernel.now
         name = f"operations/{len(self.operations) + 1}"
-        self.operations.append(Operation(name, now, now + self._world.runs_s, request_id, who))
+        number = len(self.operations)
+        ends = self._form.ends[number] if number < len(self._form.ends) else 0
+        runs_s = ENDLESS_S if ends == OUTLASTS else self._world.runs_s
+        self.operations.append(Operation(name, now, now + runs_s, request_id, who, max(ends, 0)))
         self._world.kernel.note("server", f"{name} begins, for {who}")
         if self._world.judge.is_to_end(self.operations[-1]):
             self.make_endless()
+
+    def _named(self, name: str) -> Operation | None:
+        return next((one for one in self.operations if one.name == name), None)
 
     def running(self) -> list[Operation]:
         """Return the operations that run now."""

@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_operations.triggers import OperationTrigger
 
-from .forms import FORMS
+from .faults import FAULTS
+from .forms import FAILS, FORMS, OUTLASTS
 from .schedule import Played, play
 from .search import mixed, shrunk, singles
 from .world import Plan
@@ -27,14 +28,17 @@ def _starts(seen: Played) -> int:
     return len(seen.world.server.operations)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_without_faults(form: str) -> None:
-    """The task succeeds with one start and no cancel."""
-    seen = play(Plan(form, 7))
+@pytest.mark.parametrize("name", FORMS)
+def test_without_faults(name: str) -> None:
+    """The task ends as its operation does; only one that failed, or whose time was up, is followed by another."""
+    form, seen = FORMS[name], play(Plan(name, 7))
     assert not seen.violations, seen
-    assert seen.world.airflow.state == "success"
-    assert _starts(seen) == 1
-    assert not seen.world.server.operations[0].cancels
+    assert not seen.exceptions
+    outlasts = OUTLASTS in form.ends
+    fails = FAILS in form.ends or (outlasts and form.waits_only)
+    assert seen.world.airflow.state == ("failed" if fails else "success")
+    assert _starts(seen) == (1 if fails or not form.ends else 2)
+    assert bool(seen.world.server.operations[0].cancels) == outlasts
 
 
 def test_a_plan_is_a_trace() -> None:
@@ -87,6 +91,57 @@ def test_a_sensor_that_is_marked_cancels() -> None:
     assert not seen.world.server.operations[0].cancels
 
 
+def test_a_sensor_is_rescheduled() -> None:
+    """Each poll has a worker of its own, and the time counts from the first one on."""
+    seen = play(Plan("rescheduled sensor", 1))
+    assert len(seen.world.airflow.workers) > 1
+    assert seen.world.airflow.try_number == 1
+
+
+def test_a_trigger_ends_its_task() -> None:
+    """No second worker is needed, and the result is there all the same."""
+    seen = play(Plan("sensor that ends in its trigger", 3))
+    assert len(seen.world.airflow.workers) == 1
+    assert "return_value" in seen.world.airflow.xcoms
+
+
+def test_an_execution_timeout_interrupts_a_worker() -> None:
+    """What waits in it gets Airflow's ``AirflowTaskTimeout``, and the operation is cancelled."""
+    seen = play(Plan("synchronous, execution_timeout", 3))
+    assert "Process timed out" in str(seen)
+    assert seen.world.server.operations[0].cancels
+
+
+def test_a_dead_trigger_is_timed_out() -> None:
+    """Without triggerers a task resumes when the time of its trigger is up."""
+    never = "lose all triggerers"
+    with patch.dict(FAULTS, {never: lambda world: [one.kill() for one in world.triggerers]}):
+        seen = play(_plan("deferred, times out once", 3, "running -> deferred", never))
+    assert "the time of its trigger is up" in str(seen)
+    assert seen.world.server.operations[0].cancels
+
+
+def test_an_older_airflow_keeps_no_record() -> None:
+    """A killed trigger learns it by ``CancelledError``, and a lost worker's operation isn't taken over."""
+    seen = play(_plan("deferred on 3.2", 1, "triggerer 2 GET", "mark failed"))
+    assert not seen.violations, seen
+    assert seen.world.server.operations[0].cancels
+    seen = play(_plan("synchronous on 3.2", 5, "GET", "lose node"))
+    assert not seen.violations, seen
+    assert _starts(seen) == 2
+    assert seen.exceptions == {"no record, and its worker was lost"}
+
+
+def test_a_signal_comes_between_two_lines() -> None:
+    """A worker is evicted at a line of the package; the next try takes the operation over."""
+    lines = play(Plan("synchronous", 5, line=(0, ""))).lines
+    assert lines > 300
+    seen = play(Plan("synchronous", 5, line=(lines // 2, "evict worker")))
+    assert not seen.violations, seen
+    assert "comes to" in str(seen)
+    assert seen.world.airflow.try_number == 2
+
+
 def test_a_plan_shrinks() -> None:
     """Faults that have nothing to do with a violation are left out."""
     moment = _plan("deferred", 1, "triggerer 2 GET", "mark failed")
@@ -98,7 +153,9 @@ def test_a_plan_shrinks() -> None:
 async def _nothing(_: object) -> None: ...
 
 
-@pytest.mark.parametrize("plan", [*singles(6, every=60), *itertools.islice(mixed(6), 20)], ids=str)
+@pytest.mark.parametrize(
+    "plan", [*itertools.islice(singles(6, every=400), 0, None, 11), *itertools.islice(mixed(6), 20)], ids=str
+)
 def test_some_of_the_search(plan: Plan) -> None:
     """What ``make sim`` plays in thousands."""
     seen = play(plan)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections import deque
+from copy import copy
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.jobs.triggerer_job_runner import TriggerRunner
@@ -31,6 +33,20 @@ class _Quiet:
         return asynchronously if name.startswith("a") else lambda *_, **__: None
 
 
+@cache
+def _first_runner() -> Any:
+    return TriggerRunner()
+
+
+def _runner() -> Any:
+    """Return a new ``TriggerRunner``; to make one reads the configuration, which takes long."""
+    runner = copy(_first_runner())
+    runner.triggers, runner.to_cancel = {}, deque()
+    runner.events, runner.failed_triggers = deque(), deque()
+    runner.log = _Quiet()
+    return runner
+
+
 class Triggerer:
     """One process; a restarted one is another object."""
 
@@ -39,10 +55,11 @@ class Triggerer:
         self.loop = Loop(world.kernel, self.process)
         self._world = world
         self._kernel = world.kernel
-        self._runner: Any = TriggerRunner()
-        self._runner.log = _Quiet()
+        self._runner: Any = _runner()
         self._running: set[int] = set()
         self._cancelling: set[int] = set()
+        self._told: set[int] = set()
+        """Those that were told to end."""
         self._is_due = False
         self.silent_since: float | None = None
 
@@ -99,6 +116,20 @@ class Triggerer:
         if self._cancelling:
             self.wake()
 
+    async def _cancel(self, runner: Any) -> None:
+        new = (self._cancelling & set(runner.triggers)) - self._told
+        self._told |= new
+        if any(runner.triggers[one]["task"].done() for one in new):
+            self._world.judge.trigger_had_ended()
+        if self._world.form.airflow.keeps_task_state:
+            runner.to_cancel.extend(self._cancelling)
+            await runner.cancel_triggers()
+            return
+        for cancelled in self._cancelling & set(
+            runner.triggers
+        ):  # before 3.3: no message, and no ``on_kill``
+            runner.triggers[cancelled]["task"].cancel()
+
     async def _turn(self, new: Any) -> None:
         runner = self._runner
         if new is not None:
@@ -109,14 +140,13 @@ class Triggerer:
             runner.triggers[new.id] = {"task": task, "is_watcher": False, "name": "trigger", "events": 0}
         for cancelled in self._cancelling & set(runner.triggers):
             self._world.event(self.process.name, f"cancels trigger {cancelled}")
-        runner.to_cancel.extend(self._cancelling)
-        await runner.cancel_triggers()
+        await self._cancel(runner)
         finished = await runner.cleanup_finished_triggers()
         changes = runner.process_trigger_events(finished_ids=finished)
         self._running -= set(finished)
         self._cancelling -= set(finished)
         for event in changes.events or ():
-            fired = partial(self._world.airflow.trigger_fired, event.trigger_id, event.event.payload)
+            fired = partial(self._world.airflow.trigger_fired, event.trigger_id, event.event)
             self._kernel.at(self._world.latency(), fired, self.process)
         for trigger_id, trace in changes.failures or ():
             self._world.judge.broken(f"trigger {trigger_id} has failed: {trace}")

@@ -36,6 +36,12 @@ _log: Any = structlog.get_logger("simulated task")
 
 def run_task(world: World, worker: Worker) -> int:
     """Run the task as ``task_runner.main`` does; return the exit code."""
+    if world.lines is not None:
+        return world.lines.run(worker, lambda: _run(world, worker))
+    return _run(world, worker)
+
+
+def _run(world: World, worker: Worker) -> int:
     given = worker.ti
     ti: Any = task_runner.RuntimeTaskInstance.model_construct(
         id=given.id,
@@ -58,9 +64,15 @@ def run_task(world: World, worker: Worker) -> int:
         next_kwargs=given.next_kwargs,
         xcom_keys_to_clear=given.xcom_keys,
         should_retry=given.should_retry,
+        task_reschedule_count=given.reschedules,
     )
+    version = world.form.airflow
     context = ti.get_template_context()
+    if not version.keeps_task_state:
+        context.pop("task_state_store")
     state, _, error = task_runner.run(ti, context, _log)
     world.judge.ended(worker, error)
+    if worker.refused and not version.reports_refusals:
+        return 1
     task_runner.finalize(ti, state, context, _log, error)
     return 1 if ti._terminal_state_send_failed else 0

@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .airflow import Airflow
+from .coverage import kind_of
 from .faults import FAULTS
 from .judge import Judge
+from .lines import Lines
 from .server import RUNS_S, Server
 from .triggerer import Triggerer
 
@@ -20,6 +22,7 @@ __all__ = ["HORIZON_S", "Plan", "World"]
 
 HORIZON_S = 4500.0
 RESTART_S = 15.0
+LATER_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class Plan:
 
     :param form: name of the task's form.
     :param faults: at which hand-over, counted from 1, which fault.
+    :param line: before which line of the package that a worker runs, counted from 1, which fault; see ``Lines``.
     """
 
     form: str
     seed: int
     faults: tuple[tuple[int, str], ...] = ()
+    line: tuple[int, str] | None = None
 
 
 class World:
@@ -42,11 +47,17 @@ class World:
     def __init__(self, kernel: Kernel, form: Form, plan: Plan) -> None:
         self.kernel = kernel
         self.plan = plan
+        self.form = form
         self.task: Any = form.task
+        self.lines = None if plan.line is None else Lines(self, *plan.line)
         self.points = 0
-        self.runs_s = kernel.random.choice(RUNS_S)
+        self.events: list[int] = []
+        """Which of the points are changes of Airflow's database."""
+        self.reached: list[tuple[str, str]] = []
+        """At which kind of point which fault has happened."""
+        self.runs_s = min(kernel.random.choice(RUNS_S), (form.limit_s or LATER_S) / 3)
         self.judge = Judge(self, form)
-        self.server = Server(self, knows_request_ids=form.request_ids)
+        self.server = Server(self, form)
         self.airflow = Airflow(self, form.retries)
         if form.waits_only:
             self.server.begin("somebody else")
@@ -65,19 +76,24 @@ class World:
     def hand_over(self, process: Process, what: str, where: str) -> None:
         """Note that something passes from one part to another: the moments at which faults are planned."""
         for fault in self._planned(process.name, f"{what} {where}"):
-            self._do(fault)
+            self.do(fault)
 
     def event(self, actor: str, what: str) -> None:
         """Note a change in Airflow's database; faults come just after it."""
+        self.events.append(self.points + 1)
         for fault in self._planned(actor, what):
-            self.kernel.at(0, partial(self._do, fault))
+            self.kernel.at(0, partial(self.do, fault))
 
     def _planned(self, actor: str, what: str) -> list[str]:
         self.points += 1
         self.kernel.note(actor, f"{what} [{self.points}]")
-        return [fault for point, fault in self.plan.faults if point == self.points]
+        planned = [fault for point, fault in self.plan.faults if point == self.points]
+        for fault in planned:
+            self.reached.append((kind_of(actor, what), fault))
+        return planned
 
-    def _do(self, fault: str) -> None:
+    def do(self, fault: str) -> None:
+        """Let a fault happen now."""
         self.kernel.note("fault", fault)
         FAULTS[fault](self)
 

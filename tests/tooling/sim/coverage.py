@@ -1,0 +1,71 @@
+"""What a search has reached: transitions of the task, and which fault at which kind of point."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .schedule import Played
+
+__all__ = ["Coverage", "kind_of"]
+
+_TRANSITION = re.compile(r"(\w+ -> \w+) \(try ")
+_POINT = re.compile(r"(.*) \[\d+\]$")
+
+
+def kind_of(actor: str, what: str) -> str:
+    """Return what many points have in common: who does what, without numbers and reasons."""
+    what = what.partition(" (")[0]
+    if "trigger" in what:
+        what = what.rstrip("0123456789 ")
+    return f"{actor.rstrip('0123456789 ')}: {what}"
+
+
+@dataclass
+class Coverage:
+    """
+    Of many schedules.
+
+    :param transitions: of the task, how often each.
+    :param kinds: of points, those that schedules without faults have.
+    :param reached: at which kind of point which fault has happened, how often.
+    :param lines: at how many lines of the package a worker was told to end, by form.
+    """
+
+    transitions: Counter[str] = field(default_factory=Counter)
+    kinds: set[str] = field(default_factory=set)
+    reached: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lines: Counter[str] = field(default_factory=Counter)
+
+    def add(self, seen: Played) -> None:
+        """Take what one schedule has reached."""
+        for _, actor, what in seen.trace:
+            if actor == "airflow" and (found := _TRANSITION.match(what)):
+                self.transitions[found[1]] += 1
+            if not seen.plan.faults and (point := _POINT.match(what)):
+                self.kinds.add(kind_of(actor, point[1]))
+        self.reached.update(seen.world.reached)
+        if seen.plan.line is not None and seen.plan.line[0]:
+            self.lines[seen.plan.form] += 1
+
+    def merge(self, other: Coverage) -> None:
+        """Take what another process has reached."""
+        self.transitions.update(other.transitions)
+        self.kinds |= other.kinds
+        self.reached.update(other.reached)
+        self.lines.update(other.lines)
+
+    def report(self, faults: list[str]) -> str:
+        """Return it for people; of points and faults, those that weren't reached."""
+        missed = [f"{fault} at {kind}" for kind in sorted(self.kinds) for fault in faults
+                  if not self.reached[kind, fault]]  # fmt: skip
+        total = len(self.kinds) * len(faults)
+        lines = [f"transitions of the task: {len(self.transitions)}"]
+        lines += [f"  {count:8} {name}" for name, count in self.transitions.most_common()]
+        lines.append(f"faults at kinds of points: {total - len(missed)} of {total}")
+        lines += [f"  not reached: {one}" for one in missed[:20]]
+        lines.append(f"SIGTERM at lines: {sum(self.lines.values())}, of {len(self.lines)} forms")
+        return "\n".join(lines)
