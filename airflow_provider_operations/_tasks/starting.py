@@ -55,6 +55,9 @@ NEXT_TRY_S = 600.0
 ABSENT_AGAIN, ABSENT_PAUSE_S = 3, 5.0
 """So often, and after such a pause in seconds, a retry that finds no record asks again before it believes that."""
 
+POLL_AGAIN_S = 2.0
+"""The pause before an operation that had failed is polled again."""
+
 PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for the end of the operation before; then it starts all the same, with a warning."""
 
@@ -195,6 +198,11 @@ class StartsOperation(BaseOperationOperator):
         """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
+        if record.state is State.FAILED:  # how it failed decides whether another one is started
+            end = clock.now() + CANCEL_OUTAGE_S
+            while isinstance(seen, CallFailure) and seen.transient and clock.now() < end:
+                clock.sleep(POLL_AGAIN_S)
+                seen = self.hook.poll(record.name)
         final = isinstance(seen, Operation) and self._is_final(seen)
         if record.state is State.FAILED and self._policy_decides:
             final = False  # a policy may have asked for this retry

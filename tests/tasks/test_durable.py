@@ -275,6 +275,7 @@ def test_failed_for_good_meanwhile(
 
     for _ in range(2):
         verdict = task.retry()
+        emulator.script_fault(kind="get", status=503, times=1)
 
         assert type(verdict.error) is OperationFailedFinal
         assert "the disk is full" in str(verdict.error)
