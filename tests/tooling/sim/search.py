@@ -79,12 +79,14 @@ def _lines(batch: Batch) -> Iterator[Plan]:
 
 def _pairs(batch: Batch) -> Iterator[Plan]:
     """Yield a fault at each change of Airflow's database, and another at each later one of what comes of it."""
-    draw = random.Random(f"{batch}")
+    draw, share = random.Random(f"{batch}"), batch.every**-0.5
     for point in play(Plan(batch.form, batch.seed)).events:
+        if draw.random() > share:
+            continue
         first = (point, batch.fault)
         for later in play(Plan(batch.form, batch.seed, (first,))).events:
             for fault in FAULTS if later >= point else ():
-                if not (fault in USERS and batch.fault in USERS) and draw.random() * batch.every < 1:
+                if not (fault in USERS and batch.fault in USERS) and draw.random() <= share:
                     yield Plan(batch.form, batch.seed, (first, (later, fault)))
 
 

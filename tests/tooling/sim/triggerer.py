@@ -78,6 +78,8 @@ class Triggerer:
         self._kernel.at(for_s, self._thaw)
 
     def _thaw(self) -> None:
+        if self.process.dead:
+            return
         self._world.event(self.process.name, "goes on")
         self.silent_since = None
         self._kernel.thaw(self.process)
