@@ -27,12 +27,15 @@ def checked_api(api: str) -> str:
     return find_api(api).name
 
 
-def checked_endpoint(endpoint: str | None) -> str | None:
+def checked_endpoint(endpoint: str | None, api: str | None) -> str | None:
     """
     Return the endpoint.
 
-    :raises ValueError: it is none.
+    :param api: the API whose endpoint it is.
+    :raises ValueError: it is none, or nobody's.
     """
+    if endpoint is not None and api is None:
+        raise ValueError("'endpoint' is of an API of Google's: it needs 'api' or 'api_method' beside it")
     if endpoint not in {None, *ENDPOINTS}:
         raise ValueError(f"'endpoint' is {' or '.join(ENDPOINTS)}, not {endpoint!r}")
     return endpoint

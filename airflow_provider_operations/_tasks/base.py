@@ -182,7 +182,7 @@ class BaseOperationOperator(BaseOperator):
         self.wait_timeout_in = wait_timeout_in
         self.scopes = scopes
         self.api = None if api is None else checked_api(api)
-        self.endpoint = checked_endpoint(endpoint)
+        self.endpoint = checked_endpoint(endpoint, api)
         self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill

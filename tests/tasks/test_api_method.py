@@ -414,6 +414,9 @@ def test_a_missing_cancel_is_said(
         ),
         pytest.param({}, "either 'path', or 'api_method'", id="neither"),
         pytest.param(
+            {"path": "x", "endpoint": "regional"}, "needs 'api' or 'api_method'", id="endpoint-alone"
+        ),
+        pytest.param(
             {"api_method": CREATE, "parameters": GIVEN, "endpoint": "global"},
             "'endpoint' is regional",
             id="endpoint",
