@@ -18,7 +18,6 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_operations._airflow.compat import (
-    TRIGGERS_PUSH_XCOMS,
     AirflowRescheduleException,
     first_reschedule_date,
 )
@@ -29,14 +28,12 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations._protocol.polling import Outage
 from airflow_provider_operations._protocol.request import name_text
-from airflow_provider_operations._tasks import end_from_trigger as checks
-from airflow_provider_operations._tasks.base import BaseOperationOperator
+from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
 from airflow_provider_operations.exceptions import OperationSensorTimeout, OperationsError
 from airflow_provider_operations.links import OperationLink
-from airflow_provider_operations.triggers._end_from_trigger import WITHOUT_RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -55,7 +52,7 @@ SETTLING_PAUSE_S = 10.0
 """Longest pause in reschedule mode while a stay in a worker goes on, which it does for a minute at most."""
 
 
-class OperationSensor(BaseOperationOperator, BaseSensorOperator):
+class OperationSensor(EndsFromTrigger, BaseSensorOperator):
     """
     Wait until an operation is done; return its response.
 
@@ -112,7 +109,6 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
         poke_interval: timedelta | float = 30.0,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
-        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -136,41 +132,20 @@ class OperationSensor(BaseOperationOperator, BaseSensorOperator):
             )
         if self.silent_fail:
             self.outage_tolerance = max(self.outage_tolerance, self.timeout)
-        # Airflow reads an attribute of this very name, and refuses it where plugins listen.
-        self.end_from_trigger = end_from_trigger and self.deferrable and TRIGGERS_PUSH_XCOMS
-        if self.end_from_trigger:
-            self._refuse_end_from_trigger(checks.losses(self, OperationSensor))
-        elif end_from_trigger and self.deferrable:
-            warnings.warn(
-                "'end_from_trigger' needs Airflow 3.3 or later: workers end this task",
-                UserWarning,
-                stacklevel=3,
-            )
 
     @property
     def _policy_decides(self) -> bool:
         """No policy makes a sensor's retry useful: it would find the operation failed again."""
         return False
 
-    def prepare_template(self) -> None:
-        """Check what only the whole DAG shows; Airflow calls this once it has all of it."""
-        super().prepare_template()
-        if self.end_from_trigger:
-            self._refuse_end_from_trigger(checks.mapped_over(self))
-            self._refuse_end_from_trigger(checks.losses(self, OperationSensor))
-
-    def _refuse_end_from_trigger(self, losses: Iterable[str]) -> None:
-        for loss in losses:
-            raise ValueError(f"{self.task_id!r} can't have 'end_from_trigger': {loss}")
-
-    def _trigger_ends(self) -> bool | str:
-        return self.end_from_trigger and (self.do_xcom_push or WITHOUT_RESULT)
+    @property
+    def _ends_as(self) -> type:
+        return OperationSensor
 
     def execute(self, context: Context) -> Any:
         """Poll; then wait here, be rescheduled, or hand the waiting over to a trigger."""
         self.link_to_console = ""  # Airflow has deleted the XCom of an earlier try or stay
-        if self.end_from_trigger:  # cluster policies may have added something since the DAG was parsed
-            self._refuse_end_from_trigger([*checks.losses(self, OperationSensor), *checks.listeners()])
+        self._check_end_from_trigger()
         self._begin_stay(context)
         with self._softened():
             self.operation_name = name_text(self.operation_name, "operation name")

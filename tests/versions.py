@@ -48,6 +48,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tooling/matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
     "tasks/test_after_its_end.py": ((3, 0), "workers make links"),
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
+    "tasks/test_ending_operators.py": ((3, 3), "triggers push XComs"),
     "tasks/test_retry_policies.py": ((3, 3), "tasks have a retry_policy"),
     "tasks/test_durable.py": ((3, 3), "tasks have a state store"),
     "tasks/test_fallbacks.py::test_a_watcher_forgets": ((3, 0), "there are asset watchers"),

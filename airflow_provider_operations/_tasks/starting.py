@@ -30,8 +30,8 @@ from airflow_provider_operations._protocol.request_values import (
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._tasks.api import check_request, method_of
-from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
+from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
 from airflow_provider_operations.exceptions import WORTH_A_RETRY, OperationsCallError, OperationsError
 from airflow_provider_operations.operation import Code, Operation, Status
 
@@ -77,7 +77,7 @@ class Begun(NamedTuple):
     seen: Operation | CallFailure | None
 
 
-class StartsOperation(BaseOperationOperator):
+class StartsOperation(EndsFromTrigger):
     """A task that starts an operation; ``RunOperationOperator`` documents the arguments."""
 
     _records: Records | None = None
@@ -107,10 +107,15 @@ class StartsOperation(BaseOperationOperator):
         request_id_ttl: timedelta | float = 3600.0,
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | Code | int | str | None = None,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         api = None if api_method is None else method_of(api_method).document.name
-        super().__init__(**{**kwargs, **({} if api is None else {"api": api})})
+        super().__init__(
+            # Without waiting, a worker ends the task in any case.
+            end_from_trigger=end_from_trigger and wait_for_completion,
+            **{**kwargs, **({} if api is None else {"api": api})},
+        )
         if api_method is not None:
             own_method = None if method == "POST" else method
             said = {"path": path, "method": own_method, "query": query, "request_id_field": request_id_field}
@@ -331,6 +336,7 @@ class StartsOperation(BaseOperationOperator):
 
     def _start(self, records: Records) -> Begun:
         """Start afresh: store the intent, send, store the name."""
+        self._check_end_from_trigger()
         call = self._call()
         now = clock.now()
         record = Record(

@@ -81,6 +81,10 @@ class RunOperationOperator(StartsOperation):
     :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
         afresh with a warning, or ``fail``.
     :param retry_on: codes of operation errors, or a single one, that Airflow may retry, instead of ``WORTH_A_RETRY``.
+    :param end_from_trigger: when deferrable, a success ends in the triggerer, without a second worker start (Airflow
+        3.3 or later; ignored before). Whatever else happens still comes to a worker. Refused where something would
+        be lost: ``outlets``, ``on_success_callback``, ``post_execute``, ``multiple_outputs``, listeners, a mapped
+        task or the DAG's result depending on this one's.
     :param retry_policy: decides about every error instead, e.g. ``OperationRetryPolicy`` (Airflow 3.3 or later;
         before, a warning says that it has no effect).
 
@@ -105,6 +109,10 @@ class RunOperationOperator(StartsOperation):
     }
     operator_extra_links = (OperationLink(),)
     ui_color = "#dbeafe"
+
+    @property
+    def _ends_as(self) -> type:
+        return RunOperationOperator
 
     def execute(self, context: Context) -> Any:
         """Start the operation, or take over the one that an earlier try has started; then wait for it."""

@@ -6,65 +6,29 @@ import asyncio
 import json
 import logging
 import threading
-import time
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from airflow.listeners import hookimpl
-from airflow.providers.common.compat.sdk import DAG, BaseOperator, XCom
+from airflow.providers.common.compat.sdk import DAG, BaseOperator
 from airflow.sdk import Asset
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import GetXCom, MaskSecret, SetXCom, XComResult, _RequestFrame
 from airflow.sdk.listener import get_listener_manager
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_operations import sensors
 from airflow_provider_operations._tasks import end_from_trigger as checks
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
 from airflow_provider_operations.triggers import _end_from_trigger as ending
+from tests.support.supervisor import Supervisor
 from tests.support.tasks import Driver, TaskInstance
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
     from tests.support.clocks import MovedClock
-
-
-class Supervisor:
-    """Airflow's end of the triggerer's channel; below the SDK's ``XCom``, so that its serializer is the real one."""
-
-    def __init__(self, **stored: Any) -> None:
-        self.stored = stored
-        self.set: list[str] = []
-        self.slow_s = 0.0
-        self.broken_key = ""
-        self.threads: set[int] = set()
-
-    def send(self, message: Any) -> Any:
-        if isinstance(message, MaskSecret):  # sent when a connection is read
-            return None
-        frame = _RequestFrame(id=1, body=message.model_dump()).as_bytes()
-        body = msgspec.msgpack.decode(frame[4:], type=_RequestFrame).body
-        message = type(message).model_validate(body)
-        self.threads.add(threading.get_ident())
-        time.sleep(self.slow_s)
-        assert (message.dag_id, message.task_id, message.run_id, message.map_index) == ("dag", "t", "run", -1)
-        if isinstance(message, GetXCom):
-            return XComResult(key=message.key, value=self.stored.get(message.key))
-        assert isinstance(message, SetXCom)
-        if message.key == self.broken_key:
-            raise ConnectionError("the API server is away")
-        self.stored[message.key] = json.loads(json.dumps(message.value, allow_nan=False))
-        self.set.append(message.key)
-        return None
-
-    def pulled(self, key: str) -> Any:
-        """Return what a downstream task gets."""
-        return XCom.get_one(key=key, dag_id="dag", task_id="t", run_id="run", map_index=-1)
 
 
 def start(**script: Any) -> str:
@@ -484,7 +448,7 @@ def test_before_airflow_3_3(
     emulator: Emulator, moved: MovedClock, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An older Airflow ignores it with a warning, and a worker delivers."""
-    for module in (ending, sensors):
+    for module in (ending, checks):
         monkeypatch.setattr(module, "TRIGGERS_PUSH_XCOMS", False)
     name = start(duration=10, response={"answer": 42})
 
