@@ -63,14 +63,13 @@ from airflow_provider_operations.exceptions import (
     error_of_call,
 )
 from airflow_provider_operations.operation import Operation
-from airflow_provider_operations.triggers import OperationTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
 
     from airflow_provider_operations.exceptions import OperationsCallError
-    from airflow_provider_operations.hooks import OperationsHook
+    from airflow_provider_operations.hooks.worker import WorkerClient
 
 __all__ = ["BACKSTOP_S", "BaseOperationOperator"]
 
@@ -132,7 +131,7 @@ class BaseOperationOperator(BaseOperator):
 
     timeout_class: type[OperationTimeout] = OperationTimeout
 
-    _hook: OperationsHook | None = None
+    _hook: WorkerClient | None = None
     _held: Future[Operation] | None = None
     """The operation that a kill of this process cancels; pending while its start call is under way."""
     _killed: bool = False
@@ -210,16 +209,16 @@ class BaseOperationOperator(BaseOperator):
         return error_of_call(failure, name, final=final, may_be_final=not self._policy_decides)
 
     @property
-    def hook(self) -> OperationsHook:
-        """The hook, which is made once."""
+    def hook(self) -> WorkerClient:
+        """What an ``OperationsHook`` is without the http provider's part; it is made once."""
         return self._look_up_connection()
 
-    def _look_up_connection(self) -> OperationsHook:
-        """Return the hook, its connection looked up now: in a signal handler, that could deadlock."""
+    def _look_up_connection(self) -> WorkerClient:
+        """Return the client, its connection looked up now: in a signal handler, that could deadlock."""
         if self._hook is None:
-            from airflow_provider_operations.hooks import OperationsHook
+            from airflow_provider_operations.hooks.worker import WorkerClient
 
-            hook = OperationsHook(**{**ServiceOptions.of(self).arguments(), **self._api_arguments()})
+            hook = WorkerClient(**{**ServiceOptions.of(self).arguments(), **self._api_arguments()})
             hook.look_up()
             if self.api is not None:  # what a trigger is given, and what is shown, needs no table
                 for field, value in hook.options.arguments().items():
@@ -289,6 +288,8 @@ class BaseOperationOperator(BaseOperator):
 
     def _defer_for(self, watch: Watch) -> None:
         """Hand the watch over to a trigger; doesn't return."""
+        from airflow_provider_operations.triggers import OperationTrigger
+
         deadline_epoch_s = watch.deadline_epoch_s or self._deadline_epoch_s(watch.started_epoch_s)
         trigger = OperationTrigger(
             watch.name,
@@ -586,7 +587,7 @@ class BaseOperationOperator(BaseOperator):
         if decided.wait(DECIDE_IN_S):
             self._killing.join(KILL_BUDGET_S)
 
-    def _cancel_killed(self, hook: OperationsHook, starting: Future[Operation], decided: Event) -> None:
+    def _cancel_killed(self, hook: WorkerClient, starting: Future[Operation], decided: Event) -> None:
         deadline = clock.now() + KILL_BUDGET_S
         if not wait([starting], KILL_BUDGET_S).done:
             self.log.error("killed while the start was unanswered: an operation may be running")

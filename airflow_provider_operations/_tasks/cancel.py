@@ -11,7 +11,7 @@ from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
-    from airflow_provider_operations.hooks import OperationsHook
+    from airflow_provider_operations.hooks.worker import WorkerClient
 
 __all__ = ["CANCEL_OUTAGE_S", "SETTLE_LIMIT_S", "CancelEnd", "cancel"]
 
@@ -43,7 +43,7 @@ _NOT_NOW = frozenset({400, 409})
 """Refusals of a cancel that may end once the operation is in another state."""
 
 
-def cancel(hook: OperationsHook, name: str, outage_s: float, settle_s: float) -> CancelEnd:
+def cancel(hook: WorkerClient, name: str, outage_s: float, settle_s: float) -> CancelEnd:
     """
     Cancel, wait until it is over, and say what became of it.
 

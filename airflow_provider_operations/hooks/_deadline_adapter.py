@@ -33,8 +33,8 @@ from airflow_provider_operations.hooks._body import (
     TooLargeError,
     late,
 )
+from airflow_provider_operations.hooks._idle import has_spoken
 from airflow_provider_operations.hooks._informational import FinalResponse
-from airflow_provider_operations.hooks._reuse import has_spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

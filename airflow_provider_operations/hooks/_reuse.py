@@ -1,10 +1,4 @@
-"""
-Connections that are used again only if nobody has spoken on them meanwhile.
-
-A server that sends one answer more than it was asked for would have it taken for the answer to the next request. Both
-clients look at a kept-alive connection before they use it again, but not closely enough: aiohttp parses what comes
-while it is idle and keeps it for the next request; urllib3 sees what is in the kernel, and not what TLS has unpacked.
-"""
+"""aiohttp's connections, used again only if nobody has spoken on them meanwhile: see ``_idle``."""
 
 from __future__ import annotations
 
@@ -14,21 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from urllib3.util.wait import wait_for_read
 
 from airflow_provider_operations.hooks._body import MAX_WIRE_BYTES
+from airflow_provider_operations.hooks._idle import has_spoken
 
 if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
-__all__ = ["SilentConnector", "has_spoken"]
-
-
-def has_spoken(sock: Any) -> bool:
-    """Tell whether there is something to read on an idle connection: bytes, or its end."""
-    pending = getattr(sock, "pending", None)  # of TLS, unpacked already
-    return bool(pending and pending()) or wait_for_read(sock, timeout=0.0)
-
+__all__ = ["SilentConnector"]
 
 PIECE_BYTES = 16 * 1024
 """So much of what arrives is parsed in one go: heads and chunks of a few bytes each make that slow."""

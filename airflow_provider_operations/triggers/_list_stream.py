@@ -131,7 +131,9 @@ class ListStream:
     async def open_stream(self) -> AsyncIterator[tuple[ListSnapshot, ListSnapshot]]:
         """List for ever; whatever goes wrong is logged and tried again."""
         # The first import loads two HTTP clients, which takes too long for the event loop.
-        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
+        hooks = await asyncio.to_thread(
+            importlib.import_module, "airflow_provider_operations.hooks.asynchronous"
+        )
         async with hooks.OperationsAsyncHook(**self._hook_arguments) as hook:
             self._hook = hook
             while True:

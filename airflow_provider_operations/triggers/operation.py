@@ -177,7 +177,9 @@ class OperationTrigger(BaseTrigger):
 
     async def _hook(self) -> OperationsAsyncHook:
         # The first import loads two HTTP clients, which takes too long for the event loop.
-        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_operations.hooks")
+        hooks = await asyncio.to_thread(
+            importlib.import_module, "airflow_provider_operations.hooks.asynchronous"
+        )
         options = ServiceOptions.of(self).arguments()
         hook: OperationsAsyncHook = hooks.OperationsAsyncHook(**options, poll_with=self.poll_with)
         return hook

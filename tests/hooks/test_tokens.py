@@ -445,7 +445,7 @@ def test_tokens_are_masked(
 ) -> None:
     """Every token, and what it is got with, is told to Airflow's masker before a request is sent with it."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous", "_client"):
+    for module in ("worker", "asynchronous", "_client"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     calls = hook_of(server.url, connection=connection(server, "oauth2"))
     get(calls)
@@ -461,7 +461,7 @@ def test_a_private_key_reaches_airflows_masker(
 ) -> None:
     """A service account's private key is told to the masker, too."""
     masked: list[Any] = []
-    for module in ("sync", "asynchronous", "_client"):
+    for module in ("worker", "asynchronous", "_client"):
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     fields = connection(server, "google")
     get(hook_of(server.url, connection=fields))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
+from airflow_provider_operations.hooks import OperationsAsyncHook
+from airflow_provider_operations.hooks.worker import WorkerClient
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
@@ -23,7 +24,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
         CancelOperationOperator,
         OperationSensor,
         OperationTrigger,
-        OperationsHook,
+        WorkerClient,
         OperationsAsyncHook,
     )
     for writer in writers:

@@ -21,6 +21,7 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks.worker import WorkerClient
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict, refused_earlier
 
@@ -77,7 +78,7 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     def at(phase: str) -> Any:
         patch = pytest.MonkeyPatch.context()
         inner = patch.__enter__()
-        write, start = Records.write, OperationsHook.start_operation
+        write, start = Records.write, WorkerClient.start_operation
 
         def dying_write(self: Records, record: Any) -> None:
             if phase == "answered, not stored" and record.state is State.STARTED:
@@ -90,14 +91,14 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
             }:
                 raise DiedError
 
-        def dying_start(self: OperationsHook, *arguments: Any, **more: Any) -> Any:
+        def dying_start(self: WorkerClient, *arguments: Any, **more: Any) -> Any:
             result = start(self, *arguments, **more)
             if phase == "sent, not answered":
                 raise DiedError
             return result
 
         inner.setattr(Records, "write", dying_write)
-        inner.setattr(OperationsHook, "start_operation", dying_start)
+        inner.setattr(WorkerClient, "start_operation", dying_start)
         return patch
 
     return at

@@ -1,21 +1,75 @@
-"""What a DAG file pays for importing the provider."""
+"""What importing the provider costs: a DAG file, a task's process, and a process that loads it before it forks."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 
-CODE = """
-import sys
+import pytest
+
+HTTP_CLIENTS = {"requests", "aiohttp"}
+HEAVY = {"aiohttp", "google.protobuf", "google.auth", "authlib", "airflow.providers.http"}
+OURS_ELSEWHERE = {f"airflow_provider_operations.{room}" for room in ("cli", "hooks", "triggers", "ui")}
+
+DAG_FILE = """
+import airflow.providers.common.compat.sdk
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
 before = set(sys.modules)
 from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-heavy = {"requests", "aiohttp", "google.protobuf", "google.auth", "airflow.providers.http"}
-ours = {"connection", "watchers", "hooks", "ui"}
-heavy |= {f"airflow_provider_operations.{room}" for room in ours}
-print(sorted(heavy & (set(sys.modules) - before)))
 """
+
+WORKER = """
+from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator
+before = set(sys.modules)
+from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
+from airflow_provider_operations.sensors import OperationSensor
+for task in (
+    RunOperationOperator(task_id="run", path="things"),
+    CancelOperationOperator(task_id="cancel", operation_name="operations/x"),
+    OperationSensor(task_id="wait", operation_name="operations/x"),
+):
+    assert not task.hook.poll("operations/x").sent  # nobody listens there
+"""
+
+PRELOADED = """
+import threading
+import airflow_provider_operations.preload
+assert threading.active_count() == 1
+before = set(sys.modules)
+""" + WORKER.replace("before = set(sys.modules)\n", "")
+
+TRIGGERER = """
+import asyncio, threading
+from airflow_provider_operations.triggers import OperationTrigger
+before, main, threads = set(sys.modules), threading.get_ident(), set()
+class Watching:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {"aiohttp", "requests", "airflow"}:
+            threads.add(threading.get_ident())
+sys.meta_path.insert(0, Watching())
+asyncio.run(OperationTrigger("operations/x")._hook())
+assert threads and main not in threads
+"""
+
+
+def loaded(code: str, *packages: str) -> set[str]:
+    """Run code in a fresh interpreter; return which of the packages it has loaded since ``before``."""
+    report = f"print(sorted(set({list(packages)!r}) & (set(sys.modules) - before)))"
+    connection = {"conn_type": "operations", "host": "http://127.0.0.1:9"}
+    environment = {**os.environ, "AIRFLOW_CONN_OPERATIONS_DEFAULT": json.dumps(connection)}
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\n{report}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    found: list[str] = json.loads(result.stdout.strip().splitlines()[-1].replace("'", '"'))
+    return set(found)
 
 
 def test_dag_files_import_no_http_client() -> None:
@@ -24,5 +78,26 @@ def test_dag_files_import_no_http_client() -> None:
 
     Nor those of our rooms that only a worker, a triggerer or the UI needs.
     """
-    result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    assert result.stdout.strip().splitlines()[-1] == "[]"
+    assert loaded(DAG_FILE, *HTTP_CLIENTS, *HEAVY, *OURS_ELSEWHERE) == set()
+
+
+@pytest.mark.slow
+def test_tasks_import_one_http_client() -> None:
+    """A worker's process loads requests to ask a service, and neither aiohttp nor the http provider."""
+    assert loaded(WORKER, *HTTP_CLIENTS, *HEAVY) == {"requests"}
+
+
+@pytest.mark.slow
+def test_a_preloaded_process_imports_nothing_more() -> None:
+    """What tasks import is there once ``preload`` is: nothing of ours is left, nor an HTTP client."""
+    ours = {"operators.run", "sensors", "triggers.operation", "hooks.worker", "_tasks.base", "links"}
+    assert (
+        loaded(PRELOADED, *HTTP_CLIENTS, *HEAVY, *(f"airflow_provider_operations.{one}" for one in ours))
+        == set()
+    )
+
+
+@pytest.mark.slow
+def test_a_triggerer_imports_in_a_thread() -> None:
+    """The event loop of a triggerer doesn't stand still while HTTP clients are loaded for the first trigger."""
+    assert "aiohttp" in loaded(TRIGGERER, *HTTP_CLIENTS)

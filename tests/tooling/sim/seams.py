@@ -30,7 +30,8 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._tasks import end_from_trigger
-from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook, _client
+from airflow_provider_operations.hooks import OperationsAsyncHook, _client
+from airflow_provider_operations.hooks.worker import WorkerClient
 from airflow_provider_operations.triggers import operation as trigger_module
 
 from .green import primitives
@@ -298,8 +299,8 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(task_runner, "context_to_airflow_vars", lambda *_, **__: {})
         put(DAG, "get_template_env", lambda *_, **__: None)
         put(task_runner.RuntimeTaskInstance, "render_templates", lambda *_, **__: None)
-        put(OperationsHook, "get_conn", lambda *_: _Session(here.world))
-        put(OperationsHook, "get_connection", lambda *_, **__: _CONNECTION)
+        put(WorkerClient, "new_session", lambda *_: _Session(here.world))
+        put(WorkerClient, "get_connection", lambda *_, **__: _CONNECTION)
         put(OperationsAsyncHook, "get_connection", lambda *_, **__: _CONNECTION)
         put(OperationsAsyncHook, "aget_connection", _aget_connection)
         put(_client.SharedClient, "new_session", staticmethod(lambda: _AsyncSession(here.world)))

@@ -23,7 +23,7 @@ from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 
 if TYPE_CHECKING:
-    from airflow_provider_operations.hooks import OperationsHook
+    from airflow_provider_operations.hooks.worker import WorkerClient
 
 SECONDS = 12
 """``timeout`` and ``execution_timeout`` of the DAGs that have one."""
@@ -103,7 +103,7 @@ class ChaosOperation(_Mortal, RunOperationOperator):
         return result
 
     @property
-    def hook(self) -> OperationsHook:
+    def hook(self) -> WorkerClient:
         hook = super().hook
         if "chaos" not in vars(hook):
             vars(hook)["chaos"] = True

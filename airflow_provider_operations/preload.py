@@ -1,0 +1,30 @@
+"""
+Load what a task's process imports for operations, before Airflow forks it.
+
+Airflow starts a process for each stay of a task in a worker, by a fork of one that lives on. What is imported before
+that fork isn't imported again in each of them. In ``airflow_local_settings.py``, which every process of Airflow loads::
+
+    import airflow_provider_operations.preload
+
+It starts no thread and opens no file or connection. What is optional (google-auth, authlib) isn't loaded. For what it
+saves, and the memory that it takes, see docs/deployment.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+__all__ = ["MODULES"]
+
+MODULES = (
+    "airflow_provider_operations.operators",
+    "airflow_provider_operations.sensors",
+    "airflow_provider_operations.decorators",
+    "airflow_provider_operations.retry_policies",
+    "airflow_provider_operations.triggers",
+    "airflow_provider_operations.hooks.worker",
+)
+"""What is imported, with all that it imports itself."""
+
+for _module in MODULES:
+    import_module(_module)
