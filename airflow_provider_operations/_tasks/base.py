@@ -128,6 +128,8 @@ class BaseOperationOperator(BaseOperator):
     """Only of subclasses that wait for an operation which something else has started."""
     poke_interval: float
     timeout: float
+    defer_after: float = 0.0
+    """How long a deferrable task waits in its worker before it defers, in seconds from the start of its operation."""
 
     timeout_class: type[OperationTimeout] = OperationTimeout
 
@@ -278,13 +280,32 @@ class BaseOperationOperator(BaseOperator):
 
         :param seen: what is known of the operation already, for example from the answer to its start.
         """
+        now = clock.now()
+        # No longer than asked for, whatever the clock says that has noted the start.
+        defers_at_s = now + min(max(watch.started_epoch_s + self.defer_after - now, 0.0), self.defer_after)
 
         def pause(seconds: float) -> None:
             if self.deferrable:
-                self._defer_for(watch)
+                seconds = self._pause_before_deferring(watch, seconds, defers_at_s)
             clock.sleep(seconds)
 
         return self.hook.watch(watch, seen=seen, pause=pause)
+
+    def _pause_before_deferring(self, watch: Watch, seconds: float, defers_at_s: float) -> float:
+        """
+        Return how long to sleep until the next poll here; defer where it is time to, which doesn't return.
+
+        The last poll comes when ``defer_after`` is over, but not before the service has asked for one.
+        """
+        now = clock.now()
+        left_s = defers_at_s - now
+        in_outage = watch.outage.since_epoch_s is not None
+        if left_s <= 0 or (in_outage and seconds > left_s):
+            self._defer_for(watch)
+        if seconds > left_s:
+            seconds = left_s
+            watch.pauses(seconds, now)
+        return seconds
 
     def _defer_for(self, watch: Watch) -> None:
         """Hand the watch over to a trigger; doesn't return."""

@@ -108,6 +108,7 @@ class StartsOperation(EndsFromTrigger):
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | Code | int | str | None = None,
         end_from_trigger: bool = False,
+        defer_after: timedelta | float = 0.0,
         **kwargs: Any,
     ) -> None:
         api = None if api_method is None else method_of(api_method).document.name
@@ -150,6 +151,7 @@ class StartsOperation(EndsFromTrigger):
         self.headers = headers
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
+        self.defer_after = as_seconds("defer_after", defer_after)
         self.wait_for_completion = wait_for_completion
         self.request_id_field = request_id_field
         self.request_id_in = request_id_in

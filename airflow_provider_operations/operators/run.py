@@ -62,6 +62,8 @@ class RunOperationOperator(StartsOperation):
         ``wait_timeout_in``: instead of what the connection says. (all templated)
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.
+    :param defer_after: when deferrable, first wait in the worker until the operation is this old, and defer only what
+        lasts longer: a short one then takes one worker start instead of two, and keeps its worker for as long.
     :param poke_interval: longest pause between polls; they begin at half a second. At least 1 s.
     :param timeout: from the start of the operation, over all restarts; default 7 days. ``execution_timeout``
         counts too, whichever is shorter.

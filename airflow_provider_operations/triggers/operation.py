@@ -37,6 +37,15 @@ KILL_LIMIT_S = 20.0
 NEAR_S = 60.0
 """This close to the deadline a poll has to end by then, and goes first where requests wait for their turns."""
 
+RESUMES_AFTER_S = 8.0
+"""
+A worker is asked for at the earliest so long after the trigger has begun.
+
+A task that resumes before the scheduler has taken note of its first worker's end is failed by Airflow
+(https://github.com/apache/airflow/issues/72716; all versions up to 3.3.2). That end is noticed up to
+``[workers] min_heartbeat_interval`` late, 5 s by default, and in the scheduler's next round.
+"""
+
 LAST_LOOK_S = 5.0
 """How long a poll at the deadline may take."""
 
@@ -143,11 +152,16 @@ class OperationTrigger(BaseTrigger):
                 outcome = await hook.watch(watch, look=partial(self._look, hook), pause_s=pause_s)
                 if outcome.kind is Kind.DONE and outcome.operation is not None:
                     figures.detected(outcome.operation)
+            event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
+            if (
+                event is None and self.task_instance is not None
+            ):  # without one there is no scheduler: dag.test
+                early_s = now + RESUMES_AFTER_S - clock.now()
+                await clock.asleep(min(max(early_s, 0.0), RESUMES_AFTER_S))
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL:  # this is the only sign of a kill
                 await self.on_kill()
             raise
-        event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
         yield event or TriggerEvent(outcome.to_event())
 
     def _left_s(self) -> float | None:
