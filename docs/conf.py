@@ -22,7 +22,7 @@ author = "The maintainers of airflow-provider-operations"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "upstream"]
 html_theme = "furo"
 html_title = "Long-running operations in Airflow"
 html_logo = html_favicon = "integration-logos/operations.svg"
