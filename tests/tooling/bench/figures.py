@@ -15,6 +15,7 @@ from tests.tooling.bench.emulated import ask, start_operation
 from tests.tooling.bench.server import Sampler, static_server
 from tests.tooling.bench.spec import Measured, Spec
 from tests.tooling.bench.storm import StormServer
+from tests.tooling.bench.tasks import tasks
 from tests.tooling.bench.triggerer import triggerer
 
 if TYPE_CHECKING:
@@ -428,6 +429,7 @@ FIGURES: dict[str, Figure] = {
     "wait": wait,
     "storm": storm,
     "triggerer": triggerer,
+    "tasks": tasks,
 }
 """In the order of the table."""
 

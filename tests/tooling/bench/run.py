@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 QUIET = ("cpu", "start")
 """Measured with nothing of ours beside them."""
 
-LONG = ("triggerer",)
-"""Takes minutes however few tasks it has, so a short run leaves it out."""
+LONG = ("triggerer", "tasks")
+"""Take minutes however few tasks they have, so a short run leaves them out."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,250 @@
+"""What a task costs: CPU of all of a real Airflow's processes, on PostgreSQL, and how long it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from sqlalchemy import create_engine, text
+
+from airflow_provider_operations.emulator import EmulatorProcess
+from tests.tooling.bench.bench import Bench, NotMeasured, Row
+from tests.tooling.bench.emulated import start_operation
+from tests.tooling.chaos.cluster import Postgres
+from tests.tooling.harness.standalone import Standalone, free_ports, processes_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+__all__ = ["tasks"]
+
+HERE = Path(__file__).parent
+FORMS = (
+    "operator",
+    "operator_deferred",
+    "operator_defer_after",
+    "operator_ends_in_trigger",
+    "sensor",
+    "sensor_deferred",
+    "sensor_ends_in_trigger",
+    "http_sensor",
+    "http_operator",
+)
+"""In ``task_dags/forms.py``."""
+
+STARTED_ELSEWHERE = ("sensor", "sensor_deferred", "sensor_ends_in_trigger", "http_operator")
+AFTER_S = 6.0
+"""What a sensor waits for ends so much later than its length, as its worker has to start first."""
+
+IDLE_S = 8.0
+"""For so long, before each run, it is looked what Airflow takes without tasks;"""
+SETTLE_S = 3.0
+"""and so long after a run belongs to it."""
+LIMIT_S = 300.0
+
+
+@dataclass
+class Found:
+    """What runs of one form have taken."""
+
+    used: list[tuple[float, float]] = field(default_factory=list)
+    """CPU seconds of all processes for each task, and how long the run took for each."""
+    late_s: list[float] = field(default_factory=list)
+    """From the first start of a task to its end, less the length of its operation."""
+    starts: list[float] = field(default_factory=list)
+    states: Counter[str] = field(default_factory=Counter)
+
+    def cpu_s(self, idle: float) -> float:
+        """
+        Return the CPU seconds for a task.
+
+        :param idle: what Airflow takes in a second without tasks.
+        """
+        return statistics.median(cpu_s - idle * length_s for cpu_s, length_s in self.used)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {**vars(self), "states": dict(self.states)}
+
+
+def tasks(bench: Bench) -> list[Row]:
+    """CPU of a task in all of Airflow's processes, by its form and the length of its operation."""
+    lengths = json.loads(os.environ.get("BENCH_LENGTHS_S", "null")) or bench.either([3, 9, 60], [3])
+    rows: list[Row] = []
+    for preloaded in (False, True):
+        bench.say(f"  with{'' if preloaded else 'out'} preload")
+        with tempfile.TemporaryDirectory(prefix="bench-postgres-", ignore_cleanup_errors=True) as folder:
+            Path(folder).chmod(0o755)
+            data = Path(folder) / "pg"
+            data.mkdir()
+            postgres = Postgres(data, free_ports(1)[0])
+            try:
+                postgres.start()
+                with EmulatorProcess() as emulator:
+                    runs = _on_airflow(bench, postgres.url, emulator.url, lengths, preloaded=preloaded)
+            except FileNotFoundError as error:
+                raise NotMeasured(str(error)) from None
+            finally:
+                postgres.stop()
+        rows += _rows(runs.found, runs.idle, lengths, preloaded=preloaded)
+    return rows
+
+
+def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded: bool) -> list[Row]:
+    noop = found["noop"].cpu_s(idle)
+    figures = {name: one.to_json() for name, one in found.items()}
+
+    def over_noop(form: str, length: int) -> float:
+        return found[f"{form}_{length}"].cpu_s(idle) / noop
+
+    def shown(form: str) -> str:
+        return ", ".join(f"{over_noop(form, length):.2f}" for length in lengths)
+
+    target = 1.3 if preloaded else 1.7
+    rows = []
+    for form in FORMS:
+        judged = form == "operator_deferred"
+        rows.append(
+            Row(
+                f"CPU of a task over a no-op's, {form}, operations of {', '.join(map(str, lengths))} s"
+                f"{', preloaded' if preloaded else ''}",
+                f"≤ {target} x two no-op starts" if judged else "",
+                f"{shown(form)} x ({found[f'{form}_{lengths[-1]}'].cpu_s(idle):.2f} s)",
+                f"2 x ({noop:.2f} s each)",
+                ", ".join(
+                    f"{statistics.median(found[f'{form}_{length}'].starts):.1f} starts, "
+                    f"{statistics.median(found[f'{form}_{length}'].late_s):.1f} s late"
+                    for length in lengths
+                ),
+                all(over_noop(form, length) <= 2 * target for length in lengths) if judged else None,
+                figures={
+                    "idle_cpu": idle,
+                    **{name: figures[name] for name in ("noop", *(f"{form}_{length}" for length in lengths))},
+                },
+            )
+        )
+    return rows
+
+
+def _on_airflow(bench: Bench, database: str, server: str, lengths: list[int], *, preloaded: bool) -> Runs:
+    count, rounds = int(os.environ.get("BENCH_TASKS", "8")), bench.either(5, 1)
+    path = [os.environ.get("PYTHONPATH", ""), *([str(HERE / "preloading")] if preloaded else [])]
+    environment = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "36000",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "36000",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",  # Airflow's own default
+        "AIRFLOW_CONN_BENCH": json.dumps({"conn_type": "operations", "host": server}),
+        "AIRFLOW_CONN_BENCH_HTTP": json.dumps({"conn_type": "http", "host": server}),
+        "BENCH_TASKS": str(count),
+        "BENCH_LENGTHS_S": json.dumps(lengths),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+    }
+    engine = create_engine(database, isolation_level="AUTOCOMMIT")
+    with Standalone(HERE / "task_dags", environment) as airflow:
+        bench.say("  Airflow is up")
+        runs = Runs(airflow, engine, server, count)
+        runs.play("noop", 0)  # what is needed once
+        runs.found.clear()
+        wanted = [("noop", 0), *((f"{form}_{length}", length) for form in FORMS for length in lengths)]
+        for number in range(rounds):
+            bench.say(f"  round {number + 1} of {rounds}")
+            for dag_id, length in random.sample(wanted, len(wanted)):
+                runs.play(dag_id, length)
+    engine.dispose()
+    return runs
+
+
+class Runs:
+    """Runs of DAGs on one Airflow, one after the other."""
+
+    def __init__(self, airflow: Standalone, engine: Engine, server: str, count: int) -> None:
+        self._airflow = airflow
+        self._engine = engine
+        self._server = server
+        self._count = count
+        self._number = 0
+        self._idles: list[float] = []
+        self.found: dict[str, Found] = {}
+        """By DAG."""
+
+    @property
+    def idle(self) -> float:
+        """What Airflow takes in a second without tasks: the median of all looks, as one look is short."""
+        return statistics.median(self._idles)
+
+    def play(self, dag_id: str, length_s: float) -> None:
+        """Run a DAG to its end, and note what that took."""
+        began_s, before_s = time.monotonic(), self._cpu_s()
+        time.sleep(IDLE_S)
+        self._idles.append((self._cpu_s() - before_s) / (time.monotonic() - began_s))
+        began_s, before_s = time.monotonic(), self._cpu_s()
+        self._number += 1
+        batch = f"b{self._number}"
+        starting = self._operations(dag_id, batch, length_s)
+        run_id = self._airflow.trigger(dag_id, {"batch": batch})
+        self._airflow.until(
+            lambda: self._airflow.run_state(dag_id, run_id) in {"success", "failed"},
+            f"{dag_id} ends",
+            LIMIT_S,
+        )
+        starting.cancel()
+        time.sleep(SETTLE_S)
+        cpu_s, took_s = self._cpu_s() - before_s, time.monotonic() - began_s
+        found = self.found.setdefault(dag_id, Found())
+        found.used.append((cpu_s / self._count, took_s / self._count))
+        found.starts.append(self._starts(dag_id, run_id) / self._count)
+        for state, late_s in self._ends(dag_id, run_id, length_s):
+            found.states[state] += 1
+            found.late_s.append(late_s)
+
+    def _operations(self, dag_id: str, batch: str, length_s: float) -> Timer:
+        """Start what sensors wait for: now, or for the http provider's sensor only when it is to end."""
+        names = [f"projects/bench/operations/{batch}-{number}" for number in range(self._count)]
+        form = dag_id.rpartition("_")[0]
+
+        def start(lasts_s: float) -> None:
+            for name in names:
+                start_operation(self._server, name, lasts_s)
+
+        later = Timer(length_s + AFTER_S, start, (0.0,))
+        if form in STARTED_ELSEWHERE:
+            start(length_s + AFTER_S)
+        elif form == "http_sensor":
+            later.start()
+        return later
+
+    def _cpu_s(self) -> float:
+        used = 0.0
+        for process in processes_of(self._airflow.home):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                used += times.user + times.system + times.children_user + times.children_system
+        return used
+
+    def _starts(self, dag_id: str, run_id: str) -> int:
+        query = text("SELECT count(*) FROM log WHERE event = 'running' AND dag_id = :dag AND run_id = :run")
+        with self._engine.connect() as connection:
+            return int(connection.execute(query, {"dag": dag_id, "run": run_id}).scalar() or 0)
+
+    def _ends(self, dag_id: str, run_id: str, length_s: float) -> list[tuple[str, float]]:
+        query = text(
+            "SELECT state, extract(epoch FROM end_date - start_date) FROM task_instance"
+            " WHERE dag_id = :dag AND run_id = :run"
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query, {"dag": dag_id, "run": run_id}).all()
+        return [(str(state), float(seconds or 0.0) - length_s) for state, seconds in rows]
