@@ -6,7 +6,6 @@ import json
 import os
 import random
 import statistics
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -18,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from sqlalchemy import create_engine, text
 
-from airflow_provider_operations.emulator import EmulatorProcess
-from tests.tooling.bench.bench import Bench, NotMeasured, Row
+from tests.tooling.bench.around import database_and_server
+from tests.tooling.bench.bench import ROOT, Bench, Row
 from tests.tooling.bench.emulated import start_operation
-from tests.tooling.chaos.cluster import Postgres
-from tests.tooling.harness.standalone import Standalone, free_ports, processes_of
+from tests.tooling.harness.standalone import Standalone, processes_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -41,7 +39,7 @@ FORMS = (
     "http_sensor",
     "http_operator",
 )
-"""In ``task_dags/forms.py``."""
+"""In ``task_dags``."""
 
 STARTED_ELSEWHERE = ("sensor", "sensor_deferred", "sensor_ends_in_trigger", "http_operator")
 AFTER_S = 6.0
@@ -84,19 +82,8 @@ def tasks(bench: Bench) -> list[Row]:
     rows: list[Row] = []
     for preloaded in (False, True):
         bench.say(f"  with{'' if preloaded else 'out'} preload")
-        with tempfile.TemporaryDirectory(prefix="bench-postgres-", ignore_cleanup_errors=True) as folder:
-            Path(folder).chmod(0o755)
-            data = Path(folder) / "pg"
-            data.mkdir()
-            postgres = Postgres(data, free_ports(1)[0])
-            try:
-                postgres.start()
-                with EmulatorProcess() as emulator:
-                    runs = _on_airflow(bench, postgres.url, emulator.url, lengths, preloaded=preloaded)
-            except FileNotFoundError as error:
-                raise NotMeasured(str(error)) from None
-            finally:
-                postgres.stop()
+        with database_and_server() as (database, server):
+            runs = _on_airflow(bench, database, server, lengths, preloaded=preloaded)
         rows += _rows(runs.found, runs.idle, lengths, preloaded=preloaded)
     return rows
 
@@ -139,7 +126,7 @@ def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded
 
 def _on_airflow(bench: Bench, database: str, server: str, lengths: list[int], *, preloaded: bool) -> Runs:
     count, rounds = int(os.environ.get("BENCH_TASKS", "8")), bench.either(5, 1)
-    path = [os.environ.get("PYTHONPATH", ""), *([str(HERE / "preloading")] if preloaded else [])]
+    path = [str(ROOT), os.environ.get("PYTHONPATH", ""), *([str(HERE / "preloading")] if preloaded else [])]
     environment = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__CORE__PARALLELISM": "4",

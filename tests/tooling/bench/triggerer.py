@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from sqlalchemy import create_engine, text
 
-from airflow_provider_operations.emulator import EmulatorProcess
+from tests.tooling.bench.around import database_and_server
 from tests.tooling.bench.bench import ROOT, Bench, NotMeasured, Row
 from tests.tooling.bench.emulated import start_operation
-from tests.tooling.chaos.cluster import Postgres
-from tests.tooling.harness.standalone import Standalone, free_ports
+from tests.tooling.harness.standalone import Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,19 +37,8 @@ def triggerer(bench: Bench) -> list[Row]:
     """One real triggerer process with deferred tasks on it."""
     count, resumed = bench.either((1_000, 20), (200, 4))
     bench.run("tests.tooling.bench.supports", json.dumps({"end_from_trigger": True}))
-    with tempfile.TemporaryDirectory(prefix="bench-postgres-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        data = Path(folder) / "pg"
-        data.mkdir()
-        postgres = Postgres(data, free_ports(1)[0])
-        try:
-            postgres.start()
-            with EmulatorProcess() as emulator:
-                return _on_airflow(bench, postgres.url, emulator.url, count, resumed)
-        except FileNotFoundError as error:
-            raise NotMeasured(str(error)) from None
-        finally:
-            postgres.stop()
+    with database_and_server() as (database, server):
+        return _on_airflow(bench, database, server, count, resumed)
 
 
 def _on_airflow(bench: Bench, database: str, server: str, count: int, resumed: int) -> list[Row]:
