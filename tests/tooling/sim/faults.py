@@ -70,6 +70,7 @@ def _server(trouble: str, seconds: float) -> Callable[[World], None]:
 
 def _lose_answer(world: World) -> None:
     world.server.loses_next_answer = True
+    world.judge.answer_was_lost()
 
 
 def _holder(world: World) -> Triggerer:

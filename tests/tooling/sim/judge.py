@@ -156,8 +156,12 @@ class Judge:
         """Hear of an outage of the service."""
         if self.user_acted and self._world.airflow.worker is not None:
             self.excuse("a worker that is told to end isn't answered", "orphan")
+        self.answer_was_lost()
+
+    def answer_was_lost(self) -> None:
+        """Hear that the service doesn't answer: with an outage that goes before, a try may give up."""
         if not (self._form.keeps_record or self._form.waits_only):
-            self._gives_up("no record, and the service was away")
+            self._gives_up("no record, and the service didn't answer")
 
     def process_was_lost(self) -> None:
         """Hear of the end of a process without a word."""

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCHEDULES = 600_000
-SHORT_SCHEDULES = 10_000
+SHORT_SCHEDULES = 5_000
 EVERY = {"single": 1, "line": 1, "pair": 1}
-SHORT_EVERY = {"single": 2, "line": 2, "pair": 30}
+SHORT_EVERY = {"single": 2, "line": 8, "pair": 40}
 SHORT_MINUTES = 3.75
 """What the search may take in short form."""
 

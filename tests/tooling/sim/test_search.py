@@ -30,7 +30,7 @@ def test_all_there_is() -> None:
 @pytest.mark.parametrize("what", ["single", "line", "pair", "random"])
 def test_a_batch_is_the_same_in_another_process(what: str) -> None:
     """Its plans follow from what is sent there."""
-    batch = Batch(what, "synchronous", "evict worker", 5, every=9)
+    batch = Batch(what, "synchronous", "evict worker", 5)
     plans = list(islice(batch.plans(), 20))
     assert len(set(plans)) == len(plans) > 3
     assert list(islice(pickle.loads(pickle.dumps(batch)).plans(), 20)) == plans
