@@ -417,6 +417,8 @@ class Airflow:
             raise Refused(f"the task is {self.state}")
         worker.pending, worker.terminal = None, state
         if isinstance(msg, comms.DeferTask):
+            if worker.terminating:
+                self.world.judge.deferred_though_told_to_end()
             self._triggers += 1
             self.next_method, self.next_kwargs = msg.next_method, dict(msg.next_kwargs or {})
             place = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1}

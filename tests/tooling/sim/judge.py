@@ -191,8 +191,13 @@ class Judge:
         self.excuse(name, "cancel", "starts")
         if self._form.waits_only:
             self.excuse("a sensor's operation was cancelled, as its worker was told to end", "verdict")
-        if self._world.airflow.state == "deferred" and not self._form.airflow.reports_refusals:
-            self.excuse("Airflow 3.0 tells a worker to end that has deferred already", "verdict")
+        if self._world.airflow.state == "deferred":
+            self.deferred_though_told_to_end()
+
+    def deferred_though_told_to_end(self) -> None:
+        """Hear of a task that is deferred, and whose worker is told to end: it cancels, if it can't look afterwards."""
+        if not self._form.airflow.reports_refusals:
+            self.excuse("before Airflow 3.2.2: deferred, and its worker was told to end", "verdict")
 
     def refused(self) -> None:
         """Hear that Airflow has refused what a worker has reported."""

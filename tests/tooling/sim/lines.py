@@ -14,7 +14,7 @@ import airflow_provider_operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from .airflow import Worker
     from .world import World
@@ -28,20 +28,17 @@ class Lines:
     """
     The lines of one schedule.
 
-    :param at: the number, counted from 1, of the line before which something happens; 0: nothing happens.
-    :param fault: what happens there. If it ends the worker, that gets its signal at once.
+    :param at: the line before which something happens, such as ``_tasks/base.py:310``; empty: nothing happens.
+    :param fault: what happens there, once. If it ends the worker, that gets its signal at once.
     """
 
-    def __init__(self, world: World, at: int, fault: str) -> None:
+    def __init__(self, world: World, at: str, fault: str) -> None:
         self._world = world
         self._at = at
         self._fault = fault
-        self._seen: set[tuple[CodeType, int]] = set()
-
-    @property
-    def count(self) -> int:
-        """How many lines were seen."""
-        return len(self._seen)
+        self._seen: set[tuple[str, int]] = set()
+        self.places: list[str] = []
+        """The lines that were seen."""
 
     def run(self, worker: Worker, do: Callable[[], int]) -> int:
         """Run what a worker does in its main thread."""
@@ -51,12 +48,13 @@ class Lines:
 
         def line(frame: FrameType, event: str, _: Any) -> Any:
             if event == "line":
-                place = frame.f_code, frame.f_lineno
+                place = frame.f_code.co_filename, frame.f_lineno
                 if place not in self._seen:
                     self._seen.add(place)
-                    if len(self._seen) == self._at:
-                        where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                    where = f"{frame.f_code.co_filename[len(_PACKAGE) + 1 :]}:{frame.f_lineno}"
+                    if where == self._at:
                         self._happen(worker, where)
+                    self.places.append(where)
             return line
 
         sys.settrace(call)

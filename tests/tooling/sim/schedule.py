@@ -19,7 +19,7 @@ class Played:
 
     :param points: how many hand-overs there were.
     :param events: which of them were changes of Airflow's database.
-    :param lines: how many lines of the package were counted.
+    :param lines: which lines of the package a worker has come to, if the plan asks for it.
     :param exceptions: the named exceptions that had an effect.
     """
 
@@ -28,7 +28,7 @@ class Played:
     exceptions: set[str]
     points: int
     events: list[int]
-    lines: int
+    lines: list[str]
     trace: list[tuple[float, str, str]]
     world: World
 
@@ -43,6 +43,6 @@ def play(plan: Plan) -> Played:
     with cut(kernel, plan.seed, form.airflow) as here:
         here.world = world = World(kernel, form, plan)
         violations = world.play()
-    lines = world.lines.count if world.lines is not None else 0
+    lines = world.lines.places if world.lines is not None else []
     exceptions = world.judge.exceptions
     return Played(plan, violations, exceptions, world.points, world.events, lines, kernel.trace, world)

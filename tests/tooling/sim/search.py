@@ -72,9 +72,9 @@ def _singles(batch: Batch) -> Iterator[Plan]:
 
 def _lines(batch: Batch) -> Iterator[Plan]:
     """Yield a fault that ends the worker at each line of the package that it runs."""
-    lines = play(Plan(batch.form, batch.seed, line=(0, ""))).lines
-    for number in range(1 + batch.seed % batch.every, lines + 1, batch.every):
-        yield Plan(batch.form, batch.seed, line=(number, batch.fault))
+    lines = play(Plan(batch.form, batch.seed, line=("", ""))).lines
+    for where in lines[batch.seed % batch.every :: batch.every]:
+        yield Plan(batch.form, batch.seed, line=(where, batch.fault))
 
 
 def _pairs(batch: Batch) -> Iterator[Plan]:

@@ -32,13 +32,13 @@ class Plan:
 
     :param form: name of the task's form.
     :param faults: at which hand-over, counted from 1, which fault.
-    :param line: before which line of the package that a worker runs, counted from 1, which fault; see ``Lines``.
+    :param line: before which line of the package, when a worker comes to it first, which fault; see ``Lines``.
     """
 
     form: str
     seed: int
     faults: tuple[tuple[int, str], ...] = ()
-    line: tuple[int, str] | None = None
+    line: tuple[str, str] | None = None
 
 
 class World:
