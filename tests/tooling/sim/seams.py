@@ -296,6 +296,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(end_from_trigger, "listeners", lambda: ())
         put(task_runner, "_serialize_rendered_fields", lambda _: {})
         put(task_runner, "get_hostname", lambda: "host")
+        put(task_runner, "process_params", lambda *_, **__: {})
         put(task_runner, "context_to_airflow_vars", lambda *_, **__: {})
         put(DAG, "get_template_env", lambda *_, **__: None)
         put(task_runner.RuntimeTaskInstance, "render_templates", lambda *_, **__: None)

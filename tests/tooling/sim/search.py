@@ -64,8 +64,10 @@ def batches(seed: int, *, every: Mapping[str, int], count: int) -> Iterator[Batc
 
 
 def _singles(batch: Batch) -> Iterator[Plan]:
-    """Yield a fault at each hand-over."""
+    """Yield a fault at each hand-over; and once none, which shows what kinds of hand-overs there are."""
     points = play(Plan(batch.form, batch.seed)).points
+    if batch.fault == next(iter(FAULTS)):
+        yield Plan(batch.form, batch.seed)
     for point in range(1 + batch.seed % batch.every, points + 1, batch.every):
         yield Plan(batch.form, batch.seed, ((point, batch.fault),))
 

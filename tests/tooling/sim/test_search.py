@@ -36,6 +36,13 @@ def test_a_batch_is_the_same_in_another_process(what: str) -> None:
     assert list(islice(pickle.loads(pickle.dumps(batch)).plans(), 20)) == plans
 
 
+def test_all_kinds_of_points_are_known() -> None:
+    """What has no fault in it shows them; so a search says what it hasn't reached."""
+    found = explore(Batch("single", "poking sensor", next(iter(FAULTS)), 5, every=20))
+    assert "worker: GET get leaves" in found.coverage.kinds
+    assert "not reached: clear at worker: GET get leaves" in found.coverage.report(["clear"])
+
+
 def test_what_was_found_is_told() -> None:
     """Plans that broke a promise, exceptions that had an effect, and what was reached."""
     found = explore(Batch("single", "synchronous, no request id", "kill worker", 5, every=9))
