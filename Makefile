@@ -6,6 +6,7 @@
 # make matrix  all that on each Airflow from 2.11 to 3.3, and a real one of each; ONLY=2.11.0-3.10, SHORT=1, AT_ONCE=2
 # make constraints   a file of versions for each Airflow, from what resolves today
 # make google-apis   the table of Google's methods, from the API documents of the installed google-api-python-client
+# make upgrade FROM=v0.1.0   an upgrade while tasks are deferred, and back, in a fresh environment of the newest Airflow
 # make audit   known vulnerabilities in what is locked, as information
 # make fuzz    the random attack of the tests, longer: FUZZ=2000 examples of each; FUZZ_BYTES=262144, the longest bodies
 # make e2e     the tests against a real Airflow
@@ -23,7 +24,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test quick pure lint types imports deps docs unit fuzz lowest e2e functions-emulator chaos sim bench celery matrix constraints google-apis demo dist audit lock clean
+.PHONY: .venv test quick pure lint types imports deps docs unit fuzz lowest e2e functions-emulator chaos sim bench celery matrix constraints google-apis upgrade demo dist audit lock clean
 
 test: lint types imports deps docs unit
 
@@ -142,6 +143,10 @@ constraints:
 
 google-apis: .venv/ready
 	@$(BIN)/python -m tests.tooling.google_apis.generate
+
+# The wheel of a commit or tag, then that of these sources; needs a Python that constraints files are for.
+upgrade: .venv/ready
+	@$(BIN)/python -m tests.tooling.upgrade.run $(FROM)
 
 # Known vulnerabilities in what is locked: information, as what to do about one takes thought.
 audit:

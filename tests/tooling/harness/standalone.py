@@ -52,6 +52,7 @@ class Standalone:
     :param path: of ``[api] base_url``, as behind a proxy.
     :param users: name and role (``viewer``, ``user``, ``op``, ``admin``, or empty: nothing allowed); their passwords
         are their names, and this object is the first of them. Without, everybody is an admin.
+    :param python: interpreter of the environment that has Airflow.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Standalone:
         check: Callable[[], object] = lambda: None,
         path: str = "",
         users: Mapping[str, str] | None = None,
+        python: Path = Path(sys.executable),
     ) -> None:
         self._dags = dags
+        self._python = python
         self._path = path
         self._api = "/api/v2"
         self._users = dict(users or {})
@@ -78,20 +81,24 @@ class Standalone:
 
     def __enter__(self) -> Standalone:
         """Start it and wait until scheduler, triggerer and DAG processor are healthy."""
-        port, worker_logs, trigger_logs = free_ports(3)
-        self.url = f"http://127.0.0.1:{port}{self._path}"
+        self._ports = free_ports(3)
+        self.url = f"http://127.0.0.1:{self._ports[0]}{self._path}"
         self.home = Path(tempfile.mkdtemp(prefix="airflow-operations-"))
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it, after :meth:`stop` with all that it knew, and wait as ``with`` does."""
         try:
-            self._start(port, worker_logs, trigger_logs)
+            self._start(*self._ports)
             self._wait_until_healthy()
         except BaseException:
             self.close()
             raise
-        return self
 
     def _start(self, port: int, worker_logs: int, trigger_logs: int) -> None:
         temporary = self.home / "tmp"
-        temporary.mkdir()
+        temporary.mkdir(exist_ok=True)
         database = self.home / "airflow.db"
         # With the default journal readers and writers lock each other out.
         with closing(sqlite3.connect(database)) as connection:
@@ -102,7 +109,7 @@ class Standalone:
                 for key, value in os.environ.items()
                 if not key.startswith(("AIRFLOW_", "_AIRFLOW_"))
             },
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PATH": f"{self._python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "TMPDIR": str(temporary),  # goes with the folder, whatever a killed process has left there
             "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
             "AIRFLOW_HOME": str(self.home),
@@ -135,9 +142,9 @@ class Standalone:
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(map(":".join, self._users.items())),
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             }
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
+                [str(self._python), "-m", "airflow", "standalone"],
                 env=self.environment,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
@@ -154,6 +161,12 @@ class Standalone:
 
     def close(self) -> None:
         """Stop every process it has started and remove its folder."""
+        self.stop()
+        self._session.close()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Stop every process it has started; its folder stays for another start."""
         if self._process is not None:
             family = _family(self._process.pid)
             self._process.send_signal(signal.SIGINT)
@@ -163,8 +176,6 @@ class Standalone:
             _end({*family, *_family(self._process.pid), *processes_of(self.home)})
             self._process.wait(5)
             self._process = None
-        self._session.close()
-        shutil.rmtree(self.home, ignore_errors=True)
 
     @property
     def running(self) -> bool:
@@ -270,6 +281,11 @@ class Standalone:
         """Mark a task instance as a user does in the UI."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         self.api("PATCH", path, json={"new_state": state})
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Clear tasks as a user does in the UI."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": task_ids, "only_failed": False}
+        self.api("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return a task's log as text, as the UI shows it."""

@@ -284,11 +284,10 @@ def installer() -> Path:
     return uv
 
 
-def build(uv: Path) -> Path:
-    """Build the wheel, and return it."""
-    dist = WORK / "dist"
+def build(uv: Path, source: Path = ROOT, dist: Path = WORK / "dist") -> Path:
+    """Build the wheel of a source tree into an emptied folder, and return it."""
     shutil.rmtree(dist, ignore_errors=True)
-    subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", dist, ROOT], check=True)
+    subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", dist, source], check=True)
     (wheel,) = dist.glob("*.whl")
     return wheel
 
