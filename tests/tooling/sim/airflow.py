@@ -170,6 +170,9 @@ class Airflow:
         self.store: dict[str, Any] = {}
         self.workers: list[Worker] = []
         self.api_away = False
+        self.hides_store = False
+        """Whether a gateway before the API answers 404 to whoever reads the task's state store."""
+        self.triggers_are_unanswered = False
         self._kernel = world.kernel
         self._triggers = 0
 
@@ -205,8 +208,12 @@ class Airflow:
         def due() -> None:
             if (self.id, self.state) != (ti_id, state):
                 return
-            if state in {None, "up_for_retry"}:
-                self.try_number += 1
+            if state != "scheduled":
+                if state in {None, "up_for_retry"}:
+                    self.try_number += 1
+                self.set_state("scheduled", "scheduler")  # ``DagRun.schedule_tis``
+                self.schedule()
+                return
             self.set_state("queued", "scheduler")
             self._kernel.at(self._kernel.random.uniform(0.2, 2.0), start)
 
@@ -242,7 +249,7 @@ class Airflow:
 
     def is_running(self, worker: Worker) -> bool:
         """Tell whether the task is this worker's, as far as Airflow is concerned."""
-        return self.state == "running" and worker.ti.id == self.id
+        return self.state == "running" and worker.ti.id == self.id and worker is self.workers[-1]
 
     def _fail(self, why: str) -> None:
         """Do what ``TaskInstance.handle_failure`` does."""
@@ -275,6 +282,16 @@ class Airflow:
             else:
                 self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
                 self._fail("cleared, and counted as a failure")
+
+    def reset_orphan(self) -> None:
+        """Do what ``adopt_or_reset_orphaned_tasks`` does about a task whose scheduler was silent for too long."""
+        if self.state not in {"queued", "running", "restarting"}:
+            return
+        if self.state == "restarting":
+            self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
+        self.world.judge.failed_by_airflow()
+        self.set_state(None, "reset by a scheduler")
+        self.schedule()
 
     # --- what users do ---------------------------------------------------------------------------------------
 
@@ -335,6 +352,8 @@ class Airflow:
                 return
             if worker is not None:
                 self.reach_api(supervisor, lambda: self._take(worker, msg), answered)
+            elif self.triggers_are_unanswered:
+                answered(Refused("the database is away"))
             else:
                 answered(self._read(msg))
 
@@ -369,7 +388,7 @@ class Airflow:
             case comms.SetTaskStateStore() | comms.DeleteTaskStateStore() if msg.ti_id != self.id:
                 raise Refused("no such task instance")
             case comms.GetTaskStateStore():
-                if msg.ti_id != self.id or msg.key not in self.store:
+                if self.hides_store or msg.ti_id != self.id or msg.key not in self.store:
                     return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND)
                 return comms.TaskStateStoreResult(value=self.store[msg.key])
             case comms.SetTaskStateStore():

@@ -58,7 +58,7 @@ def _api_away(seconds: float) -> Callable[[World], None]:
 def _server(trouble: str, seconds: float) -> Callable[[World], None]:
     def fault(world: World) -> None:
         world.server.trouble = trouble
-        world.judge.server_was_away()
+        world.judge.server_was_away(seconds)
 
         def back() -> None:
             world.server.trouble = None
@@ -68,9 +68,42 @@ def _server(trouble: str, seconds: float) -> Callable[[World], None]:
     return fault
 
 
+def _slow(world: World) -> None:
+    world.server.slow_s = 1.0
+    world.judge.server_was_away()
+    world.kernel.at(20, lambda: setattr(world.server, "slow_s", 0.0))
+
+
+def _unknown_at_first(world: World) -> None:
+    world.server.unknown_for_s = 3.0
+
+
+def _forget(world: World) -> None:
+    if world.server.running():
+        world.judge.forgotten()
+        world.server.forget()
+
+
 def _lose_answer(world: World) -> None:
     world.server.loses_next_answer = True
     world.judge.answer_was_lost()
+    world.judge.server_was_away()
+
+
+def _lose_connection(world: World) -> None:
+    world.connection_is_gone = True
+    world.judge.server_was_away(20)
+    world.kernel.at(20, lambda: setattr(world, "connection_is_gone", False))
+
+
+def _hide_record(world: World) -> None:
+    world.airflow.hides_store = True
+    world.kernel.at(8, lambda: setattr(world.airflow, "hides_store", False))
+
+
+def _silence_for_triggers(world: World) -> None:
+    world.airflow.triggers_are_unanswered = True
+    world.kernel.at(40, lambda: setattr(world.airflow, "triggers_are_unanswered", False))
 
 
 def _holder(world: World) -> Triggerer:
@@ -86,7 +119,13 @@ def _kill_triggerer(world: World) -> None:
 
 
 def _freeze_triggerer(world: World) -> None:
+    world.judge.stopped = True
     _holder(world).freeze(world.kernel.random.uniform(32, 90))
+
+
+def _end_triggerer(world: World) -> None:
+    world.judge.triggerer_ends()
+    world.end_triggerer(_holder(world))
 
 
 def _airflow(world: World) -> Airflow:
@@ -105,12 +144,24 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "kill worker": _kill_worker,
     "lose node": _lose_node,
     "evict worker": _evict,
+    "reset orphans": lambda world: _airflow(world).reset_orphan(),
     "API away for 20 s": _api_away(20),
     "API away for 60 s": _api_away(60),
     "server refuses for 20 s": _server("refused", 20),
     "server says 503 for 8 s": _server("unavailable", 8),
     "server swallows for 20 s": _server("hole", 20),
+    "server shows a page for 8 s": _server("page", 8),
+    "server shows a 404 page for 8 s": _server("missing page", 8),
+    "server forbids for 8 s": _server("forbidden", 8),
+    "server refuses cancels for 20 s": _server("no cancel", 20),
+    "server is slow for 20 s": _slow,
+    "server knows operations after 3 s": _unknown_at_first,
+    "server forgets": _forget,
     "answer lost": _lose_answer,
+    "connection gone for 20 s": _lose_connection,
+    "record not found for 8 s": _hide_record,
+    "triggers unanswered for 40 s": _silence_for_triggers,
     "kill triggerer": _kill_triggerer,
     "freeze triggerer": _freeze_triggerer,
+    "end triggerer": _end_triggerer,
 }

@@ -14,8 +14,9 @@ from airflow_provider_operations.sensors import OperationSensor
 
 from .versions import VERSIONS, Version
 
-__all__ = ["FAILS", "FORMS", "OUTLASTS", "UNAVAILABLE", "Form"]
+__all__ = ["FAILS", "FORMS", "OUTAGE_TOLERANCE_S", "OUTLASTS", "UNAVAILABLE", "Form"]
 
+OUTAGE_TOLERANCE_S = 15.0
 RETRIES = 5
 """More than there are faults, so that the task must succeed unless somebody ends it."""
 
@@ -82,7 +83,7 @@ def _task(form: Form) -> Any:
         "deferrable": form.deferrable,
         "retries": form.retries,
         "retry_delay": timedelta(seconds=20),
-        "outage_tolerance": 15.0,
+        "outage_tolerance": OUTAGE_TOLERANCE_S,
         "cancel_on_kill": True,
         "cancel_on_timeout": True,
     }

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-from airflow_provider_operations.exceptions import OperationsError
+from airflow_provider_operations.exceptions import OperationsCallError, OperationsError
 
 from .airflow import OVER
-from .forms import FAILS, OUTLASTS, UNAVAILABLE
-from .kernel import BEGIN_S
+from .forms import FAILS, OUTAGE_TOLERANCE_S, OUTLASTS, UNAVAILABLE
+from .kernel import BEGIN_S, Process
 
 if TYPE_CHECKING:
     from .airflow import Worker
@@ -30,6 +30,15 @@ BOUND_S = 400.0
 
 START_S = 20.0
 """An intent begins, and its time with it, at most so long before its operation."""
+
+LOOK_S = 3.0
+"""Between a look at an operation and its cancel there is no more time than that, if nothing is in the way."""
+
+NOTICED_S = 5.0
+"""In that time a triggerer sees that a trigger is gone, and asks Airflow what became of its task."""
+
+UNSEEN_GAP_S = 40.0
+"""A poll comes every 30 s at the latest: two outages that are nearer to each other may look like one."""
 
 NO_CODE_RUNS = frozenset({None, "queued", "scheduled", "up_for_reschedule", "up_for_retry"})
 
@@ -54,6 +63,11 @@ class Judge:
         self._out_of_time: set[str] = set()
         self._deadlines: dict[str, float] = {}
         """By name or request id of an operation."""
+        self._overlaps: list[str] = []
+        self._outages: list[tuple[float, float]] = []
+        """When the service or the way to it was out of order, from and until."""
+        self.stopped = False
+        """Whether a triggerer has stood still or was ended, so that it acts late on what it has seen."""
         self.exceptions: set[str] = set()
         """Those that had an effect."""
 
@@ -75,6 +89,15 @@ class Judge:
         if not names:
             self._world.kernel.note("judge", what)
             self._violations.append(what)
+
+    def triggerer_ends(self) -> None:
+        """Hear that a triggerer is told to end: it tries each cancel that is due once more."""
+        self.stopped = True
+        world = self._world
+        unreached = world.server.trouble is not None or world.airflow.triggers_are_unanswered
+        just_over = self._over_s is not None and self._now() - self._over_s < NOTICED_S
+        if unreached or just_over or world.airflow.state in NO_CODE_RUNS:
+            self.process_was_lost()
 
     @property
     def user_acted(self) -> bool:
@@ -109,7 +132,7 @@ class Judge:
             if worker.terminating:
                 return "ended while its worker is told to end already"
         if airflow.state == "deferred" and (
-            trigger is None or trigger.holder is None or trigger.holder.process.dead
+            trigger is None or trigger.holder is None or not trigger.holder.sees_kills
         ):
             return "ended while no triggerer has its trigger"
         return None
@@ -152,8 +175,9 @@ class Judge:
                 "the note of a start isn't taken, and there is no request id", "cancel", "starts", "orphan"
             )
 
-    def server_was_away(self) -> None:
+    def server_was_away(self, for_s: float = 0.0) -> None:
         """Hear of an outage of the service."""
+        self._outages.append((self._now(), self._now() + for_s))
         if self.user_acted and self._world.airflow.worker is not None:
             self.excuse("a worker that is told to end isn't answered", "orphan")
         self.answer_was_lost()
@@ -203,6 +227,41 @@ class Judge:
         """Hear that Airflow has refused what a worker has reported."""
         if not self._form.airflow.reports_refusals:
             self.excuse("Airflow 3.0 ends a worker whose report it refuses", "orphan")
+
+    def forgotten(self) -> None:
+        """Hear that the service knows of none of its operations any more."""
+        self.excuse("the service has forgotten the operation", "verdict", "gave up")
+
+    def cancel_refused(self, process: Process) -> None:
+        """Hear that the service has refused to cancel."""
+        if process in [one.process for one in self._world.airflow.workers]:
+            self.excuse("the service refuses a worker's cancel", "orphan", "starts")
+
+    def begun(self, operation: Operation) -> None:
+        """Hear that an operation has begun."""
+        server = self._world.server
+        others = [one for one in server.operations if one is not operation]
+        if self._cleared_s is None and any(one.begun_by == operation.begun_by for one in others):
+            self.broken(f"{operation.begun_by} has begun two operations", "twice")
+        now = self._world.kernel.now
+        self._overlaps += [
+            f"{operation.name} begins while {one.name} runs"
+            for one in others
+            if not (one.forgotten or one.resource(now)["done"])
+        ]
+
+    def cancel_sent(self, operation: Operation, who: str) -> None:
+        """Hear of a cancel: what is over isn't to be cancelled, so there is a look before."""
+        now = self._now()
+        recent = any(until > now - UNSEEN_GAP_S for _, until in self._outages)
+        if recent or self.stopped or not operation.resource(self._world.kernel.now)["done"]:
+            return
+        seen_s = operation.seen_s.get(who)
+        ended_s = min(operation.ends_s, operation.cancelled_s or operation.ends_s)
+        if seen_s is not None and seen_s >= ended_s:
+            self.broken(f"{who} cancels {operation.name}, which it knows to be over", "in vain")
+        elif self._world.kernel.now - ended_s > LOOK_S:
+            self.broken(f"{who} cancels {operation.name}, which is over for long", "in vain")
 
     def noted(self, record: Any) -> None:
         """Hear of a record that Airflow has stored."""
@@ -255,6 +314,21 @@ class Judge:
         """Hear how a worker's code has ended."""
         if error is not None and not isinstance(error, OperationsError | AirflowRuntimeError):
             self.broken(f"{worker.process.name} fails with {error!r}")
+        if isinstance(error, OperationsCallError) and not self._outage_is_intolerable():
+            begins = error.method == "POST" and error.name is None
+            if not (begins and self._form.loses_starts):  # such a start isn't sent again
+                self.broken(f"{worker.process.name} gives up on a short outage: {error}", "gave up")
+
+    def _outage_is_intolerable(self) -> bool:
+        """Tell whether the service was away, as far as polls show it, for longer than is tolerated."""
+        since_s = until_s = -UNSEEN_GAP_S
+        for begins_s, ends_s in sorted(self._outages):
+            if begins_s > until_s + UNSEEN_GAP_S:
+                since_s = begins_s
+            until_s = max(until_s, ends_s)
+            if min(until_s, self._now()) - since_s >= OUTAGE_TOLERANCE_S - 1:
+                return True
+        return False
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -264,6 +338,9 @@ class Judge:
         operations, state = world.server.operations, world.airflow.state
         if self._form.loses_starts and any(not self._is_known(one) for one in operations):
             self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
+        finds_earlier_ones = self._form.keeps_record and not self._form.airflow.clears_drop_task_state
+        for overlap in self._overlaps if finds_earlier_ones else ():
+            self.broken(overlap, "starts")
         again = sum(
             one.code == UNAVAILABLE or self._is_late(one, later.started_s)
             for one, later in pairwise(operations)
@@ -276,6 +353,8 @@ class Judge:
             self.broken(f"the task is {state} still", "stuck")
         handed_on = not self._form.waits and not self._marked
         for one in operations[:-1] if handed_on else operations:
+            if one.forgotten:
+                continue
             ends_s = (one.ends_s if one.cancelled_s is None else min(one.ends_s, one.cancelled_s)) - BEGIN_S
             if self._over_s is not None and ends_s > self._over_s + BOUND_S:
                 self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", "orphan")

@@ -24,6 +24,7 @@ import aiohttp
 import requests
 import structlog
 from aiohttp.client_reqrep import ConnectionKey
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 from urllib3.exceptions import MaxRetryError, NewConnectionError
@@ -201,8 +202,13 @@ _CONNECTION = _Connection(
 )  # fmt: skip
 
 
-async def _aget_connection(*_: Any, **__: Any) -> Any:
-    return _CONNECTION
+def _connections(here: SimpleNamespace) -> Any:
+    async def aget_connection(*_: Any, **__: Any) -> Any:
+        if here.world.connection_is_gone:
+            raise AirflowNotFoundException("the connection isn't defined")
+        return _CONNECTION
+
+    return aget_connection
 
 
 def _log_into_trace(kernel: Kernel, _: Any, __: str, event: Any) -> Any:
@@ -261,7 +267,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         current_worker().set_alarm(seconds)
 
     def send(msg: Any) -> Any:
-        return here.world.airflow.send(msg)
+        return here.world.send(msg)
 
     comms = SimpleNamespace(send=send)
     disabled, state = logging.root.manager.disable, random.getstate()
@@ -303,7 +309,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(WorkerClient, "new_session", lambda *_: _Session(here.world))
         put(WorkerClient, "get_connection", lambda *_, **__: _CONNECTION)
         put(OperationsAsyncHook, "get_connection", lambda *_, **__: _CONNECTION)
-        put(OperationsAsyncHook, "aget_connection", _aget_connection)
+        put(OperationsAsyncHook, "aget_connection", _connections(here))
         put(_client.SharedClient, "new_session", staticmethod(lambda: _AsyncSession(here.world)))
         put(_client, "get_environ_proxies", lambda _: {})
         put(trigger_module, "_kills", _ByProcess(kernel))

@@ -21,8 +21,23 @@ __all__ = ["Lost", "Operation", "Server"]
 RUNS_S = (3.0, 40.0, 150.0)
 """So long an operation runs, one of them."""
 
+STRANGER = "somebody else"
+"""Who has begun what a sensor waits for."""
+
 ENDLESS_S = 3000.0
 """An operation whose task somebody ends runs for so long, if nobody cancels it."""
+
+_PAGE = "<html><body>hold the line</body></html>"
+ODD: dict[str, tuple[int, Any]] = {
+    "page": (200, _PAGE),
+    "missing page": (404, _PAGE),
+    "forbidden": (403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not you"}}),
+    "no token": (401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "who are you"}}),
+}
+"""What a proxy or a service in trouble answers to a poll, by the trouble's name."""
+
+_NO_CANCEL = {"error": {"code": 501, "status": "UNIMPLEMENTED", "message": "there is no cancel"}}
+_MISSING = {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
 
 
 class Lost(Exception):
@@ -49,6 +64,9 @@ class Operation:
     """Whether a process knows that it was started."""
     cancelled_s: float | None = None
     cancels: list[float] = field(default_factory=list)
+    forgotten: bool = False
+    seen_s: dict[str, float] = field(default_factory=dict)
+    """When each process was told last how the operation stands."""
 
     def resource(self, now: float) -> dict[str, Any]:
         """Return it as JSON."""
@@ -69,8 +87,12 @@ class Server:
         self._form = form
         self.operations: list[Operation] = []
         self.trouble: str | None = None
-        """``refused``, ``unavailable`` (503) or ``hole``, in which requests vanish."""
+        """``refused``, ``unavailable`` (503), ``hole``, in which requests vanish, ``no cancel``, or one of ``ODD``."""
         self.loses_next_answer = False
+        self.slow_s = 0.0
+        """So much longer answers take."""
+        self.unknown_for_s = 0.0
+        """For so long after its start the service doesn't know an operation."""
 
     def request(
         self, method: str, url: str, body: bytes | None, done: Callable[[int | Lost, bytes], None]
@@ -85,22 +107,27 @@ class Server:
         world.hand_over(process, what, "leaves")
         kernel.check_alive(process)
 
-        def answer(status: int | Lost, text: dict[str, Any]) -> None:
+        def answer(status: int | Lost, text: Any) -> None:
             def arrived() -> None:
                 world.hand_over(process, what, f"is answered: {status}")
                 begun = self._named(text.get("name", "")) if verb == "run" else None
                 if begun is not None and not process.dead:
                     begun.answered = True
-                done(status, json.dumps(text).encode())
+                done(status, (text if isinstance(text, str) else json.dumps(text)).encode())
 
-            kernel.at(world.latency(), arrived, process)
+            kernel.at(world.latency() + self.slow_s, arrived, process)
 
         def arrive() -> None:
             if self.trouble == "refused":
                 answer(Lost(sent=False), {})
             elif self.trouble == "unavailable":
                 answer(503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}})
-            elif self.trouble is None:
+            elif self.trouble in ODD and verb == "get":
+                answer(*ODD[self.trouble])
+            elif self.trouble == "no cancel" and verb == "cancel":
+                world.judge.cancel_refused(process)
+                answer(501, _NO_CANCEL)
+            elif self.trouble != "hole":
                 status, text = self._carry_out(verb, parts.path, parse_qs(parts.query), process.name)
                 world.hand_over(process, what, "is carried out")
                 if self.loses_next_answer:
@@ -124,9 +151,10 @@ class Server:
             return 200, self.operations[-1].resource(now)
         name = path.removeprefix("/v1/").partition(":")[0]
         found = self._named(name)
-        if found is None:
-            return 404, {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
+        if found is None or found.forgotten or self._is_too_new(found):
+            return 404, _MISSING
         if verb == "cancel":
+            self._world.judge.cancel_sent(found, who)
             self._world.kernel.note("server", f"{name} is to be cancelled, says {who}")
             if not found.resource(now)["done"]:
                 found.cancels.append(now)
@@ -135,6 +163,7 @@ class Server:
                 )
                 self._world.judge.cancelled(found, who)
             return 200, {}
+        found.seen_s[who] = now
         return 200, found.resource(now)
 
     def begin(self, who: str, request_id: str = "") -> None:
@@ -146,6 +175,7 @@ class Server:
         runs_s = ENDLESS_S if ends == OUTLASTS else self._world.runs_s
         self.operations.append(Operation(name, now, now + runs_s, request_id, who, max(ends, 0)))
         self._world.kernel.note("server", f"{name} begins, for {who}")
+        self._world.judge.begun(self.operations[-1])
         if self._world.judge.is_to_end(self.operations[-1]):
             self.make_endless()
 
@@ -155,7 +185,16 @@ class Server:
     def running(self) -> list[Operation]:
         """Return the operations that run now."""
         now = self._world.kernel.now
-        return [one for one in self.operations if not one.resource(now)["done"]]
+        return [one for one in self.operations if not (one.forgotten or one.resource(now)["done"])]
+
+    def _is_too_new(self, operation: Operation) -> bool:
+        own = operation.begun_by != STRANGER  # of another's, nobody knows since when it runs
+        return own and self._world.kernel.now - operation.started_s < self.unknown_for_s
+
+    def forget(self) -> None:
+        """Lose what is known of the operations so far."""
+        for one in self.operations:
+            one.forgotten = True
 
     def make_endless(self) -> None:
         """Let what runs now run on for long, so that an orphan is seen."""

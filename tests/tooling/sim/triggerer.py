@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["STALE_S", "Triggerer"]
 
+END_S = 20.0
+"""So long after it was told to end, a triggerer's process is killed (``TriggererJobRunner._execute``)."""
+
 STALE_S = 30.0
 """Another triggerer takes over what one holds that hasn't been heard of for so long."""
 
@@ -47,6 +50,10 @@ def _runner() -> Any:
     return runner
 
 
+def _cancel(task: Any) -> None:
+    task.cancel()
+
+
 class Triggerer:
     """One process; a restarted one is another object."""
 
@@ -62,6 +69,12 @@ class Triggerer:
         """Those that were told to end."""
         self._is_due = False
         self.silent_since: float | None = None
+        self._is_ending = False
+
+    @property
+    def sees_kills(self) -> bool:
+        """Whether it reads from the database which of its triggers are gone."""
+        return not (self.process.dead or self._is_ending)
 
     @property
     def is_stale(self) -> bool:
@@ -91,6 +104,19 @@ class Triggerer:
         self._kernel.kill(self.process)
         self._silent()
 
+    def end(self) -> None:
+        """End it by SIGTERM: ``asyncio.run`` cancels all that runs, without Airflow's message for a kill."""
+        if self.process.dead or self.process.frozen or self._is_ending:
+            return
+        self._kernel.note(self.process.name, "is told to end")
+        self._is_ending = True
+        self._kernel.at(END_S, lambda: self._kernel.kill(self.process))
+        for task in list(self.loop.tasks):
+            self._kernel.at(0, partial(_cancel, task), self.process)
+        # Its job is marked as over, so nobody waits for heartbeats.
+        self.silent_since = self._kernel.now - STALE_S
+        self._world.wake_triggerers()
+
     def _silent(self) -> None:
         self.silent_since = self._kernel.now - self._kernel.random.uniform(0, 5)
         self._kernel.at(STALE_S + self._kernel.random.uniform(0, 1), self._world.wake_triggerers)
@@ -104,6 +130,8 @@ class Triggerer:
     def _look(self) -> None:
         """Assign triggers, find what is new and what is to be cancelled (``load_triggers``), and hand it over."""
         self._is_due = False
+        if self._is_ending:
+            return
         trigger = self._world.airflow.trigger
         if trigger is not None and (trigger.holder is None or trigger.holder.is_stale):
             self._world.event(self.process.name, f"takes trigger {trigger.id}")

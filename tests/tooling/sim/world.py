@@ -7,11 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .airflow import Airflow
+from .channel import Channel
 from .coverage import kind_of
 from .faults import FAULTS
 from .judge import Judge
 from .lines import Lines
-from .server import RUNS_S, Server
+from .server import RUNS_S, STRANGER, Server
 from .triggerer import Triggerer
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class World:
         self.task: Any = form.task
         self.lines = None if plan.line is None else Lines(self, *plan.line)
         self.points = 0
+        self.connection_is_gone = False
+        """Whether triggers can't look their connection up."""
         self.events: list[int] = []
         """Which of the points are changes of Airflow's database."""
         self.reached: list[tuple[str, str]] = []
@@ -60,14 +63,20 @@ class World:
         self.server = Server(self, form)
         self.airflow = Airflow(self, form.retries)
         if form.waits_only:
-            self.server.begin("somebody else")
+            self.server.begin(STRANGER)
         self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
+        self._channels: dict[Process | None, Channel] = {}
 
     def play(self) -> list[str]:
         """Let it all happen; return what broke a promise."""
         self.airflow.schedule()
         self.kernel.run(HORIZON_S)
         return self.judge.verdict()
+
+    def send(self, msg: Any) -> Any:
+        """Ask the supervisor of the process that is running; blocks."""
+        with self._channels.setdefault(self.kernel.current, Channel(self.kernel)):
+            return self.airflow.send(msg)
 
     def latency(self) -> float:
         """Return how long a message takes."""
@@ -103,11 +112,15 @@ class World:
             triggerer.wake()
 
     def restart_triggerer(self, dead: Triggerer) -> None:
-        """Start another one in the place of one that died."""
-
-        def start() -> None:
-            self.triggerers.append(Triggerer(self, len(self.triggerers) + 1))
-            self.triggerers[-1].wake()
-
+        """Kill a triggerer, and start another one in its place."""
         dead.kill()
-        self.kernel.at(RESTART_S, start)
+        self.kernel.at(RESTART_S, self._start_triggerer)
+
+    def end_triggerer(self, one: Triggerer) -> None:
+        """End a triggerer as an operating system does that is shut down, and start another one in its place."""
+        one.end()
+        self.kernel.at(RESTART_S, self._start_triggerer)
+
+    def _start_triggerer(self) -> None:
+        self.triggerers.append(Triggerer(self, len(self.triggerers) + 1))
+        self.triggerers[-1].wake()
