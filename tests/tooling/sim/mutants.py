@@ -1,172 +1,359 @@
 """
-Whether the search sees what it should: changes of the package, one at a time, each of which must be found.
+The changes of the package that the search has to find, each of which takes one means of its promises away.
 
-``python -m tests.tooling.sim.mutants [--only WORDS]``; the exit code is 0 only if all were found.
+Names say what is wrong then. ``hunting`` plays them, MUTANTS.md has what it found last.
 """
 
 from __future__ import annotations
 
-import argparse
-import random
-import sys
-import time
-import uuid
-from dataclasses import replace
-from itertools import chain
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from .mutation import Mutant
 
-from airflow_provider_operations._airflow import compat
-from airflow_provider_operations._lifecycle import plan as plans
-from airflow_provider_operations._lifecycle.plan import Plan as Decision
-from airflow_provider_operations._lifecycle.plan import Step
-from airflow_provider_operations._lifecycle.record import State
-from airflow_provider_operations._lifecycle.start_call import StartCall
-from airflow_provider_operations._lifecycle.task_state import Records
-from airflow_provider_operations._tasks import base, starting
-from airflow_provider_operations._tasks.base import BaseOperationOperator
-from airflow_provider_operations._tasks.starting import StartsOperation
-from airflow_provider_operations.triggers import OperationTrigger, _ownership
-from airflow_provider_operations.triggers._kill import Kill
-from airflow_provider_operations.triggers._ownership import Fate
+__all__ = ["MUTANTS"]
 
-from .schedule import play
-from .search import mixed, singles
+_SHIELDED = """self._kill = self._killing(), time.monotonic() + KILL_LIMIT_S
+        await self._wait_for_kill()"""
+_UNSHIELDED = """ti, deadline = self.task_instance, self.deadline_epoch_s
+        await Kill(self.operation_name, self.owner, ti, deadline, self._hook, self.log).run()"""
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+_PATIENT = """    asking.before_sleep = log
+    record = asking(records.read)"""
+_IMPATIENT = """    try:
+        record = records.read()
+    except Exception:
+        record = None"""
 
-__all__ = ["MUTANTS", "hunt"]
+_STARTING = "_tasks.starting:StartsOperation"
+_BASE = "_tasks.base:BaseOperationOperator"
+_RUN = "operators.run:RunOperationOperator"
+_KILL = "triggers._kill:Kill"
+_TRIGGER = "triggers.operation:OperationTrigger"
+_PLAN = "_lifecycle.plan"
+_WATCH = "_protocol.outcome:Watch"
+_OUTAGE = "_protocol.polling:Outage"
 
-LIMIT_S = 60.0
-_plan, _fate_of, _write, _arguments, _task_state = (
-    plans.plan,
-    _ownership.fate_of,
-    Records.write,
-    StartCall.arguments,
-    compat.task_state,
+_STARTS = (
+    Mutant(
+        "each try starts", f"{_STARTING}._begin", "record = self._read_patiently(records)", "record = None"
+    ),
+    Mutant(
+        "a start whose answer is lost isn't sent again",
+        f"{_PLAN}:_after_a_lost_answer",
+        "if not call.recognised:",
+        "if True:",
+    ),
+    Mutant(
+        "a clear is taken for a crash",
+        f"{_PLAN}:plan",
+        "cleared = record.max_tries != facts.max_tries",
+        "cleared = False",
+    ),
+    Mutant(
+        "a crash is taken for a clear",
+        f"{_PLAN}:plan",
+        "cleared = record.max_tries != facts.max_tries",
+        "cleared = True",
+    ),
+    Mutant(
+        "a clear while the task resumes isn't seen",
+        f"{_RUN}.execute_complete",
+        "if not dropped and (record is None or record.max_tries == records.max_tries):",
+        "if True:",
+    ),
+    Mutant(
+        "what was cleared runs on",
+        f"{_STARTING}._begin",
+        "self._end_predecessor(record.name, cleared=todo.cleared)",
+        "pass",
+    ),
+    Mutant(
+        "the end of what was cleared isn't waited for",
+        f"{_STARTING}._end_predecessor",
+        "CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S",
+        "CANCEL_OUTAGE_S, 0.0",
+    ),
+    Mutant(
+        "what was cleared and can't be cancelled is forgotten",
+        f"{_STARTING}._end_predecessor",
+        "if end.failure is not None and not end.refused:",
+        "if False:",
+    ),
+    Mutant(
+        "no start is noted before", f"{_STARTING}._start", "records.write(record)", "records.current = record"
+    ),
+    Mutant(
+        "no start is noted after", f"{_STARTING}._send", "records.write(started)", "records.current = started"
+    ),
+    Mutant(
+        "the start is sent before it is noted",
+        f"{_STARTING}._start",
+        "    records.write(record)\n    return self._send(call, record, records)",
+        "    records.current = record\n    begun = self._send(call, record, records)\n"
+        "    records.write(begun.record)\n    return begun",
+    ),
+    Mutant(
+        "request ids are new each time",
+        "_lifecycle.start_call:StartCall.arguments",
+        "query[self.request_id_field] = request_id",
+        "query[self.request_id_field] = str(__import__('uuid').uuid4())",
+    ),
+    Mutant("the store's silence is no record", f"{_STARTING}._read_patiently", _PATIENT, _IMPATIENT),
+    Mutant(
+        "a retry believes at once that there is no record",
+        f"{_STARTING}._read_patiently",
+        "range(ABSENT_AGAIN if records.kept and records.try_number > 1 else 0)",
+        "range(0)",
+    ),
+    Mutant(
+        "the record is asked for once",
+        f"{_STARTING}._read_patiently",
+        "asking = _retrying(self.outage_tolerance)",
+        "asking = _retrying(0.0)",
+    ),
+    Mutant(
+        "what can't be noted is cancelled, though its request id finds it",
+        f"{_STARTING}._started_but_not_noted",
+        "if self._next_try_finds_it(call, started, records, unnoted):",
+        "if False:",
+    ),
+    Mutant(
+        "what can't be noted, and has no request id, runs on",
+        f"{_STARTING}._started_but_not_noted",
+        "note = self._cancel_late(name)",
+        "note = ''",
+    ),
+    Mutant(
+        "a start that may have had an effect counts as refused",
+        f"{_STARTING}._send",
+        "if error.failure.had_no_effect and known:",
+        "if True:",
+    ),
+    Mutant(
+        "a start without a request id is sent again",
+        "_protocol.retries:Retries.options",
+        "and (request.idempotent or result.safe_to_resend)",
+        "and True",
+    ),
+    Mutant(
+        "what the service has forgotten is started again",
+        f"{_PLAN}:after_look",
+        "return Plan(Step.FORGOTTEN, problem)",
+        "return Plan(Step.START, problem)",
+    ),
+    Mutant(
+        "what can't be asked for is started again",
+        f"{_PLAN}:after_look",
+        'return Plan(Step.ADOPT, f"reattached to {name}, {origin}; no answer yet ({seen.problem})")',
+        "return Plan(Step.START)",
+    ),
+    Mutant(
+        "what is left to the next try is cancelled",
+        f"{_RUN}._cancelled_if_abandoned",
+        "if retried:",
+        "if False:",
+    ),
 )
-_cancel = Kill._cancel
 
+_WORKERS = (
+    Mutant("workers don't cancel", f"{_BASE}.on_kill", "self._killed = True", "return"),
+    Mutant("workers don't ask Airflow", f"{_BASE}._kill_ends", "if self._ends_in(state):", "if True:"),
+    Mutant(
+        "workers never take a task for over", f"{_BASE}._kill_ends", "if self._ends_in(state):", "if False:"
+    ),
+    Mutant(
+        "workers take Airflow's silence for the end",
+        f"{_BASE}._kill_ends",
+        """told = f"Airflow doesn't say what became of the task ({error})\"""",
+        "return True",
+    ),
+    Mutant(
+        "workers ask Airflow in the signal handler",
+        f"{_BASE}.on_kill",
+        "self._killing.start()",
+        "return self._cancel_killed(self._hook.detached(), self._held, decided)",
+    ),
+    Mutant(
+        "workers cancel without a look",
+        f"{_BASE}._cancel_killed",
+        "if isinstance(seen, Operation) and seen.done:",
+        "if False:",
+    ),
+    Mutant(
+        "a kill doesn't wait for the start's answer",
+        f"{_BASE}._cancel_killed",
+        "if not wait([starting], KILL_BUDGET_S).done:",
+        "if not starting.done():",
+    ),
+    Mutant(
+        "a kill doesn't know that a request id finds the start",
+        f"{_RUN}._retry_knows_it",
+        "if self._found_by_request_id and records.stored is State.STARTING:",
+        "if False:",
+    ),
+    Mutant(
+        "a kill that comes before the operation is known has no effect",
+        f"{_BASE}._hold",
+        "if self._killed and not known and self.cancel_on_kill and self._kill_ends(name, 0.0):",
+        "if False:",
+    ),
+    Mutant(
+        "workers have no last moment",
+        f"{_BASE}.see_after_its_end",
+        "name = self._left_to_later",
+        'name = ""',
+    ),
+    Mutant(
+        "workers don't ask in their last moment",
+        f"{_BASE}.see_after_its_end",
+        "if self._ends_in(state) or (",
+        "if True or (",
+    ),
+    Mutant("nothing is left to a try's last moment", f"{_BASE}._leave", "self._left_to_later = name", "pass"),
+)
 
-def _nothing(*_: Any, **__: Any) -> None: ...
+_TRIGGERS = (
+    Mutant("triggers don't cancel", f"{_TRIGGER}.on_kill", "if self.cancel_on_kill:", "if False:"),
+    Mutant(
+        "triggers don't ask Airflow",
+        "triggers._ownership:fate_of",
+        'if state == "deferred" and own == name:',
+        "if False:",
+    ),
+    Mutant(
+        "triggers don't look at the owner", "triggers._ownership:fate_of", 'if owner == "task":', "if True:"
+    ),
+    Mutant(
+        "the owner isn't handed to the trigger",
+        f"{_BASE}._defer_for",
+        'owner=self._owner if self.cancel_on_kill else "record"',
+        'owner="task"',
+    ),
+    Mutant(
+        "triggers never take a task for over",
+        "triggers._ownership:fate_of",
+        "if is_over(state):",
+        "if False:",
+    ),
+    Mutant("triggers take Airflow's silence for the end", f"{_KILL}._ask", "return None", "return Fate.OVER"),
+    Mutant(
+        "triggers ask Airflow once",
+        f"{_KILL}._run",
+        "if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT}:",
+        "if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT, None}:",
+    ),
+    Mutant(
+        "triggers don't ask on while the task is between two stays",
+        f"{_KILL}._run",
+        "if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT}:",
+        "if fate in {Fate.UNTOUCHED, Fate.TIMED_OUT, Fate.UNDECIDED}:",
+    ),
+    Mutant(
+        "triggers cancel once",
+        f"{_KILL}._run",
+        "failure = await self._cancel(hook)",
+        "failure = await self._cancel(hook)\n            return",
+    ),
+    Mutant(
+        "triggers cancel without a look", f"{_KILL}._cancel", "if await self._is_done(hook):", "if False:"
+    ),
+    Mutant("a refused cancel is refused for good", "triggers._kill:REFUSED_FOR_S", "30.0", "0.0"),
+    Mutant("a kill's work ends with its coroutine", f"{_TRIGGER}.on_kill", _SHIELDED, _UNSHIELDED),
+    Mutant(
+        "a triggerer that ends cancels nothing more",
+        f"{_KILL}._last_call",
+        "if not self._doomed:",
+        "if True:",
+    ),
+    Mutant(
+        "a connection that is gone ends the wait",
+        f"{_TRIGGER}._look",
+        "return self._not_asked(error, transient=True), 0.0",
+        "return self._not_asked(error, transient=False), 0.0",
+    ),
+)
 
+_WAITS = (
+    Mutant(
+        "an operation must be known at once",
+        f"{_WATCH}._in_grace",
+        "return failure.missing and",
+        "return False and",
+    ),
+    Mutant(
+        "an odd answer ends the wait",
+        f"{_WATCH}._ended_by",
+        "if not failure.transient:",
+        "if not failure.transient:\n        return failure",
+    ),
+    Mutant(
+        "any 404 ends the wait",
+        f"{_WATCH}._ended_by",
+        "if failure.says_missing or missing_s >= MISSING_AGAIN_S:",
+        "if failure.missing:",
+    ),
+    Mutant(
+        "an outage counts while the process stands still",
+        f"{_WATCH}._is_late",
+        "late = late_s > STOOD_STILL_S",
+        "late = False",
+    ),
+    Mutant("outages add up", f"{_WATCH}._note_answer", "self.outage.over()", "pass"),
+    Mutant(
+        "an outage is tolerated for 5 s",
+        f"{_OUTAGE}.exceeded",
+        "return now - self.since_epoch_s >= self.tolerance_s",
+        "return now - self.since_epoch_s >= 5.0",
+    ),
+    Mutant(
+        "the last minute of a request's repetitions is dropped",
+        "_protocol.retries:Retries.options",
+        "return clock.now() >= end",
+        "return clock.now() + state.upcoming_sleep >= end",
+    ),
+)
 
-async def _nothing_async(*_: Any, **__: Any) -> None: ...
+_ENDS = (
+    Mutant(
+        "triggers don't look at the XCom",
+        "triggers._ownership:fate_of",
+        'if state == "deferred" and own == name:',
+        'if state == "deferred":',
+    ),
+    Mutant(
+        "triggers don't see that the task has another operation",
+        "triggers._ownership:fate_of",
+        "return Fate.UNDECIDED if own == name else Fate.OVER",
+        "return Fate.UNDECIDED",
+    ),
+    Mutant(
+        "triggers act for a task without a record as for one with",
+        "triggers._ownership:fate_of",
+        'if owner == "task":',
+        "if False:",
+    ),
+    Mutant(
+        "the deadline begins anew with each try",
+        f"{_RUN}._watch_of",
+        "since_s, since_s, deadline_epoch_s=record.deadline_epoch_s",
+        "since_s, since_s",
+    ),
+    Mutant(
+        "what isn't over in time runs on",
+        f"{_BASE}._deliver",
+        "note = self._cancel_late(outcome.name) if self.cancel_on_timeout",
+        "note = None if self.cancel_on_timeout",
+    ),
+    Mutant(
+        "what is handed on counts as left behind",
+        f"{_RUN}._ends_in",
+        "return super()._ends_in(state) and not handed_on",
+        "return super()._ends_in(state)",
+    ),
+    Mutant(
+        "what has failed for good is started again",
+        f"{_PLAN}:after_look",
+        "if final and not cancelled(seen):",
+        "if False:",
+    ),
+)
 
-
-def _clear_is_a_crash(record: Any, facts: Any, call: Any) -> Any:
-    return _plan(record, replace(facts, max_tries=record.max_tries) if record else facts, call)
-
-
-def _crash_is_a_clear(record: Any, facts: Any, call: Any) -> Any:
-    return _plan(record, replace(facts, max_tries=facts.max_tries + 1), call)
-
-
-def _retry_is_the_end(*arguments: Any, **options: Any) -> Fate:
-    fate = _fate_of(*arguments, **options)
-    return Fate.OVER if fate is Fate.UNDECIDED else fate
-
-
-async def _cancel_once(kill: Kill, hook: Any) -> None:
-    await _cancel(kill, hook)
-
-
-async def _kill_unshielded(trigger: OperationTrigger) -> None:
-    deadline = trigger.deadline_epoch_s
-    kill = Kill(
-        trigger.operation_name, trigger.owner, trigger.task_instance, deadline, trigger._hook, trigger.log
-    )
-    await kill.run()
-
-
-def _write_unless(state: State) -> Any:
-    def write(records: Records, record: Any) -> None:
-        if record.state is state:
-            records.current, records.stored = record, record.state
-        else:
-            _write(records, record)
-
-    return write
-
-
-def _silence_is_no_record(_: Any, records: Records) -> Any:
-    try:
-        return records.read()
-    except Exception:  # noqa: BLE001  that is the change
-        return None
-
-
-def _new_request_id(call: StartCall, _: str) -> Any:
-    return _arguments(call, str(uuid.uuid4()))
-
-
-def _silence_is_the_end(place: Any) -> str | None:
-    try:
-        return _task_state(place)
-    except Exception:  # noqa: BLE001  that is the change
-        return "failed"
-
-
-def _always(value: Any) -> Any:
-    return lambda *_, **__: value
-
-
-MUTANTS: dict[str, tuple[Any, str, Any]] = {
-    "each try starts": (starting, "plan", _always(Decision(Step.START))),
-    "no start is sent again": (plans, "_after_a_lost_answer", _always(Decision(Step.START))),
-    "a clear is taken for a crash": (starting, "plan", _clear_is_a_crash),
-    "a crash is taken for a clear": (starting, "plan", _crash_is_a_clear),
-    "what was cleared runs on": (StartsOperation, "_end_predecessor", _nothing),
-    "workers don't cancel": (BaseOperationOperator, "on_kill", _nothing),
-    "workers don't ask": (BaseOperationOperator, "_kill_ends", _always(True)),
-    "workers never take a task for over": (BaseOperationOperator, "_kill_ends", _always(False)),
-    "workers take silence for the end": (base, "task_state", _silence_is_the_end),
-    "workers have no last moment": (BaseOperationOperator, "see_after_its_end", _nothing),
-    "triggers don't cancel": (OperationTrigger, "on_kill", _nothing_async),
-    "triggers don't ask": (_ownership, "fate_of", _always(Fate.OVER)),
-    "triggers take a retry for the end": (_ownership, "fate_of", _retry_is_the_end),
-    "triggers cancel once": (Kill, "_cancel", _cancel_once),
-    "a kill's work ends with its coroutine": (OperationTrigger, "on_kill", _kill_unshielded),
-    "no start is noted before": (Records, "write", _write_unless(State.STARTING)),
-    "no start is noted after": (Records, "write", _write_unless(State.STARTED)),
-    "request ids are new each time": (StartCall, "arguments", _new_request_id),
-    "the store's silence is no record": (StartsOperation, "_read_patiently", _silence_is_no_record),
-}
-
-
-def hunt(mutant: AbstractContextManager[Any], seed: int, limit_s: float = LIMIT_S) -> tuple[Any, int, float]:
-    """Play schedules until one breaks a promise; return it, how many were played, and for how long."""
-    clock = time.perf_counter
-    alone = list(singles(seed))
-    random.Random(seed).shuffle(alone)
-    several = mixed(seed)
-    began, played = clock(), 0
-    with mutant:
-        for plan in chain.from_iterable((one, next(several)) for one in alone):
-            seen = play(plan)
-            played += 1
-            if seen.violations or clock() - began > limit_s:
-                return (seen if seen.violations else None), played, clock() - began
-    return None, played, clock() - began
-
-
-def main() -> int:
-    """Do what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="words of the mutant's name")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    missed = 0
-    for name, change in MUTANTS.items():
-        if options.only in name:
-            seen, played, spent_s = hunt(patch.object(*change), options.seed)
-            missed += seen is None
-            found = f"{seen.violations[0]}: {seen.plan}" if seen else "NOT FOUND"
-            print(f"{name}: {played} schedules, {spent_s:.1f} s: {found}", flush=True)
-    print(f"{missed} not found")
-    return bool(missed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS)

@@ -20,7 +20,7 @@ from .world import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Batch", "batches", "mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
+__all__ = ["Batch", "batches", "lines", "mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
 
 RANDOM_BATCH = 250
 
@@ -110,6 +110,16 @@ def singles(seed: int, every: int = 1) -> Iterator[Plan]:
         for point in range(1 + seed % every, points + 1, every):
             for fault in FAULTS:
                 yield Plan(form, seed, ((point, fault),))
+
+
+def lines(seed: int) -> Iterator[Plan]:
+    """Yield at random, for ever, what ends a worker at a line of the package."""
+    draw, counts = random.Random(seed), dict[str, int]()
+    while True:
+        form = draw.choice(list(FORMS))
+        if form not in counts:
+            counts[form] = play(Plan(form, seed, line=(0, ""))).lines
+        yield Plan(form, seed, line=(draw.randint(1, counts[form]), draw.choice(AT_LINES)))
 
 
 def shrunk(plan: Plan) -> Plan:
