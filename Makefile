@@ -91,12 +91,19 @@ bench: .venv/ready
 	@$(BIN)/python -m tests.tooling.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY))
 
 chaos: .venv/ready
-	@$(BIN)/python -m tests.tooling.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.tooling.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(TRACES),--traces $(TRACES))
 
 # Found schedules are played again by: python -m tests.tooling.sim.run --plan "Plan(...)"
 sim: .venv/ready
+ifneq ($(filter-out 0,$(MUTANTS)),)
+	@$(BIN)/python -m tests.tooling.sim.hunting --record
+else ifneq ($(filter-out 0,$(TRACES)),)
+	@$(BIN)/python -m tests.tooling.sim.accepting
+else
 	@$(BIN)/python -m tests.tooling.sim.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(SCHEDULES),--schedules $(SCHEDULES))
+endif
 
 # Celery asks for an older python-dateutil than Airflow has, so it has an environment of its own; the Celery provider
 # (3.26) can't be imported with Celery 5.7.

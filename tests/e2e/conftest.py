@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine
 
 from airflow_provider_operations.emulator import EmulatorProcess
+from tests.tooling.harness.recorder import Recorder, settings_that_watch
 from tests.tooling.harness.standalone import Standalone
+from tests.tooling.sim.recorded import assemble
+from tests.tooling.sim.traces import write_traces
 
 from .functions import FunctionsEmulator
 from .spanner import GATEWAY, SpannerEmulator
@@ -58,7 +63,13 @@ def airflow(
     dags = tmp_path_factory.mktemp("dags")
     for folder in (ROOT / "dags/examples", ROOT / "tests/e2e/dags"):
         shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    with Standalone(dags) as airflow:
+    traces = os.environ.get("RECORD_TRACES")
+    watched = tmp_path_factory.mktemp("watched")
+    if traces:
+        (watched / "airflow_local_settings.py").write_text(settings_that_watch(watched / "seen.jsonl"))
+    with Standalone(dags, {"PYTHONPATH": f"{watched}{os.pathsep}{ROOT}"} if traces else None) as airflow:
+        database = create_engine(f"sqlite:///{airflow.home / 'airflow.db'}", connect_args={"timeout": 60})
+        recorder = Recorder(database, watched / "seen.jsonl") if traces else None
         connections = {"operations_default": emulator.url}
         if spanner is not None:
             connections["spanner"] = spanner.url
@@ -68,3 +79,11 @@ def airflow(
             body = {"connection_id": conn_id, "conn_type": "operations", "host": url}
             airflow.api("POST", "/connections", json=body)
         yield airflow
+        if traces and recorder is not None:
+            journal, operations = emulator.journal(), emulator.operations()
+            write_traces(Path(traces), assemble(recorder.rows(), journal, operations, _name))
+        database.dispose()
+
+
+def _name(dag_id: str, _: str, task_id: str) -> str:
+    return f"e2e {dag_id}.{task_id}"

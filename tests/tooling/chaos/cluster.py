@@ -25,6 +25,7 @@ import requests
 from sqlalchemy import create_engine, text
 
 from airflow_provider_operations.emulator import EmulatorProcess
+from tests.tooling.harness.recorder import Recorder, settings_that_watch
 from tests.tooling.harness.standalone import free_ports, processes_of
 
 from .proxies import ApiProxy, Line, Network
@@ -185,9 +186,11 @@ class Cluster:
     PostgreSQL, API server, scheduler, DAG processor, two triggerers, the emulator and the proxies between them.
 
     :param keep: leave the folder behind, for looking at logs.
+    :param records: keep what happens to each task, see ``Recorder``.
     """
 
     keep: bool = False
+    records: bool = False
     home: Path = field(default_factory=Path)
     triggerer_jobs: dict[str, int] = field(default_factory=dict)
     _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -225,6 +228,8 @@ class Cluster:
         self.engine: Engine = create_engine(self.postgres.url, isolation_level="AUTOCOMMIT")
         self.environment = self._environment(port)
         self._airflow("db", "migrate")
+        if self.records:
+            self.recorder = Recorder(self.engine, self._watched)
         self.start("api-server")
         self.start("dag-processor")
         self.start("scheduler")
@@ -252,7 +257,12 @@ class Cluster:
             "".join(f"import airflow_provider_operations.{module}\n" for module in modules)
             + "import faulthandler, signal\n"
             f"faulthandler.register(signal.SIGUSR1, file=open({str(self._stacks)!r}, 'ab'))\n"
+            + (settings_that_watch(self._watched) if self.records else "")
         )
+
+    @property
+    def _watched(self) -> Path:
+        return self.home / "watched.jsonl"
 
     @property
     def _stacks(self) -> Path:

@@ -1,5 +1,5 @@
 """
-Run the chaos suite: ``python -m tests.tooling.chaos.run [--short] [--rounds N] [--seed S] [--record]``.
+Run the chaos suite: ``python -m tests.tooling.chaos.run [--short] [--rounds N] [--seed S] [--record] [--traces FILE]``.
 
 First every fault on its own, side by side, those of the network among them; then the faults of shared parts, and
 their combinations with outages; then random mixes until there are enough rounds. ``--only`` plays the rounds whose
@@ -24,6 +24,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.tooling.sim.recorded import assemble
+from tests.tooling.sim.traces import write_traces
+
 from . import faults
 from .cluster import Cluster
 from .judge import Verdict, gather, judge
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psutil
+
+    from tests.tooling.sim.traces import Trace
 
     Playing = dict[int, tuple[Round | None, Iterator[Callable[[], bool]], Callable[[], bool]]]
     """What happens from outside: to which round, the steps, and what the next one waits for."""
@@ -199,6 +204,18 @@ class Suite:
         """Return the parts that died, and the task processes of a batch that have outlived it and are still there."""
         return [line for line, process in self._hanging if process is None or process.is_running()]
 
+    def traces(self) -> list[Trace]:
+        """Return what happened to the task of each round."""
+        names = {one.id: f"chaos {one.name}" for one in self.rounds}
+        emulator = self.cluster.emulator
+        return assemble(
+            self.cluster.recorder.rows(),
+            emulator.journal(),
+            emulator.operations(),
+            lambda _, run_id, __: names[run_id],
+            "rounds/{}/".format,
+        )
+
     def final(self) -> list[Verdict]:
         """Judge every round once more, now that all is over: nothing may have come late."""
         found = gather(self.cluster, self.rounds)
@@ -261,6 +278,9 @@ def main() -> int:
     )
     parser.add_argument("--times", type=int, default=1, help="play these rounds so often, side by side")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument(
+        "--traces", type=Path, help="write what happened to each task, for the simulation's model"
+    )
     parser.add_argument("--keep", action="store_true", help="leave Airflow's folder behind")
     arguments = parser.parse_args()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
@@ -269,12 +289,14 @@ def main() -> int:
     began = datetime.now(timezone.utc)
     print(f"seed {seed}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleaned up
-    with Cluster(keep=arguments.keep) as cluster:
+    with Cluster(keep=arguments.keep, records=arguments.traces is not None) as cluster:
         suite = Suite(cluster)
         suite.say(f"Airflow is up ({cluster.home})" if arguments.keep else "Airflow is up")
         _play_all(suite, arguments, chance, outage_s)
         verdicts = suite.final()
         hanging = suite.left_behind()
+        if arguments.traces is not None:
+            write_traces(arguments.traces, suite.traces())
     minutes = (datetime.now(timezone.utc) - began).total_seconds() / 60
     head = f"{began:%Y-%m-%d %H:%M} UTC, seed {seed}, outages of {outage_s:g} s, {minutes:.0f} min."
     text = summary(verdicts, hanging, head)
