@@ -284,8 +284,12 @@ class Airflow:
                 self._fail("cleared, and counted as a failure")
 
     def reset_orphan(self) -> None:
-        """Do what ``adopt_or_reset_orphaned_tasks`` does about a task whose scheduler was silent for too long."""
-        if self.state not in {"queued", "running", "restarting"}:
+        """
+        Do what ``adopt_or_reset_orphaned_tasks`` does about a task whose scheduler was silent for too long.
+
+        Not while a worker lives: two of them at once would share what Airflow keeps for one process.
+        """
+        if self.state not in {"queued", "restarting"} or self.worker is not None:
             return
         if self.state == "restarting":
             self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
