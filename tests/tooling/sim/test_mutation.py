@@ -35,7 +35,7 @@ def test_what_is_imported_by_name_is_changed() -> None:
     before = plans.plan
     with CLEARS.applied():
         assert vars(starting)["plan"] is plans.plan is not before
-        assert plans.plan(None, None, None).step is plans.Step.START  # type: ignore[arg-type]  # none is looked at
+        assert plans.plan(None, None, None).step is plans.Step.START
     assert vars(starting)["plan"] is plans.plan is before
 
 
