@@ -114,12 +114,12 @@ def singles(seed: int, every: int = 1) -> Iterator[Plan]:
 
 def lines(seed: int) -> Iterator[Plan]:
     """Yield at random, for ever, what ends a worker at a line of the package."""
-    draw, counts = random.Random(seed), dict[str, int]()
+    draw, places = random.Random(seed), dict[str, list[str]]()
     while True:
         form = draw.choice(list(FORMS))
-        if form not in counts:
-            counts[form] = play(Plan(form, seed, line=(0, ""))).lines
-        yield Plan(form, seed, line=(draw.randint(1, counts[form]), draw.choice(AT_LINES)))
+        if form not in places:
+            places[form] = play(Plan(form, seed, line=("", ""))).lines
+        yield Plan(form, seed, line=(draw.choice(places[form]), draw.choice(AT_LINES)))
 
 
 def shrunk(plan: Plan) -> Plan:
