@@ -159,6 +159,8 @@ class RunOperationOperator(StartsOperation):
     def _deliver_again(self, context: Context, record: Record) -> Any:
         """Deliver a result again: an earlier try did, but Airflow hasn't recorded its success."""
         if not self.wait_for_completion:
+            self._hold(record.name)
+            self._leave(record.name)
             return record.name
         _, seen = self._look(record)
         watch = self._watch_for(record.name, record.runs_since_epoch_s, None)

@@ -146,6 +146,16 @@ def test_a_signal_comes_between_two_lines() -> None:
     assert seen.world.airflow.try_number == 2
 
 
+def test_what_is_handed_on_again_is_cancelled() -> None:
+    """A try that repeats a lost try's success, and is refused as somebody has ended the task meanwhile."""
+    lost = _plan("hands its operation on", 5, "worker 1 SetXCom leaves", "kill worker")
+    what = next(what for _, actor, what in play(lost).trace if actor == "worker 2" and "SucceedTask" in what)
+    moment = int(what.rpartition("[")[2][:-1])
+    seen = play(replace(lost, faults=(*lost.faults, (moment, "mark failed"))))
+    assert not seen.violations, seen
+    assert seen.world.server.operations[0].cancels
+
+
 def test_a_plan_shrinks() -> None:
     """Faults that have nothing to do with a violation are left out."""
     moment = _plan("deferred", 1, r"triggerer \d GET", "mark failed")

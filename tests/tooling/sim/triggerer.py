@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from copy import copy
 from functools import cache, partial
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.jobs.triggerer_job_runner import TriggerRunner
@@ -149,8 +150,11 @@ class Triggerer:
     async def _cancel(self, runner: Any) -> None:
         new = (self._cancelling & set(runner.triggers)) - self._told
         self._told |= new
-        if any(runner.triggers[one]["task"].done() for one in new):
+        tasks = [runner.triggers[one]["task"] for one in new]
+        if any(task.done() for task in tasks):
             self._world.judge.trigger_had_ended()
+        if any(getcoroutinestate(task.get_coro()) == CORO_CREATED for task in tasks):
+            self._world.judge.excuse("ended before a triggerer had begun its trigger", "orphan")
         if self._world.form.airflow.keeps_task_state:
             runner.to_cancel.extend(self._cancelling)
             await runner.cancel_triggers()
