@@ -177,7 +177,8 @@ class RunOperationOperator(StartsOperation):
         records = self._records_of(context)
         with self._cancelled_if_abandoned(records, operation_name):
             record = self._read_patiently(records)
-            dropped = record is None and records.kept and clears_drop_task_state()
+            # The first try can't have been cleared: its record is only not to be found.
+            dropped = record is None and records.kept and records.try_number > 1 and clears_drop_task_state()
             if not dropped and (record is None or record.max_tries == records.max_tries):
                 return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
         self.log.info("cleared while it resumed; the trigger's event is an old one")

@@ -22,6 +22,7 @@ from airflow_provider_operations.exceptions import (
 )
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks.worker import WorkerClient
+from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.support.tasks import Driver, StateStore, TaskInstance, Verdict, refused_earlier
 
@@ -402,6 +403,22 @@ def test_cleared_while_resuming(emulator: Emulator, driver: Driver) -> None:
 
     assert task.operator().execute_complete(context, old, "operations/x", 0.0) == {"a": 1}
     assert kinds(emulator) == ["start", "start"]
+
+
+@pytest.mark.parametrize(("try_number", "starts"), [(1, 1), (2, 2)])
+def test_no_record_where_clears_drop_it(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch, try_number: int, starts: int
+) -> None:
+    """A resumed task that finds no record was cleared; but not at its first try, whose result is delivered."""
+    monkeypatch.setattr("airflow_provider_operations.operators.run.clears_drop_task_state", lambda: True)
+    task = Task(driver)
+    task.attempt()
+    (done,) = (Operation.from_json(one) for one in operations(emulator))
+    event = Outcome(Kind.DONE, done.name, done).to_event()
+    context: Any = {"ti": TaskInstance("run", try_number), "task_state_store": StateStore()}
+
+    task.operator().execute_complete(context, event, done.name, 0.0)
+    assert kinds(emulator) == ["start"] * starts
 
 
 @WAYS

@@ -98,8 +98,6 @@ def _lose_connection(world: World) -> None:
 
 def _hide_record(world: World) -> None:
     world.airflow.hides_store = True
-    if world.form.airflow.clears_drop_task_state:
-        world.judge.excuse("a record that isn't found is taken for a clear", "starts", "cancel", "orphan")
     world.kernel.at(8, lambda: setattr(world.airflow, "hides_store", False))
 
 
