@@ -12,6 +12,7 @@ saves, and the memory that it takes, see docs/deployment.md.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 __all__ = ["MODULES"]
@@ -26,5 +27,9 @@ MODULES = (
 )
 """What is imported, with all that it imports itself."""
 
-for _module in MODULES:
+# Python that imports our operators before Airflow comes here in the midst of that, as our first import of Airflow loads
+# its local settings: it has what it wants in a moment, and our modules can't be imported twice.
+_importing = [name for name in sys.modules if name.startswith(f"{__package__}.") and name != __name__]
+
+for _module in () if _importing else MODULES:
     import_module(_module)

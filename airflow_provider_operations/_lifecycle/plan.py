@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from airflow_provider_operations._lifecycle.record import State
 from airflow_provider_operations._protocol.outcome import cancelled, ending
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_operations._lifecycle.record import Record
     from airflow_provider_operations._lifecycle.start_call import StartCall
+    from airflow_provider_operations.operation import Operation
 
 __all__ = ["Facts", "Plan", "Step", "after_look", "plan"]
 
@@ -93,8 +93,9 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
         if record.state is State.DELIVERED or not record.name:
             return Plan(Step.START)
         return Plan(Step.REPLACE, cleared=True)
-    if record.state is State.FAILED:
-        return Plan(Step.LOOK if record.name else Step.START)
+    if record.state is State.FAILED and not (record.final and record.name):
+        # An operation whose time was up may have outlived its cancel.
+        return Plan(Step.REPLACE if record.name else Step.START)
     if not record.name:
         reason = "started an operation without a name, which was over at once, and its result is lost"
         return Plan(Step.START, f"try {record.try_number} {reason}; starting afresh", warns=True)
@@ -132,10 +133,6 @@ def after_look(record: Record, seen: Operation | CallFailure, *, final: bool) ->
     :param final: whether no retry would help a failed operation.
     """
     name, origin = record.name, f"started by try {record.try_number}"
-    if record.state is State.FAILED and not (
-        final and isinstance(seen, Operation) and seen.error is not None and not cancelled(seen)
-    ):
-        return Plan(Step.REPLACE)  # an operation whose time was up may have outlived its cancel
     if isinstance(seen, CallFailure):
         if seen.says_missing:
             problem = f"HTTP {seen.http_status}, the server has forgotten the operation, {origin}"
@@ -146,6 +143,6 @@ def after_look(record: Record, seen: Operation | CallFailure, *, final: bool) ->
         return Plan(Step.ADOPT, f"reattached to {name}, {origin}, still running{progress}")
     if seen.error is None:
         return Plan(Step.ADOPT, f"{name}, {origin}, has succeeded meanwhile")
-    if final and not cancelled(seen):
+    if record.final or (final and not cancelled(seen)):
         return Plan(Step.ADOPT, f"{name}, {origin}, is over ({ending(seen)}), and was not delivered yet")
     return Plan(Step.START, f"{name}, {origin}, is over ({ending(seen)}); starting afresh")

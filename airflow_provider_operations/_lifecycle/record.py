@@ -49,6 +49,7 @@ class Record:
         Airflow, may still come to cancel it.
     :param handed_on: the task doesn't wait for the operation (``wait_for_completion=False``) and has succeeded
         although it runs: a clear ends it, and nothing else may.
+    :param final: whether the failure that was handed over is one for which no retry helps.
     """
 
     state: State
@@ -62,6 +63,7 @@ class Record:
     reattached: bool = False
     handed_on: bool = False
     answered_epoch_s: float = 0.0
+    final: bool = False
 
     @property
     def runs_since_epoch_s(self) -> float:
@@ -135,4 +137,5 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "reattached": _is_flag,
     "handed_on": _is_flag,
     "answered_epoch_s": is_moment,
+    "final": _is_flag,
 }

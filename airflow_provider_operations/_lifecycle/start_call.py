@@ -25,6 +25,7 @@ class StartCall:
     :param base_url: where a call goes whose path is percent-encoded already, as it is made of a method's parameters;
         ``None``: the path isn't.
     :param starts_nothing: the service is only to say whether it would start an operation.
+    :param below: the URL that a path is below, where ``base_url`` doesn't say it.
     """
 
     path: str
@@ -36,6 +37,7 @@ class StartCall:
     request_id_in: str
     base_url: str | None = None
     starts_nothing: bool = False
+    below: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -45,9 +47,15 @@ class StartCall:
     @property
     def digest(self) -> str:
         """Equal for equal calls."""
-        parts = [self.method, self.path, self.body, dict(self.query), self.request_id_field]
-        if self.base_url is not None:
-            parts.append(self.base_url)
+        parts = [
+            self.method,
+            self.path,
+            self.body,
+            dict(self.query),
+            self.request_id_field,
+            self.request_id_in,
+        ]
+        parts.append(self.base_url or self.below)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def arguments(self, request_id: str) -> dict[str, Any]:

@@ -49,13 +49,17 @@ class Records:
             self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
             self.stored = record.state
 
-    def close(self, state: State) -> None:
-        """Store that the result or failure was delivered; if that fails, the next try asks the server."""
+    def close(self, state: State, *, final: bool = False) -> None:
+        """
+        Store that the result or failure was delivered; if that fails, the next try asks the server.
+
+        :param final: whether it is a failure for which no retry helps.
+        """
         try:
             record = self.current or self.read()
             # Of a start that has started nothing, there is nothing to deliver again.
             if record is not None and record.state is not State.REJECTED:
-                self.write(replace(record, state=state))
+                self.write(replace(record, state=state, final=final))
         except Exception:  # whatever the store raises: the result counts more than the note
             self._log.warning("could not note that the operation's end was %s", state.value, exc_info=True)
 

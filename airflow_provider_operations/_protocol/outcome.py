@@ -32,6 +32,9 @@ MAX_NEWS_CHARS = 1000
 GRACE_AFTER_START_S = 30.0
 """A 404 this soon after the start is a server that doesn't know its own operation yet."""
 
+LAST_ANSWER_S, LAST_PAUSE_S = 30.0, 2.0
+"""So long, with such pauses, a wait goes on that has polled for the first time after its deadline, in vain."""
+
 DOUBT_S = 60.0
 """How long an odd answer, one that isn't transient (403, HTML), is tolerated before a poll finds the operation."""
 
@@ -244,7 +247,11 @@ class Watch:
         failure = self._ended_by(seen, now, time_is_up=time_is_up)
         if failure is not None:
             return self._end(Kind.CALL_FAILED, now, failure)
-        if time_is_up:
+        if left is not None and left <= 0:
+            # A wait that begins after its time has to see once how the operation stands.
+            failing_s = now - (self.outage.since_epoch_s or 0.0)
+            if self.last_seen is None and failing_s < min(-left, LAST_ANSWER_S):
+                return LAST_PAUSE_S
             return self._end(Kind.TIMED_OUT, now, seen)
         return self.schedule.next_delay(now - self.started_epoch_s, seen.retry_after, left)
 

@@ -55,9 +55,6 @@ NEXT_TRY_S = 600.0
 ABSENT_AGAIN, ABSENT_PAUSE_S = 3, 5.0
 """So often, and after such a pause in seconds, a retry that finds no record asks again before it believes that."""
 
-POLL_AGAIN_S = 2.0
-"""The pause before an operation that had failed is polled again."""
-
 PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for the end of the operation before; then it starts all the same, with a warning."""
 
@@ -195,9 +192,7 @@ class StartsOperation(EndsFromTrigger):
         if todo.step is Step.REDELIVER:
             return Begun(record, None)
         todo, seen = self._look(record)
-        if todo.step is Step.REPLACE:
-            self._end_predecessor(record.name, cleared=False)
-        if todo.step in {Step.START, Step.REPLACE}:
+        if todo.step is Step.START:
             return self._start(records)
         return Begun(self._note_reattached(records, record), seen)
 
@@ -205,15 +200,7 @@ class StartsOperation(EndsFromTrigger):
         """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
-        if record.state is State.FAILED:  # how it failed decides whether another one is started
-            end = clock.now() + CANCEL_OUTAGE_S
-            while isinstance(seen, CallFailure) and seen.transient and clock.now() < end:
-                clock.sleep(POLL_AGAIN_S)
-                seen = self.hook.poll(record.name)
-        final = isinstance(seen, Operation) and self._is_final(seen)
-        if record.state is State.FAILED and self._policy_decides:
-            final = False  # a policy may have asked for this retry
-        todo = after_look(record, seen, final=final)
+        todo = after_look(record, seen, final=isinstance(seen, Operation) and self._is_final(seen))
         if todo.step is Step.FORGOTTEN and isinstance(seen, CallFailure):
             return todo, replace(seen, problem=todo.reason)
         self._log_plan(todo)
@@ -296,7 +283,7 @@ class StartsOperation(EndsFromTrigger):
         if self.api_method is not None:
             return self._call_of_method(method_of(self.api_method))
         path = self.path = name_text(self.path, "start path")
-        return StartCall(
+        call = StartCall(
             path,
             self.method,
             body_value(self.json, "json"),
@@ -305,6 +292,8 @@ class StartsOperation(EndsFromTrigger):
             self.request_id_field,
             self.request_id_in,
         )
+        service = self.hook.settings.service
+        return replace(call, below=f"{service.base_url}/{service.path_prefix}")
 
     def _call_of_method(self, method: Method) -> StartCall:
         """Return the start call of a method of Google's, for the service that the connection leads to."""
@@ -370,7 +359,10 @@ class StartsOperation(EndsFromTrigger):
         def send() -> Operation:
             if self._killed:
                 raise _KilledBeforeStartError("the task was killed before the operation was started")
-            retries = Retries(None, for_s=self.outage_tolerance, abandoned=lambda: self._killed)
+            for_s = self.outage_tolerance
+            if call.recognised:  # later, the service would take a repetition for another start
+                for_s = min(for_s, max(record.started_epoch_s + self.request_id_ttl - clock.now(), 0.0))
+            retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed)
             return hook.start_operation(call.path, **call.arguments(record.request_id), retries=retries)
 
         def start() -> None:
@@ -429,7 +421,7 @@ class StartsOperation(EndsFromTrigger):
         if not api.has_get:
             why = f"{name} was started and runs, but {api.name} has no method to ask for it, so its end can't be waited for"
             records.current = replace(record, state=State.STARTED, name=name)
-            records.close(State.FAILED)
+            records.close(State.FAILED, final=True)
             self._settled, self._held = True, None
             failure = CallFailure("GET", name, None, Status(Code.UNIMPLEMENTED, why), why)
             raise self._error_of_call(failure, name, final=True)

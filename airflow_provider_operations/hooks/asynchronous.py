@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -329,7 +330,10 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         """
         first = False
         while True:
-            seen, held_s = await (look or self._look_whole)(watch.name, pause_s / 2, first=first)
+            if look is not None:
+                seen, held_s = await look(watch.name, pause_s / 2, first=first)
+            else:
+                seen, held_s = await self._look_whole(watch, pause_s / 2, first=first)
             verdict = watch.judge(seen, clock.now())
             for line in watch.take_news():
                 self.log.info("%s", line)
@@ -341,11 +345,15 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             await clock.asleep(max(pause_s - held_s, 0.0))
 
     async def _look_whole(
-        self, name: str, max_age_s: float, *, first: bool = False
+        self, watch: Watch, max_age_s: float, *, first: bool
     ) -> tuple[Operation | CallFailure, float]:
-        seen, held_s = await self.look(name, max_age_s, first=first)
+        left_s = math.inf if watch.deadline_epoch_s is None else watch.deadline_epoch_s - clock.now()
+        if left_s < LONGEST_WAIT_S:  # a service that is asked to wait would answer too late
+            seen, held_s = await self.poll(watch.name, first=first), 0.0
+        else:
+            seen, held_s = await self.look(watch.name, max_age_s, first=first)
         if isinstance(seen, Operation) and seen.done and seen.abridged:
-            return await self.poll(name, first=True, whole=True), held_s
+            return await self.poll(watch.name, first=True, whole=True), held_s
         return seen, held_s
 
     async def test_connection(self) -> tuple[bool, str]:

@@ -164,6 +164,7 @@ class RunOperationOperator(StartsOperation):
             return record.name
         _, seen = self._look(record)
         watch = self._watch_for(record.name, record.runs_since_epoch_s, None)
+        watch.deadline_epoch_s = None  # its end was seen in time
         return self._deliver(context, self.hook.watch(watch, seen=seen))
 
     def execute_complete(
@@ -245,9 +246,9 @@ class RunOperationOperator(StartsOperation):
         self._settled = outcome.kind is not Kind.CALL_FAILED
         try:
             result = super()._deliver(context, outcome)
-        except OperationsError:
+        except OperationsError as error:
             if self._settled:
-                records.close(State.FAILED)
+                records.close(State.FAILED, final=self._will_fail(error))
                 self._held = None  # dealt with as asked: a kill doesn't cancel it any more
             raise
         records.close(State.DELIVERED)

@@ -153,10 +153,13 @@ class OperationTrigger(BaseTrigger):
                 if outcome.kind is Kind.DONE and outcome.operation is not None:
                     figures.detected(outcome.operation)
             event = await success_event(self.task_instance, outcome, self.log, self.end_from_trigger)
-            if (
-                event is None and self.task_instance is not None
-            ):  # without one there is no scheduler: dag.test
+            # Without a task instance there is no scheduler (dag.test). Of a time-out no worker knows before the event,
+            # and a trigger that is so young then isn't its task's first.
+            if event is None and self.task_instance is not None and outcome.kind is not Kind.TIMED_OUT:
                 early_s = now + RESUMES_AFTER_S - clock.now()
+                left_s = self._left_s()
+                if left_s is not None:
+                    early_s = min(early_s, left_s / 2)  # the worker needs some of it
                 await clock.asleep(min(max(early_s, 0.0), RESUMES_AFTER_S))
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL:  # this is the only sign of a kill

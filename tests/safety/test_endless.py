@@ -146,20 +146,16 @@ def test_answers_before_the_answer(ask: Callable[..., Told], early: str) -> None
 
 
 def test_nothing_but_answers_before_the_answer(hook_of: Callable[..., Calls]) -> None:
-    """A server that goes on so is given up in time."""
+    """A server that goes on so is given up; else this would not end."""
 
     def early(connection: socket.socket) -> None:
-        for _ in range(1000):
+        while not server.released.wait(0.01):
             connection.sendall(EARLY["102"])
-            if server.released.wait(0.01):
-                return
 
     with RawServer(early) as server:
         calls = hook_of(server.url, retries=Retries(attempts=1), connection={"extra": {"timeout": 0.5}})
-        began = time.monotonic()
         with pytest.raises(OperationsCallError) as raised:
             calls("get_operation", "operations/x")
-        assert time.monotonic() - began < 5
     assert (raised.value.http_status, raised.value.failure.transient) == (None, True)
 
 

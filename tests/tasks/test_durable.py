@@ -421,6 +421,52 @@ def test_no_record_where_clears_drop_it(
     assert kinds(emulator) == ["start"] * starts
 
 
+def test_a_result_is_delivered_again_whenever(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:
+    """A worker is lost once it has delivered, and the next try comes after the deadline, to a service that is away."""
+    task = Task(driver, timeout=3600)
+    task.attempt()
+    moved.sleep(4000)
+    emulator.script_fault(kind="get", status=503, times=1)
+
+    assert task.retry().state == "success"
+    assert kinds(emulator) == ["start"]
+
+
+def test_a_time_out_is_retried_however_the_operation_ended(
+    emulator: Emulator, driver: Driver, moved: MovedClock
+) -> None:
+    """Some services end a cancelled operation with another code: that is no failure for which no retry helps."""
+    script = {"duration": 70, "error": {"code": 9, "message": "ended"}, "onCancel": "ignore"}
+    task = Task(driver, timeout=60, json={"operation": script})
+    for _ in range(2):
+        assert type(task.retry().error) is OperationTimeout
+    assert kinds(emulator) == ["start", "cancel"] * 2
+
+
+def test_no_start_is_repeated_once_its_id_may_be_forgotten(
+    emulator: Emulator, driver: Driver, moved: MovedClock
+) -> None:
+    """Later, the service would take the repetition for another start."""
+    emulator.script_fault(kind="start", status=503)
+    task = Task(driver, request_id_field="requestId", request_id_ttl=10, outage_tolerance=60)
+    began = moved.now
+    verdict = task.attempt()
+    assert isinstance(verdict.error, OperationsCallError)
+    assert moved.now - began < 11
+
+
+def test_another_service_gets_no_repeated_start(
+    emulator: Emulator, driver: Driver, dies: Any, moved: MovedClock
+) -> None:
+    """It can't recognise the request id, so what came of the first start is unknown."""
+    task = Task(driver, request_id_field="requestId", on_uncertain_start="fail")
+    die(task, dies("sent, not answered"))
+    task.arguments["path_prefix"] = "v2"
+    verdict = task.retry()
+    assert "it can't be repeated: the request is another one now" in str(verdict.error)
+    assert kinds(emulator) == ["start"]
+
+
 @WAYS
 def test_cancelled_by_a_worker_given_up(
     emulator: Emulator, driver: Driver, moved: MovedClock, dies: Any, *, deferrable: bool

@@ -45,14 +45,26 @@ def test_an_early_event_is_held_back(emulator: Emulator, moved: MovedClock, last
     assert Outcome.from_event(event.payload).kind is Kind.DONE
 
 
-def test_so_is_one_of_a_failure_or_time_out(emulator: Emulator, moved: MovedClock) -> None:
+def test_so_is_one_of_a_failure(emulator: Emulator, moved: MovedClock) -> None:
     """Whatever comes to a worker resumes it."""
-    failing: dict[str, Any] = {"operation_name": start(1, error={"code": 9})}
-    running: dict[str, Any] = {"operation_name": start(900), "deadline_epoch_s": moved.now + 2}
-    for arguments in (failing, running):
-        began = moved.now
-        event_of(**arguments)
-        assert moved.now - began == pytest.approx(RESUMES_AFTER_S)
+    name, began = start(1, error={"code": 9}), moved.now
+    event_of(name)
+    assert moved.now - began == pytest.approx(RESUMES_AFTER_S)
+
+
+def test_a_time_out_is_not(emulator: Emulator, moved: MovedClock) -> None:
+    """A kill meanwhile would find that the time is up, and believe that a worker has dealt with the operation."""
+    began = moved.now
+    event = event_of(start(900), deadline_epoch_s=moved.now + 2)
+    assert Outcome.from_event(event.payload).kind is Kind.TIMED_OUT
+    assert moved.now - began < RESUMES_AFTER_S
+
+
+def test_half_of_the_time_is_left_to_the_worker(emulator: Emulator, moved: MovedClock) -> None:
+    """Airflow 2.11 fails a task that resumes too late."""
+    name, began = start(0), moved.now
+    event_of(name, deadline_epoch_s=moved.now + 6)
+    assert 2 < moved.now - began < 4
 
 
 def test_a_later_one_is_not(emulator: Emulator, moved: MovedClock) -> None:
@@ -84,3 +96,11 @@ def test_a_clock_that_is_set_back(
     moved.on_sleep = back
     event_of(name)
     assert max(moved.sleeps) <= RESUMES_AFTER_S
+
+
+def test_a_poll_in_vain_after_the_deadline_is_repeated(emulator: Emulator, moved: MovedClock) -> None:
+    """A triggerer that was down begins after the deadline: a success in time counts, though one answer is lost."""
+    name = start(0)
+    emulator.script_fault(kind="get", status=503, times=1)
+    event = event_of(name, started_epoch_s=moved.now - 700, deadline_epoch_s=moved.now - 100)
+    assert Outcome.from_event(event.payload).kind is Kind.DONE

@@ -63,7 +63,13 @@ def test_a_name_that_no_template_found_is_refused(
     assert (emulator.journal(), verdict.xcoms) == ([], {})
 
 
-@pytest.mark.parametrize("path", [None, "", "None"])
+def test_a_path_is_needed() -> None:
+    """Said when the DAG is parsed; only then, a template can't have been meant."""
+    with pytest.raises(ValueError, match="a task needs either 'path', or 'api_method' with 'parameters'"):
+        RunOperationOperator(task_id="t", path=None)
+
+
+@pytest.mark.parametrize("path", ["", "None"])
 def test_a_path_that_no_template_found_is_refused(emulator: Emulator, driver: Driver, path: Any) -> None:
     """The same of a start's path, before a start is noted."""
     verdict = driver.run(lambda: RunOperationOperator(task_id="t", path=path))

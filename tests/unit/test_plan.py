@@ -66,7 +66,8 @@ TABLE: dict[str, tuple[Record | None, Facts, StartCall, Step]] = {
         Step.REDELIVER,
     ),
     "it was delivered": (record(State.DELIVERED), FACTS, KNOWN, Step.REDELIVER),
-    "it failed": (record(State.FAILED), FACTS, KNOWN, Step.LOOK),
+    "it failed": (record(State.FAILED), FACTS, KNOWN, Step.REPLACE),
+    "it failed so that no retry helps": (record(State.FAILED, final=True), FACTS, KNOWN, Step.LOOK),
     "it failed and had no name": (record(State.FAILED, name=""), FACTS, KNOWN, Step.START),
     "it runs, and the task was cleared": (record(State.STARTED, max_tries=0), FACTS, KNOWN, Step.REPLACE),
     "it was handed on, and the task was cleared": (
@@ -147,22 +148,18 @@ def test_the_operation_says_what_a_try_does(seen: Operation | CallFailure, final
     assert "started by try 1" in todo.reason
 
 
-SEEN_AFTER_A_FAILURE: dict[str, tuple[Operation | CallFailure, bool, Step]] = {
-    "it runs, as its time was up": (Operation("operations/x"), False, Step.REPLACE),
-    "it has succeeded, after its time": (
-        Operation("operations/x", done=True, response={}),
-        False,
-        Step.REPLACE,
-    ),
-    "it failed, and a retry may help": (failed(Code.UNAVAILABLE), False, Step.REPLACE),
-    "it failed for good, and Airflow never heard of it": (failed(Code.FAILED_PRECONDITION), True, Step.ADOPT),
-    "it was cancelled": (failed(Code.CANCELLED), True, Step.REPLACE),
-    "no answer": (replace(MISSING, http_status=503, status=Status(Code.UNAVAILABLE)), False, Step.REPLACE),
-    "the server has forgotten it": (replace(MISSING, names_code=True), True, Step.REPLACE),
+SEEN_AFTER_A_FINAL_FAILURE: dict[str, tuple[Operation | CallFailure, Step]] = {
+    "it failed for good, and Airflow never heard of it": (failed(Code.FAILED_PRECONDITION), Step.ADOPT),
+    "it was cancelled": (failed(Code.CANCELLED), Step.ADOPT),
+    "no answer": (replace(MISSING, http_status=503, status=Status(Code.UNAVAILABLE)), Step.ADOPT),
+    "a proxy's page": (replace(MISSING, http_status=403), Step.ADOPT),
+    "the server has forgotten it": (replace(MISSING, names_code=True), Step.FORGOTTEN),
 }
 
 
-@pytest.mark.parametrize(("seen", "final", "step"), SEEN_AFTER_A_FAILURE.values(), ids=SEEN_AFTER_A_FAILURE)
-def test_a_failure_that_was_noted(seen: Operation | CallFailure, final: bool, step: Step) -> None:
+@pytest.mark.parametrize(
+    ("seen", "step"), SEEN_AFTER_A_FINAL_FAILURE.values(), ids=SEEN_AFTER_A_FINAL_FAILURE
+)
+def test_nothing_is_started_after_a_final_failure(seen: Operation | CallFailure, step: Step) -> None:
     """Airflow retries a failure for which no retry helps only if it hasn't heard of it."""
-    assert after_look(record(State.FAILED), seen, final=final).step is step
+    assert after_look(record(State.FAILED, final=True), seen, final=False).step is step

@@ -31,6 +31,7 @@ ODD = {
     "name": TEXT,
     "reattached": FLAG,
     "handed_on": FLAG,
+    "final": FLAG,
 }
 
 
