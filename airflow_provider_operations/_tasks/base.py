@@ -324,6 +324,7 @@ class BaseOperationOperator(BaseOperator):
             end_from_trigger=self._trigger_ends(),
             # The trigger's default isn't stored.
             owner=self._owner if self.cancel_on_kill else "record",
+            found=watch.found,
         )
         trigger.before_deferring = partial(self._before_deferring, watch.name)
         left = max(deadline_epoch_s - clock.now(), 0.0)

@@ -77,6 +77,8 @@ class OperationTrigger(BaseTrigger):
         ``do_xcom_push=False``.
     :param owner: whose the operation is, which decides what a kill does: ``record``, a task's whose later tries know
         it; ``task``, a task's whose later tries don't; ``sensor``, somebody else's.
+    :param found: whether a poll has found the operation already, so that odd answers can't come from a mistake of
+        the task's.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class OperationTrigger(BaseTrigger):
         poll_with: str | None = None,
         end_from_trigger: bool | str = False,
         owner: str = "record",
+        found: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger's
         self.operation_name = operation_name
@@ -118,6 +121,7 @@ class OperationTrigger(BaseTrigger):
         self.poll_with = poll_with
         self.end_from_trigger = end_from_trigger
         self.owner = owner
+        self.found = found
         self._kill: tuple[asyncio.Task[None], float] | None = None
         """The work that a kill has begun, and until when (``time.monotonic``) it is waited for."""
         self.before_deferring: Callable[[], None] | None = None
@@ -142,6 +146,7 @@ class OperationTrigger(BaseTrigger):
             created_epoch_s=self.started_epoch_s,
             deadline_epoch_s=self.deadline_epoch_s,
         )
+        watch.found = self.found
         # The worker polled before it deferred. A triggerer that starts with thousands of old ones spreads them out.
         pause_s = schedule.next_delay(now - watch.started_epoch_s, until_deadline_s=self._left_s())
         try:

@@ -64,6 +64,19 @@ def test_a_long_one_is_deferred_in_time(emulator: Emulator, moved: MovedClock, d
     assert (verdict.value, verdict.deferrals) == ({"a": 1}, 1)
 
 
+def test_what_the_worker_has_found_is_waited_for_through_odd_answers(
+    emulator: Emulator, moved: MovedClock, driver: Driver
+) -> None:
+    """A proxy that answers 403 from the deferral on is borne as an outage, as in the worker."""
+    emulator.script_fault(kind="get", status=403, after=4, times=20)
+    began = moved.now
+    verdict = run(driver, 300, poke_interval=10)
+    assert (verdict.state, verdict.deferrals) == ("success", 1)
+    assert kinds(emulator) == ["start"]
+    assert len([one for one in emulator.journal("get") if one["status"] == 403]) == 20
+    assert moved.now - began >= 300
+
+
 def test_by_default_it_is_deferred_at_once(emulator: Emulator, moved: MovedClock) -> None:
     """Without the argument nothing waits in a worker."""
     began = moved.now
