@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from airflow_provider_operations._protocol.names import checked_name
+from airflow_provider_operations._protocol.names import checked_name, quoted_name
 from airflow_provider_operations._protocol.request_values import body_value, query_values
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ GLOBAL_PARAMETERS = ("quotaUser", "$.xgafv")
 """Those of Google's parameters for all methods that don't change what is answered, and are no credentials."""
 
 REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
+IN_SNAKE_CASE = {REQUEST_ID: "request_id", VALIDATE_ONLY: "validate_only"}
+"""How services read the names of fields as well."""
 
+_ENCODED_SLASH = re.compile("(%2F)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\{(\+?)(\w+)\}")
 
 
@@ -77,9 +80,11 @@ def call_of(method: Method, parameters: Mapping[str, Any] | None, json: Any = No
     )
 
     def encoded(variable: re.Match[str]) -> str:
-        text = str(texts[variable[2]])
-        checked = checked_name(text, f"parameter {variable[2]!r}")
-        return checked if variable[1] else quote(text, safe="")
+        text, what = str(texts[variable[2]]), f"parameter {variable[2]!r}"
+        if variable[1]:
+            return _encoded_path(text, what)
+        checked_name(text, what)
+        return quote(text, safe="")
 
     body = _body(method, json)
     return MethodCall(
@@ -90,6 +95,18 @@ def call_of(method: Method, parameters: Mapping[str, Any] | None, json: Any = No
         method.request_id_in,
         _validates_only(method, query, body),
     )
+
+
+def _encoded_path(text: str, what: str) -> str:
+    """
+    Return the value of a variable that may have slashes in it, percent-encoded.
+
+    An encoded slash stays one: a resource's name may hold another's as one segment, as those of IAM's policies do.
+    """
+    checked_name(text, what)
+    checked_name(unquote(text), what)
+    parts = _ENCODED_SLASH.split(text)
+    return "".join(part if _ENCODED_SLASH.fullmatch(part) else quoted_name(part) for part in parts)
 
 
 def check_literals(method: Method, parameters: Any, json: Any) -> None:
@@ -152,6 +169,8 @@ def _text_of(method: Method, parameter: Parameter, value: Any) -> str | list[str
     here = f"parameters[{parameter.name!r}]"
     if _is_list(value):
         if parameter.format == "google-fieldmask":
+            if not value:
+                raise InvalidParameters(f"{here} of {method.id} names no field; leave it out, or name some")
             value = ",".join(_scalar(method, parameter, item, here) for item in value)
         elif parameter.repeated:
             return [_scalar(method, parameter, item, f"{here}[{at}]") for at, item in enumerate(value)]
@@ -159,6 +178,8 @@ def _text_of(method: Method, parameter: Parameter, value: Any) -> str | list[str
 
 
 def _scalar(method: Method, parameter: Parameter, value: Any, here: str) -> str:
+    if value is None:
+        raise InvalidParameters(f"{here} of {method.id} has None in it; leave that out")
     if parameter.type == "boolean":
         text = str(value).lower()
         if not isinstance(value, bool | str) or text not in {"true", "false"}:
@@ -184,14 +205,34 @@ def _scalar(method: Method, parameter: Parameter, value: Any, here: str) -> str:
 def _body(method: Method, json: Any) -> Any:
     body = body_value(json, "json")
     _check_body(method, body)
+    text = body.get(VALIDATE_ONLY) if body and method.validates_in == "body" else None
+    if isinstance(text, str):  # as a template leaves it
+        return {**body, VALIDATE_ONLY: text.lower() == "true"}
     return body
 
 
 def _check_body(method: Method, body: Any) -> None:
     if body is not None and not method.takes_body:
         raise InvalidParameters(f"{method.id} takes no 'json'; all that it takes are parameters")
-    if isinstance(body, dict) and REQUEST_ID in body and method.request_id_in == "body":
+    if body is None:
+        return
+    if not isinstance(body, Mapping):
+        raise InvalidParameters(f"'json' of {method.id} is an object, and not {type(body).__name__}")
+    if method.request_id_in == "body" and {REQUEST_ID, IN_SNAKE_CASE[REQUEST_ID]} & body.keys():
         raise _own_request_id(method)
+    if method.validates_in == "body":
+        _check_validates(method, body)
+
+
+def _check_validates(method: Method, body: Mapping[str, Any]) -> None:
+    """Refuse what a service may take for a wish to validate only, and we wouldn't."""
+    snake = IN_SNAKE_CASE[VALIDATE_ONLY]
+    if snake in body:
+        raise InvalidParameters(f"json[{snake!r}] of {method.id} is spelled {VALIDATE_ONLY!r}")
+    value = body.get(VALIDATE_ONLY)
+    is_said = value is None or isinstance(value, bool) or _may_change(value)
+    if not is_said and str(value).lower() not in {"true", "false"}:
+        raise _refused(method, f"json[{VALIDATE_ONLY!r}]", "true or false", value)
 
 
 def _own_request_id(method: Method) -> InvalidParameters:

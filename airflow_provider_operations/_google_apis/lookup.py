@@ -28,6 +28,8 @@ def find_method(method_id: str) -> Method:
     :param method_id: ``file.projects.locations.instances.create``; with a version, ``file:v1.projects.…``.
     :raises UnknownMethod: there is none, several versions have it, or it starts no operation of the standard form.
     """
+    if not isinstance(method_id, str):
+        raise UnknownMethod(f"a method's id is text, and not {type(method_id).__name__}")
     api, _, short_id = method_id.partition(".")
     name, _, version = api.partition(":")
     if not short_id or not name:
@@ -53,6 +55,8 @@ def find_api(api: str) -> Document:
     :param api: ``file``, or with a version, ``file:v1``.
     :raises UnknownMethod: there is none, or the version must be said.
     """
+    if not isinstance(api, str):
+        raise UnknownMethod(f"an API's name is text, and not {type(api).__name__}")
     name, _, version = api.partition(":")
     version = version or default_version(name) or ""
     if not version and (versions := documents(name)):

@@ -9,7 +9,7 @@ from airflow_provider_operations._protocol.rendering import CONTROL
 from airflow_provider_operations._protocol.urls import has_dot_segment
 from airflow_provider_operations.operation import MAX_NAME_BYTES
 
-__all__ = ["InvalidName", "checked_name", "location_in", "name_text"]
+__all__ = ["InvalidName", "checked_name", "location_in", "name_text", "quoted_name"]
 
 
 class InvalidName(ValueError):
@@ -74,4 +74,9 @@ def checked_name(name: object, what: str) -> str:
                           "the connection has host and prefix")  # fmt: skip
     if has_dot_segment(name):
         raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
+    return quoted_name(name)
+
+
+def quoted_name(name: str) -> str:
+    """Return a checked name, or a part of one, percent-encoded, slashes as they are."""
     return quote(name, safe="/:@!$&'()*+,;=~-._")

@@ -82,7 +82,11 @@ def read_validated(response: HttpResponse, now: datetime) -> Operation | CallFai
     value = read_json(response, now)
     if isinstance(value, CallFailure):
         return value
-    if not isinstance(value, dict) or (value.get("name") is None and value.get("done") is None):
+    if not isinstance(value, dict):
+        return Operation("", done=True)
+    if value.get("error") and value.get("done") is None:  # some answer with an error alone, as a success
+        return Operation("", done=True, error=Status.from_json(response.hide(value["error"])))
+    if value.get("name") is None and value.get("done") is None:
         return Operation("", done=True)
     checked = read_operation(response, now)
     return checked if isinstance(checked, CallFailure) else replace(checked, done=True)

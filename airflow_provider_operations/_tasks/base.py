@@ -238,10 +238,14 @@ class BaseOperationOperator(BaseOperator):
         """Return the location in the name of the operation."""
         return location_in(str(self.operation_name))
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """Render the arguments; what a table says beside them is shown as if it had been an argument."""
-        super().render_template_fields(context, jinja_env)
-        if self.api is not None:
+    def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+        """
+        Render the arguments; what a table says beside them is shown as if it had been an argument.
+
+        Airflow calls this for every task, and ``render_template_fields`` only for one that isn't mapped.
+        """
+        super()._do_render_template_fields(parent, *args, **kwargs)
+        if parent is self and self.api is not None:
             with suppress(Exception):  # it fails once more when it is needed, and is reported then
                 self._look_up_connection()
 

@@ -99,7 +99,7 @@ class StartsOperation(EndsFromTrigger):
         timeout: timedelta | float = _WEEK_S,
         wait_for_completion: bool = True,
         request_id_field: str | None = None,
-        request_id_in: str = "query",
+        request_id_in: str | None = None,
         durable: bool = True,
         request_id_ttl: timedelta | float = 3600.0,
         on_uncertain_start: str = "start",
@@ -116,13 +116,25 @@ class StartsOperation(EndsFromTrigger):
         )
         if api_method is not None:
             own_method = None if method == "POST" else method
-            said = {"path": path, "method": own_method, "query": query, "request_id_field": request_id_field}
+            said = {
+                "path": path,
+                "method": own_method,
+                "query": query,
+                "request_id_field": request_id_field,
+                "request_id_in": request_id_in,
+                "api": kwargs.get("api"),
+            }
             given_params = kwargs.get("params") is not None
             check_request(
                 api_method, parameters, json, said, comes=self._function_returns_it, given_params=given_params
             )
         elif parameters is not None or (path is None and not self._function_returns_it):
             raise ValueError("a task needs either 'path', or 'api_method' with 'parameters'")
+        if request_id_in is not None and request_id_field is None:
+            raise ValueError(
+                "'request_id_in' needs 'request_id_field' beside it: no request id is sent without"
+            )
+        request_id_in = request_id_in or "query"
         if request_id_in not in {"query", "body", "header"}:
             raise ValueError(f"'request_id_in' is 'query', 'body' or 'header', not {request_id_in!r}")
         if request_id_in == "header" and request_id_field is not None:

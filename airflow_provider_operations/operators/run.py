@@ -142,7 +142,8 @@ class RunOperationOperator(StartsOperation):
             self._push_link(context, name)
         if seen is None:
             return self._deliver_again(context, record)
-        if not self.wait_for_completion:
+        validated = record.state is State.REJECTED
+        if not (self.wait_for_completion or validated):
             watch = self._watch_of(record)
             watch.judge(seen, clock.now())
             self.hook.log_news(watch)

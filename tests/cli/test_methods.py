@@ -118,6 +118,8 @@ def test_body_of_a_file(run: Run, emulator: Emulator, tmp_path: Path) -> None:
         pytest.param([CREATE, "--param", "parent=p"], "is like projects/*/locations/*", id="pattern"),
         pytest.param([CREATE, *GIVEN[:4], "--json", "{"], "--json is JSON, or @ and a file of it", id="json"),
         pytest.param([CREATE, *GIVEN[:4], "--json", "@/no/file"], "No such file", id="no-file"),
+        pytest.param([CREATE, *GIVEN[:4], "--json", "[1]"], "is an object, and not list", id="list"),
+        pytest.param([CREATE, *GIVEN[:4], "--json", '"a"'], "is an object, and not str", id="text"),
     ],
 )
 def test_wrong_usage(run: Run, emulator: Emulator, argv: list[str], says: str) -> None:

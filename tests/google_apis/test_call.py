@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import uritemplate
 
 from airflow_provider_operations._google_apis.call import (
     InvalidParameters,
@@ -20,6 +21,9 @@ CREATE = "file.projects.locations.instances.create"
 PATCH = "file.projects.locations.instances.patch"
 CLUSTER = "redis.projects.locations.clusters.create"
 PARENT = "projects/p/locations/europe-west1-b"
+VALIDATES = "alloydb.projects.locations.clusters.promote"
+TO_VALIDATE = {"name": "projects/p/locations/l/clusters/c"}
+REPEATED = "gkeonprem.projects.locations.vmwareClusters.create"
 
 
 def test_a_call() -> None:
@@ -111,6 +115,77 @@ def test_validate_only() -> None:
     assert not call_of(create, {**given, "validateOnly": False}).starts_nothing
 
 
+@pytest.mark.parametrize("said", ["true", "True"])
+def test_validate_only_as_text(said: str) -> None:
+    """In a body a template leaves text, which is sent as the boolean that it spells."""
+    sync = find_method(VALIDATES)
+    call = call_of(sync, TO_VALIDATE, {"validateOnly": said})
+    assert (call.starts_nothing, call.body) == (True, {"validateOnly": True})
+    call = call_of(sync, TO_VALIDATE, {"validateOnly": "False"})
+    assert (call.starts_nothing, call.body) == (False, {"validateOnly": False})
+    check_literals(sync, TO_VALIDATE, {"validateOnly": "{{ params.dry }}"})
+
+
+BODIES: list[Any] = [
+    pytest.param(
+        "batch.projects.locations.jobs.cancel",
+        {"name": "projects/p/locations/l/jobs/j"},
+        {"request_id": "1"},
+        "leave 'requestId' .* out",
+        id="request-id",
+    ),
+    pytest.param(
+        CREATE, {"parent": PARENT}, [{"tier": "X"}], "'json' of .* is an object, and not list", id="list"
+    ),
+    pytest.param(CREATE, {"parent": PARENT}, "tier", "'json' of .* is an object, and not str", id="text"),
+    pytest.param(
+        VALIDATES,
+        TO_VALIDATE,
+        {"validate_only": True},
+        r"json\['validate_only'\] .* is spelled 'validateOnly'",
+        id="validate-only",
+    ),
+    pytest.param(VALIDATES, TO_VALIDATE, {"validateOnly": "yes"}, "is true or false, and not str", id="yes"),
+    pytest.param(VALIDATES, TO_VALIDATE, {"validateOnly": 1}, "is true or false, and not int", id="one"),
+]
+
+
+@pytest.mark.parametrize(("method", "parameters", "json", "says"), BODIES)
+def test_refused_bodies(method: str, parameters: Any, json: Any, says: str) -> None:
+    """A body that isn't one, or that a service may read in another way than we do, is refused at both times."""
+    for check in (call_of, check_literals):
+        with pytest.raises(InvalidParameters, match=says):
+            check(find_method(method), parameters, json)
+
+
+POLICY = "policies/cloudresourcemanager.googleapis.com%2Fprojects%2Fp/denypolicies"
+
+
+def test_an_encoded_slash_stays_one() -> None:
+    """Where a name holds another's as one segment the API wants it so, and Google's client sends it so."""
+    create = find_method("iam:v2.policies.createPolicy")
+    assert call_of(create, {"parent": POLICY}, {}).path == f"/v2/{POLICY}"
+    assert uritemplate.expand("/v2/{+parent}", parent=POLICY) == f"/v2/{POLICY}"
+    one_segment = call_of(find_method("cloudbuild.projects.builds.create"), {"projectId": "a%2Fb"}, {})
+    assert one_segment.path == "/v1/projects/a%252Fb/builds"
+
+
+def test_nothing_else_is_taken_for_encoded() -> None:
+    """Other escapes are encoded once more, as in names."""
+    parent = "policies/a%2fb%20c%41/denypolicies"
+    call = call_of(find_method("iam:v2.policies.createPolicy"), {"parent": parent}, {})
+    assert call.path == "/v2/policies/a%2fb%2520c%2541/denypolicies"
+
+
+@pytest.mark.parametrize(
+    "bad", ["a%2F..", "a%2F..%2Fb", "%2e%2e", "a%2F%2e%2E", "..%2Fa", "a%2F%2E", "a%2F..;x", "a%3Fb", "a%0Ab"]
+)
+def test_an_encoded_slash_leads_nowhere(bad: str) -> None:
+    """What a value is when it is decoded stays in its place, too."""
+    with pytest.raises(InvalidName):
+        call_of(find_method("iam:v2.policies.createPolicy"), {"parent": f"policies/{bad}/denypolicies"}, {})
+
+
 REFUSED: list[Any] = [
     pytest.param(CREATE, {"paren": PARENT}, "no parameter 'paren'; did you mean 'parent'", id="name"),
     pytest.param(
@@ -126,6 +201,16 @@ REFUSED: list[Any] = [
     pytest.param(CREATE, {"parent": PARENT, "alt": "media"}, "has no parameter 'alt'", id="alt"),
     pytest.param(CREATE, {"parent": PARENT, "fields": "name"}, "has no parameter 'fields'", id="fields"),
     pytest.param(CREATE, ["parent"], "are names and values, not list", id="no-mapping"),
+    pytest.param(PATCH, {"name": f"{PARENT}/instances/i", "updateMask": []}, "names no field", id="no-field"),
+    pytest.param(
+        PATCH,
+        {"name": f"{PARENT}/instances/i", "updateMask": ["a", None]},
+        "has None in it",
+        id="mask-of-None",
+    ),
+    pytest.param(
+        REPEATED, {"parent": "projects/p/locations/l", "skipValidations": ["a", None]}, "has None", id="None"
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,7 @@ from tests.google_apis.test_requests import starts
 from tests.hooks.google_documents import GoogleClient, document
 from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
-from tests.support.tasks import StateStore
+from tests.support.tasks import StateStore, TaskInstance
 from tests.versions import AIRFLOW
 
 if TYPE_CHECKING:
@@ -344,6 +345,28 @@ def test_validate_only(
     assert [entry["kind"] for entry in emulator.journal()] == ["start", "start"]
 
 
+@WAYS
+@pytest.mark.parametrize("waits", [True, False])
+def test_validate_only_says_no(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, *, deferrable: bool, waits: bool
+) -> None:
+    """An error that comes as a success, without an operation around it, fails the task."""
+    error = {"code": 3, "message": "the name is taken", "status": "INVALID_ARGUMENT"}
+    with RawServer(sends(answer(200, json.dumps({"error": error}).encode()))) as server:
+        set_connection(monkeypatch, server.url)
+        verdict = run(
+            driver,
+            "alloydb.projects.locations.clusters.create",
+            parameters={"parent": PLACE, "clusterId": "c", "validateOnly": True},
+            json={},
+            deferrable=deferrable,
+            wait_for_completion=waits,
+        )
+        assert len(server.seen) == 1
+    assert (verdict.state, verdict.deferrals) == ("failed", 0)
+    assert "INVALID_ARGUMENT (3): the name is taken" in str(verdict.error)
+
+
 def test_an_api_that_cant_be_asked(emulator: Emulator, driver: Driver) -> None:
     """Where the API has no method to ask for an operation that runs, the task fails at once, and says which it is."""
     given: dict[str, Any] = {"parameters": {}, "json": {"displayName": "g"}}
@@ -413,6 +436,19 @@ def test_a_missing_cancel_is_said(
             {"path": "x", "parameters": GIVEN}, "either 'path', or 'api_method'", id="parameters-alone"
         ),
         pytest.param({}, "either 'path', or 'api_method'", id="neither"),
+        pytest.param({"api_method": 123}, "a method's id is text, and not int", id="no-text"),
+        pytest.param({"path": "x", "api": 123}, "an API's name is text, and not int", id="api-no-text"),
+        pytest.param(
+            {"api_method": CREATE, "parameters": GIVEN, "api": "redis"}, "'api' and 'api_method'", id="api"
+        ),
+        pytest.param(
+            {"api_method": CREATE, "parameters": GIVEN, "request_id_in": "body"},
+            "'request_id_in' and 'api_method'",
+            id="request-id-in",
+        ),
+        pytest.param(
+            {"path": "x", "request_id_in": "body"}, "'request_id_in' needs 'request_id_field'", id="in-what"
+        ),
         pytest.param(
             {"path": "x", "endpoint": "regional"}, "needs 'api' or 'api_method'", id="endpoint-alone"
         ),
@@ -555,6 +591,26 @@ def test_rendered_fields_show_what_the_table_says(
     assert task.parameters == {"parent": PLACE}
     assert ServiceOptions.of(task) == ServiceOptions(
         base_url="https://europe-west1-aiplatform.googleapis.com"
+    )
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="it needs a session of Airflow's database to expand")
+def test_rendered_fields_of_a_mapped_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow renders those in another way; what the tab asks with has to be there all the same."""
+    monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(ADC))
+    with DAG("d", schedule=None) as dag:
+        mapped = RunOperationOperator.partial(
+            task_id="run", api_method="cloudfunctions:v2.projects.locations.functions.create", json={}
+        ).expand(parameters=[{"parent": PLACE}])
+    ti = TaskInstance("run")
+    ti.map_index = 0
+    context: Any = {"ti": ti, "dag": dag, "dag_run": SimpleNamespace(conf={})}
+    mapped.render_template_fields(context)
+    task = context["task"]
+    assert isinstance(task, RunOperationOperator)
+    assert task.parameters == {"parent": PLACE}
+    assert ServiceOptions.of(task) == ServiceOptions(
+        base_url="https://cloudfunctions.googleapis.com", path_prefix="v2"
     )
 
 
