@@ -45,6 +45,8 @@ class ConnectionFields:
     login: str | None = None
     password: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_for_google: bool = False
+    """Whether it is of the Google provider's type, so that without a host it is for Google's hosts alone."""
 
     @classmethod
     def of(cls, connection: Any, extra: Mapping[str, Any], conn_type: str = "operations") -> ConnectionFields:
@@ -57,7 +59,14 @@ class ConnectionFields:
         """
         if connection.conn_type == GOOGLE_CONN_TYPE:
             google = extra_of_google_provider(connection.conn_id, extra)
-            return cls(connection.conn_id, connection.host, connection.port, connection.schema, extra=google)
+            return cls(
+                connection.conn_id,
+                connection.host,
+                connection.port,
+                connection.schema,
+                extra=google,
+                is_for_google=True,
+            )
         if connection.conn_type and connection.conn_type != conn_type:
             raise InvalidConnection(
                 f"connection {connection.conn_id!r} is of type {connection.conn_type!r}, and not {conn_type!r}; make "

@@ -181,8 +181,8 @@ def _base_url(fields: ConnectionFields, override: str | None, where: str, auth: 
     to = origin_of(base_url)
     host = to.host
     is_google = isinstance(auth.tokens, GoogleCredentials)
-    google_hosts = (*GOOGLE_HOSTS, *allowed) if is_google else allowed
-    foreign = to != origin_of(own) if own else auth.given
+    google_hosts = (*GOOGLE_HOSTS, *allowed) if is_google or fields.is_for_google else allowed
+    foreign = to != origin_of(own) if own else auth.given or fields.is_for_google
     if foreign and not is_listed(host, allowed if own else google_hosts):
         raise InvalidConnection(
             f"base_url points to {host}, which is not the host of {where}; add it to the connection's extra "

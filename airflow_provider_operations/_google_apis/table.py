@@ -192,6 +192,14 @@ class Document:
         template, locations = self._entry["endpoints"].get(kind, ("", ()))
         return str(template).replace("{location}", location) if location in locations else None
 
+    def location_of(self, host: str) -> str | None:
+        """Return the location whose address a host is; ``None``: it is that of none."""
+        for template, _ in self._entry["endpoints"].values():
+            before, after = str(template).partition("://")[2].split("{location}")
+            if found := re.fullmatch(f"{re.escape(before)}([a-z][a-z0-9-]*){re.escape(after)}", host):
+                return found[1]
+        return None
+
     @property
     def is_locational(self) -> bool:
         """Whether it has an address for each location."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
 from airflow_provider_operations._google_apis.table import default_version, document, documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_provider_operations._google_apis.table import Document, Method, Parameter
 
@@ -19,12 +20,26 @@ class InvalidArgument(ValueError):
     """An argument of a command that can't be read."""
 
 
-def found(words: Iterable[str]) -> list[Method]:
-    """Return the methods whose ids have all of these words in them; what is written without a version comes first."""
+def found(words: Sequence[str]) -> list[Method]:
+    """
+    Return the methods whose ids have all of these words in them; what is written without a version comes first.
+
+    A whole id is that very method.
+
+    :raises UnknownMethod: one word that can only be a whole id is none; the text says why.
+    """
     wanted = [word.lower() for word in words]
+    unknown: UnknownMethod | None = None
+    if len(wanted) == 1:
+        try:
+            return [find_method(words[0])]
+        except UnknownMethod as error:
+            unknown = error
     methods = [
         method for name in documents() if (each := document(name)) for method in _matching(each, wanted)
     ]
+    if unknown is not None and not methods and "." in wanted[0]:
+        raise unknown
     return sorted(methods, key=lambda method: ":" in written(method))
 
 

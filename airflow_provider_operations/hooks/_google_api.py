@@ -7,8 +7,9 @@ table's, else the connection's.
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._connection.credentials import GOOGLE_HOSTS
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from airflow_provider_operations._google_apis.table import Document, Method
 
 __all__ = ["ApiInUse", "start_call_of"]
+
+log = logging.getLogger(__name__)
 
 _ZONE = re.compile(r"-[a-z]\Z")
 
@@ -72,7 +75,28 @@ class ApiInUse:
             plain["base_url"] = None if (fields.host or "").strip() else self.base_url
         settings = read_settings(fields, plain)
         self._check(settings, f"connection {fields.conn_id!r}")
+        self.check_place(settings.service.base_url)
         return settings, plain
+
+    def check_place(self, base_url: str) -> None:
+        """
+        Check that what is asked for is sent to the location that is meant: data may have to stay there.
+
+        :raises InvalidConnection: the address is another location's, or not the endpoint that was asked for.
+        """
+        host = origin_of(base_url).host
+        place = self.document.location_of(host)
+        if self.endpoint is not None:
+            meant = replace(self, location=self.location or place)  # a function may yet return the location
+            if host != (wanted := origin_of(meant.base_url).host):
+                raise InvalidConnection(
+                    f"{self.document.name}: its {self.endpoint} endpoint for {meant.location} is {wanted}, and not "
+                    f"{host}, which the connection or base_url says; leave the host out there, or 'endpoint' here"
+                )
+        if place is not None and self.location is not None and place not in _with_region(self.location):
+            raise InvalidConnection(
+                f"{host} is {self.document.name} in {place}, and what is asked for is in {self.location}"
+            )
 
     @property
     def base_url(self) -> str:
@@ -82,12 +106,19 @@ class ApiInUse:
         :raises InvalidConnection: it has no regional endpoint for the location.
         """
         kind = self.endpoint or "locational"
-        for location in (self.location, _ZONE.sub("", self.location)) if self.location else ():
+        for location in _with_region(self.location):
             if url := self.document.endpoint(kind, location):
                 return url
         if self.endpoint:
             raise InvalidConnection(
                 f"{self.document.name} has no {self.endpoint} endpoint for the location {self.location!r}"
+            )
+        if self.document.is_locational and self.location not in {None, "global"}:
+            log.warning(
+                "%s has an address for each location, and none is known for %s: %s is asked; base_url can say another",
+                self.document.name,
+                self.location,
+                self.document.root_url,
             )
         return self.document.root_url
 
@@ -115,6 +146,11 @@ class ApiInUse:
         return host == root or bool(
             re.fullmatch(rf"{before}{re.escape(label)}{after}\.{re.escape(domain)}", host)
         )
+
+
+def _with_region(location: str | None) -> tuple[str, ...]:
+    """Return a location, and the region that it is a zone of: a zone has its region's address."""
+    return (location, _ZONE.sub("", location)) if location else ()
 
 
 def start_call_of(

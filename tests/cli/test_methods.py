@@ -58,6 +58,28 @@ def test_several_are_listed(run: Run) -> None:
     assert data[0]["parameters"]["parent"] == "required string, like projects/*/locations/*"
 
 
+def test_a_whole_id_is_that_method(run: Run) -> None:
+    """Also where others have it in theirs: of its version, or of the one that is meant without."""
+    for whole in (CREATE, "redis:v1beta1.projects.locations.clusters.create"):
+        (row,) = run("methods", whole, "-o", "json").data
+        assert row["method"] == whole
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        "compute.instances.insert",
+        "batch.projects.locations.jobs.create",
+        "redis.projects.locations.clusters.creat:",
+    ],
+)
+def test_why_an_id_is_not_there(run: Run, unknown: str) -> None:
+    """An id that can't be started is explained as the start explains it."""
+    ended, refused = run("methods", unknown), run("start", unknown)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert ended.stderr == refused.stderr
+
+
 def test_none_is_found(run: Run) -> None:
     """That is no error."""
     ended = run("methods", "no-such-thing")

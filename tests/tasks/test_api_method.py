@@ -38,7 +38,7 @@ WAYS = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "
 CREATE = "file.projects.locations.instances.create"
 PLACE = "projects/p/locations/europe-west1"
 GIVEN = {"parent": f"{PLACE}-b", "instanceId": "nfs"}
-ADC = {"conn_type": "google_cloud_platform"}
+ADC: dict[str, Any] = {"conn_type": "google_cloud_platform"}
 
 TWENTY: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
     (CREATE, GIVEN, {"tier": "BASIC_HDD"}),
@@ -211,6 +211,22 @@ def asked(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], **arguments: 
             id="not-regional",
         ),
         pytest.param(
+            "redis",
+            {
+                "location": "europe-west1-b",
+                "endpoint": "regional",
+                "base_url": "https://redis.europe-west1.rep.googleapis.com",
+            },
+            {"base_url": "https://redis.europe-west1.rep.googleapis.com"},
+            id="regional-said-twice",
+        ),
+        pytest.param(
+            "aiplatform",
+            {"location": "mars-west1", "base_url": "https://mars-west1-aiplatform.googleapis.com"},
+            {"base_url": "https://mars-west1-aiplatform.googleapis.com"},
+            id="a-new-location",
+        ),
+        pytest.param(
             "file",
             {"base_url": "https://file.mtls.googleapis.com"},
             {"base_url": "https://file.mtls.googleapis.com"},
@@ -249,6 +265,29 @@ def test_a_connections_host_wins(monkeypatch: pytest.MonkeyPatch) -> None:
             {"host": "file.googleapis.com"}, {}, "has no credentials, .* google_cloud_default", id="no-token"
         ),
         pytest.param({}, {}, "has no credentials", id="no-host-no-token"),
+        pytest.param(
+            {"host": "redis.googleapis.com", "extra": {"auth": "google"}},
+            {"api": "redis", "endpoint": "regional", "location": "europe-west1"},
+            r"for europe-west1 is redis\.europe-west1\.rep\.googleapis\.com, and not redis\.googleapis\.com",
+            id="regional-beside-a-host",
+        ),
+        pytest.param(
+            {"extra": {"auth": "google"}},
+            {
+                "api": "redis",
+                "endpoint": "regional",
+                "location": "europe-west1",
+                "base_url": "https://redis.us-east1.rep.googleapis.com",
+            },
+            r"and not redis\.us-east1\.rep",
+            id="regional-beside-a-base-url",
+        ),
+        pytest.param(
+            {"host": "us-central1-aiplatform.googleapis.com", "extra": {"auth": "google"}},
+            {"api": "aiplatform", "location": "europe-west1"},
+            r"us-central1-aiplatform.* in us-central1, and what is asked for is in europe-west1",
+            id="another-location",
+        ),
         pytest.param(
             {"extra": {"auth": "google"}},
             {"endpoint": "regional", "location": "nowhere"},
@@ -569,6 +608,73 @@ def test_a_location_that_comes_too_late(
 
     verdict = driver.run(make)
     assert "give base_url='https://europe-west1-aiplatform.googleapis.com'" in str(verdict.error)
+
+
+def test_a_location_that_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That another address is asked than the location's is said; that ``global`` has none of its own is known."""
+    options = asked(monkeypatch, ADC, api="aiplatform", location="mars-west1")
+    assert options.base_url == "https://aiplatform.googleapis.com"
+    assert "none is known for mars-west1: https://aiplatform.googleapis.com is asked" in caplog.text
+    caplog.clear()
+    asked(monkeypatch, ADC, api="aiplatform", location="global")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("returned", ["us-central1", "global"])
+def test_a_function_returns_another_location(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, returned: str
+) -> None:
+    """The address was chosen by the task's own parameters; nothing is sent to it for another location."""
+    monkeypatch.setenv("AIRFLOW_CONN_OPERATIONS_DEFAULT", json.dumps(ADC))
+
+    def make() -> Any:
+        with DAG("d", schedule=None) as dag:
+
+            @task_decorator.operation(
+                api_method="aiplatform.projects.locations.models.upload", parameters={"parent": PLACE}
+            )
+            def upload() -> dict[str, Any]:
+                return {"parameters": {"parent": f"projects/p/locations/{returned}"}, "json": {}}
+
+            upload()
+        return dag.get_task("upload")
+
+    store = StateStore()
+    verdict = driver.run(make, store=store)
+    assert f"in europe-west1, and what is asked for is in {returned}" in str(verdict.error)
+    assert dict(store) == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sends_tokens"),
+    [
+        pytest.param({"extra": {"allowed_hosts": "127.0.0.1"}}, True, id="allowed"),
+        pytest.param({"extra": {"extra__google_cloud_platform__is_anonymous": True}}, False, id="anonymous"),
+    ],
+)
+def test_an_emulator_in_a_google_connection(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], *, sends_tokens: bool
+) -> None:
+    """Its own host is used, with tokens only where that is allowed."""
+    given = {**ADC, "host": "http://127.0.0.1:8085", **fields}
+    given["extra"] = {**given["extra"], "timeout": 7}
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(given))
+    with OperationsHook("ops", api="file") as hook:
+        assert hook.settings.service.base_url == "http://127.0.0.1:8085"
+        assert hook.settings.timeout_s == 7
+        assert (hook.settings.auth.tokens is not None) == sends_tokens
+
+
+@pytest.mark.parametrize("extra", [{}, {"is_anonymous": True}, {"key_secret_name": "k"}])
+def test_a_google_connection_is_for_google(monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any]) -> None:
+    """Without a host it is for Google's alone, whatever a template makes of base_url."""
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({**ADC, "extra": extra}))
+    for url in ("http://169.254.169.254", "https://googleapis.com.example.com", "http://127.0.0.1:8085"):
+        with pytest.raises(InvalidConnection, match="allowed_hosts"):
+            OperationsHook("ops", base_url=url).look_up()
+    OperationsHook("ops", base_url="https://file.googleapis.com").look_up()
 
 
 def test_rendered_fields_show_what_the_table_says(

@@ -69,6 +69,11 @@ def test_a_connection_of_another_type_is_named(conn_type: str) -> None:
             {"impersonation_chain": "a@x"}, GoogleCredentials(impersonation_chain=("a@x",)), id="chain"
         ),
         pytest.param(
+            {"is_anonymous": False, "key_secret_name": None, "key_path": "/k"},
+            GoogleCredentials(key_path="/k"),
+            id="boxes-that-are-not-ticked",
+        ),
+        pytest.param(
             {"key_secret_name": "k"}, GoogleCredentials(gcp_conn_id="c"), id="of-the-provider-alone"
         ),
     ],
