@@ -38,6 +38,7 @@ def extra_of_google_provider(conn_id: str, extra: Mapping[str, Any]) -> dict[str
         name.removeprefix(_OLD_PREFIX): value
         for name, value in sorted(extra.items(), key=lambda item: not item[0].startswith(_OLD_PREFIX))
         if value not in (None, "", [], {}, False)
+        and str(value).lower() != "false"  # as in a connection's URI
     }
     ours = {name: given.pop(name) for name in _OURS_ALONE if name in given}
     if given.get("is_anonymous"):

@@ -309,13 +309,11 @@ class StartsOperation(EndsFromTrigger):
 
     def _call_of_method(self, method: Method) -> StartCall:
         """Return the start call of a method of Google's, for the service that the connection leads to."""
-        from airflow_provider_operations.hooks._google_api import ApiInUse, start_call_of
+        from airflow_provider_operations.hooks._google_api import start_call_of
 
         base_url = self.hook.settings.service.base_url
-        call = start_call_of(method, self.parameters, self.json, self.headers, base_url)
-        location = location_in(call.path)
-        ApiInUse(method.document, location=location, endpoint=self.endpoint).check_place(base_url)
-        url = method.document.endpoint("locational", location or "")
+        call = start_call_of(method, self.parameters, self.json, self.headers, base_url, self.endpoint)
+        url = method.document.endpoint("locational", location_in(call.path) or "")
         if self._function_returns_it and url is not None and url != base_url == method.document.root_url:
             raise ValueError(
                 f"{method.document.name} has an address for each location, which is chosen before the function is called "

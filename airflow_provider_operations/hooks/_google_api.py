@@ -18,6 +18,7 @@ from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_
 from airflow_provider_operations._connection.settings import is_said, read_settings
 from airflow_provider_operations._google_apis.call import REQUEST_ID, call_of
 from airflow_provider_operations._lifecycle.start_call import StartCall
+from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.request import Service
 from airflow_provider_operations._protocol.request_values import header_values
 from airflow_provider_operations._protocol.urls import is_listed, origin_of
@@ -159,14 +160,17 @@ def start_call_of(
     json: Any,
     headers: Mapping[str, Any] | None,
     base_url: str,
+    endpoint: str | None = None,
 ) -> StartCall:
     """
     Return the start call of a method.
 
     :param base_url: where it will be sent, which makes it another call than to elsewhere.
-    :raises ValueError: its parameters, body or headers aren't right.
+    :param endpoint: what that has to be, as of ``ApiInUse``.
+    :raises ValueError: its parameters, body or headers aren't right, or name another location than the address has.
     """
     call = call_of(method, parameters, json)
+    ApiInUse(method.document, location=location_in(call.path), endpoint=endpoint).check_place(base_url)
     return StartCall(
         call.path,
         call.verb,

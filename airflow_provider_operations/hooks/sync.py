@@ -96,12 +96,14 @@ class OperationsHook(WorkerClient, HttpHook):
         :param api_method: its id, e.g. ``file.projects.locations.instances.create``.
         :param parameters: of path and query, by their names in the API's documentation.
         :param json: the body.
-        :raises ValueError: there is no such method, it isn't of the hook's API, or its parameters aren't right.
+        :raises ValueError: there is no such method, it isn't of the hook's API, its parameters aren't right, or are of
+            another location than the hook's address.
         """
         from airflow_provider_operations._google_apis.lookup import find_api, find_method
 
         method = find_method(api_method)
         if self.api is None or find_api(self.api).name != method.document.name:
             raise ValueError(f"{method.id} needs a hook with api={method.document.name!r}, not {self.api!r}")
-        call = start_call_of(method, parameters, json, headers, self.settings.service.base_url)
+        base_url = self.settings.service.base_url
+        call = start_call_of(method, parameters, json, headers, base_url, self._endpoint)
         return self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)

@@ -590,6 +590,34 @@ def test_the_hook(emulator: Emulator) -> None:
     assert len(start["query"]["requestId"]) == 36
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments", "says"),
+    [
+        pytest.param(
+            "aiplatform.projects.locations.models.upload",
+            {"api": "aiplatform"},
+            "in europe-west1, and what is asked for is in us-central1",
+            id="locational",
+        ),
+        pytest.param(
+            "redis.projects.locations.clusters.create",
+            {"api": "redis", "endpoint": "regional"},
+            r"endpoint for us-central1 is redis\.us-central1\.rep",
+            id="regional",
+        ),
+    ],
+)
+def test_the_hook_in_another_location(
+    monkeypatch: pytest.MonkeyPatch, method: str, arguments: dict[str, Any], says: str
+) -> None:
+    """Its address was chosen by its location, or by its endpoint; no start for another is sent there."""
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps(ADC))
+    elsewhere = {"parent": "projects/p/locations/us-central1"}
+    hook = OperationsHook("ops", location="europe-west1", **arguments)
+    with hook, pytest.raises(InvalidConnection, match=says):
+        hook.start_method(method, parameters=elsewhere, json={})
+
+
 def test_a_location_that_comes_too_late(
     emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

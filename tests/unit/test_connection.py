@@ -71,7 +71,12 @@ def test_a_connection_of_another_type_is_named(conn_type: str) -> None:
         pytest.param(
             {"is_anonymous": False, "key_secret_name": None, "key_path": "/k"},
             GoogleCredentials(key_path="/k"),
-            id="boxes-that-are-not-ticked",
+            id="a-box-that-is-not-ticked",
+        ),
+        pytest.param(
+            {"extra__google_cloud_platform__is_anonymous": "False"},
+            GoogleCredentials(),
+            id="a-box-that-is-not-ticked-in-a-uri",
         ),
         pytest.param(
             {"key_secret_name": "k"}, GoogleCredentials(gcp_conn_id="c"), id="of-the-provider-alone"
