@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HTTP_CLIENTS = {"requests", "aiohttp"}
 HEAVY = {"aiohttp", "google.protobuf", "google.auth", "authlib", "airflow.providers.http"}
@@ -94,6 +98,20 @@ def test_a_preloaded_process_imports_nothing_more() -> None:
     assert (
         loaded(PRELOADED, *HTTP_CLIENTS, *HEAVY, *(f"airflow_provider_operations.{one}" for one in ours))
         == set()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["operators", "exceptions", "links", "retry_policies", "decorators"])
+def test_python_may_import_ours_before_airflow(tmp_path: Path, first: str) -> None:
+    """Then Airflow's local settings, with their line about ``preload``, are read in the midst of that."""
+    (tmp_path / "config").mkdir()
+    line = "import airflow_provider_operations.preload\n"
+    (tmp_path / "config" / "airflow_local_settings.py").write_text(line)
+    subprocess.run(
+        [sys.executable, "-c", f"import airflow_provider_operations.{first}"],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
+        check=True,
     )
 
 

@@ -210,6 +210,26 @@ def test_post_execute_hook() -> None:
     assert BaseOperator(task_id="t")._post_execute_hook is None
 
 
+def test_do_render_template_fields() -> None:
+    """Airflow renders by it, with the task itself as ``parent``; mapped tasks, too, see ``tests/tasks/test_api_method.py``."""
+    rendered: list[Any] = []
+
+    class Operator(BaseOperator):
+        template_fields = ("text",)
+
+        def __init__(self, *, text: str, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.text = text
+
+        def _do_render_template_fields(self, parent: Any, *args: Any, **kwargs: Any) -> None:
+            super()._do_render_template_fields(parent, *args, **kwargs)
+            rendered.append((parent is self, self.text))
+
+    context: Any = {"word": "said"}
+    Operator(task_id="t", text="{{ word }}").render_template_fields(context)
+    assert rendered == [(True, "said")]
+
+
 def test_get_next_poke_interval() -> None:
     """A sensor tells the pause for a start as epoch seconds, what has passed and how often it has poked."""
     sensor = BaseSensorOperator(task_id="t", poke_interval=10, exponential_backoff=True, max_wait=60)
