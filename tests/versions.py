@@ -52,7 +52,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
         "Airflow loads no HTTP client itself",
     ),
     "tasks/test_imports.py::test_a_preloaded_process_imports_nothing_more": (
-        (3, 3),
+        (3, 1),
         "Airflow loads no HTTP client itself",
     ),
     "tasks/test_ending.py": ((3, 3), "triggers push XComs"),
