@@ -48,7 +48,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tooling/matrix/endtoend.py::test_watcher": ((3, 0), "there are asset watchers"),
     "tasks/test_after_its_end.py": ((3, 0), "workers make links"),
     "tasks/test_imports.py::test_tasks_import_one_http_client": (
-        (3, 3),
+        (3, 1),
         "Airflow loads no HTTP client itself",
     ),
     "tasks/test_imports.py::test_a_preloaded_process_imports_nothing_more": (
