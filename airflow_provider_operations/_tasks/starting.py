@@ -185,11 +185,11 @@ class StartsOperation(EndsFromTrigger):
             waits=self.wait_for_completion,
             fails_if_uncertain=self.on_uncertain_start == "fail",
         )
-        todo = plan(record, facts, self._call)
+        todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.RESEND and record is not None:
             self._log_plan(todo)
-            record, _ = self._send(self._call(), record, records, again=True)
-            todo = plan(record, facts, self._call)
+            record, _ = self._send(self._call_to_service(), record, records, again=True)
+            todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.REFUSE:
             call = self._call()
             status = Status(Code.UNKNOWN, todo.reason)
@@ -295,7 +295,7 @@ class StartsOperation(EndsFromTrigger):
         if self.api_method is not None:
             return self._call_of_method(method_of(self.api_method))
         path = self.path = name_text(self.path, "start path")
-        call = StartCall(
+        return StartCall(
             path,
             self.method,
             body_value(self.json, "json"),
@@ -304,7 +304,10 @@ class StartsOperation(EndsFromTrigger):
             self.request_id_field,
             self.request_id_in,
         )
-        service = self.hook.settings.service
+
+    def _call_to_service(self) -> StartCall:
+        """Return the start call with the place that the connection leads to, without which it isn't the same call."""
+        call, service = self._call(), self.hook.settings.service
         return replace(call, below=f"{service.base_url}/{service.path_prefix}")
 
     def _call_of_method(self, method: Method) -> StartCall:
@@ -340,7 +343,7 @@ class StartsOperation(EndsFromTrigger):
     def _start(self, records: Records) -> Begun:
         """Start afresh: store the intent, send, store the name."""
         self._check_end_from_trigger()
-        call = self._call()
+        call = self._call_to_service()  # a bad connection fails here, before a start is stored
         now = clock.now()
         record = Record(
             State.STARTING,
@@ -351,7 +354,6 @@ class StartsOperation(EndsFromTrigger):
             now,
             self._deadline_epoch_s(now),
         )
-        self._look_up_connection()  # a bad one fails here, before a start is stored
         records.write(record)
         return self._send(call, record, records)
 

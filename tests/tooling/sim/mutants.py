@@ -351,7 +351,7 @@ _ENDS = (
     Mutant(
         "what has failed for good is started again",
         f"{_PLAN}:after_look",
-        "if final and not cancelled(seen):",
+        "if record.final or (final and not cancelled(seen)):",
         "if False:",
     ),
 )
