@@ -83,7 +83,7 @@ INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
 
 def _command(act: Action) -> Callable[[Namespace], NoReturn]:
     def act_by_hook(args: Namespace, out: Output) -> None:
-        with _hook(args) as hook:
+        with _hook(args, _api_of(args)) as hook:
             act(hook, args, out)
 
     return functools.wraps(act)(_command_without_hook(act_by_hook))
@@ -131,9 +131,13 @@ def _results_alone_on_stdout() -> Iterator[None]:
         yield
 
 
-def _hook(args: Namespace) -> OperationsHook:
-    """Return a hook whose connection has been looked up."""
-    hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix, **_api_of(args))
+def _hook(args: Namespace, api: dict[str, Any]) -> OperationsHook:
+    """
+    Return a hook whose connection has been looked up.
+
+    :param api: its arguments about an API of Google's.
+    """
+    hook = OperationsHook(args.conn_id, base_url=args.base_url, path_prefix=args.path_prefix, **api)
     try:
         hook.look_up()
     except tuple(EXIT_CODES):
@@ -146,16 +150,7 @@ def _hook(args: Namespace) -> OperationsHook:
 
 
 def _api_of(args: Namespace) -> dict[str, Any]:
-    """Return the hook's arguments about an API of Google's: of the method that is called, or as is said."""
-    if hasattr(args, "method"):
-        method = find_method(args.method)
-        call = call_of(method, read_parameters(args.param or ()), read_json(args.json))
-        return {
-            "api": method.document.name,
-            "endpoint": args.endpoint,
-            "location": location_in(call.path),
-            "scopes": method.scope,
-        }
+    """Return the hook's arguments about an API of Google's."""
     about = getattr(args, "name", None) or getattr(args, "parent", None) or ""
     return {"api": args.api, "endpoint": args.endpoint, "location": location_in(about)}
 
@@ -166,18 +161,25 @@ def methods(args: Namespace, out: Output) -> None:
     out.methods([described(method) for method in found(args.words)])
 
 
-@_command
-def start(hook: OperationsHook, args: Namespace, out: Output) -> None:
+@_command_without_hook
+def start(args: Namespace, out: Output) -> None:
     """Start an operation by a method of Google's; show it, or its end."""
-    operation = hook.start_method(
-        args.method, parameters=read_parameters(args.param or ()), json=read_json(args.json)
-    )
-    if not args.wait or operation.done or not operation.name:
-        out.operation(operation)
-        return
-    args.name = operation.name
-    out.note(f"{operation.name}: started")
-    _show_end(hook, args, out)
+    method = find_method(args.method)
+    parameters, body = read_parameters(args.param or ()), read_json(args.json)
+    api = {
+        "api": method.document.name,
+        "endpoint": args.endpoint,
+        "location": location_in(call_of(method, parameters, body).path),
+        "scopes": method.scope,
+    }
+    with _hook(args, api) as hook:
+        operation = hook.start_method(args.method, parameters=parameters, json=body)
+        if not args.wait or operation.done or not operation.name:
+            out.operation(operation)
+            return
+        args.name = operation.name
+        out.note(f"{operation.name}: started")
+        _show_end(hook, args, out)
 
 
 @_command

@@ -62,7 +62,7 @@ _SERVICE = (
     Arg(
         ("--endpoint",),
         metavar="KIND",
-        choices=("regional",),
+        choices=("regional",),  # ENDPOINTS, whose module all of Airflow's commands would import
         help="regional: the address of the location, of an API of Google's that has one (default: the usual one)",
     ),
     ARG_OUTPUT,

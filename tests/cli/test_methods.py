@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +115,17 @@ def test_start_and_wait(
     ended = run("start", CREATE, *GIVEN, "--wait", "-o", "json")
     assert ended.code == code
     assert ended.data["done"] is True
+
+
+def test_body_that_can_be_read_once(run: Run, emulator: Emulator, tmp_path: Path) -> None:
+    """A body may come from a pipe, as of the shell's ``<(...)``."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    writer = Thread(target=pipe.write_text, args=('{"shardCount": 4}',), daemon=True)
+    writer.start()
+    ended = run("start", CREATE, *GIVEN[:4], "--json", f"@{pipe}")
+    writer.join()
+    assert (ended.code, ended.stderr) == (0, "")
+    assert [one["body"]["shardCount"] for one in emulator.journal("start")] == [4]
 
 
 def test_body_of_a_file(run: Run, emulator: Emulator, tmp_path: Path) -> None:
