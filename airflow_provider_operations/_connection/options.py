@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ENDPOINTS", "SERVICE_FIELDS", "ServiceOptions"]
+__all__ = ["ENDPOINTS", "SERVICE_FIELDS", "ServiceOptions", "checked_endpoint"]
 
 ENDPOINTS = ("regional",)
 """Addresses of Google's APIs that are used only where they are asked for."""
+
+
+def checked_endpoint(endpoint: str | None) -> str | None:
+    """
+    Return the endpoint.
+
+    :raises ValueError: it is none.
+    """
+    if endpoint not in {None, *ENDPOINTS}:
+        raise ValueError(f"'endpoint' is {' or '.join(ENDPOINTS)}, not {endpoint!r}")
+    return endpoint
 
 
 @dataclass(frozen=True)

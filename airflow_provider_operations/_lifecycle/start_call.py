@@ -22,10 +22,9 @@ class StartCall:
     :param query: as ``query_values`` returns it.
     :param request_id_field: where the service takes one; dotted in a body; ``None`` where it takes none.
     :param request_id_in: ``query``, ``body`` or ``header``.
-    :param base_url: where a call goes whose path is percent-encoded already, as it is made of a method's parameters;
-        ``None``: the path isn't.
+    :param service: the URL that the path is below; to elsewhere, it is another call.
+    :param encoded: whether the path is percent-encoded already, as it is made of a method's parameters.
     :param starts_nothing: the service is only to say whether it would start an operation.
-    :param below: the URL that a path is below, where ``base_url`` doesn't say it.
     """
 
     path: str
@@ -35,9 +34,9 @@ class StartCall:
     headers: Mapping[str, str]
     request_id_field: str | None
     request_id_in: str
-    base_url: str | None = None
+    service: str = ""
+    encoded: bool = False
     starts_nothing: bool = False
-    below: str = ""
 
     @property
     def recognised(self) -> bool:
@@ -54,8 +53,8 @@ class StartCall:
             dict(self.query),
             self.request_id_field,
             self.request_id_in,
+            self.service,
         ]
-        parts.append(self.base_url or self.below)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def arguments(self, request_id: str) -> dict[str, Any]:
@@ -73,16 +72,15 @@ class StartCall:
             headers[self.request_id_field] = request_id
         elif self.request_id_field:
             body = _inserted(body, self.request_id_field.split("."), request_id)
-        arguments = {
+        return {
             "method": self.method,
             "json": body,
             "query": query,
             "headers": headers,
             "idempotent": self.recognised,
+            "encoded": self.encoded,
+            "validates": self.starts_nothing,
         }
-        if self.base_url is not None:
-            arguments |= {"encoded": True, "validates": self.starts_nothing}
-        return arguments
 
 
 def _inserted(body: Any, path: list[str], value: str) -> dict[str, Any]:

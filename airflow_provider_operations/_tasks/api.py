@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations._connection.options import ENDPOINTS
+from airflow_provider_operations._connection.options import checked_endpoint
 
 if TYPE_CHECKING:
     from airflow_provider_operations._google_apis.table import Method
 
-__all__ = ["check_request", "checked_api", "checked_endpoint", "method_of"]
+__all__ = ["check_request", "checked_api", "endpoint_of", "method_of"]
 
 
 def checked_api(api: str) -> str:
@@ -27,18 +27,15 @@ def checked_api(api: str) -> str:
     return find_api(api).name
 
 
-def checked_endpoint(endpoint: str | None, api: str | None) -> str | None:
+def endpoint_of(api: str | None, endpoint: str | None) -> str | None:
     """
     Return the endpoint.
 
-    :param api: the API whose endpoint it is.
     :raises ValueError: it is none, or nobody's.
     """
     if endpoint is not None and api is None:
         raise ValueError("'endpoint' is of an API of Google's: it needs 'api' or 'api_method' beside it")
-    if endpoint not in {None, *ENDPOINTS}:
-        raise ValueError(f"'endpoint' is {' or '.join(ENDPOINTS)}, not {endpoint!r}")
-    return endpoint
+    return checked_endpoint(endpoint)
 
 
 def method_of(api_method: str) -> Method:
@@ -53,7 +50,7 @@ def method_of(api_method: str) -> Method:
 
 
 def check_request(
-    api_method: str, parameters: Any, json: Any, others: dict[str, Any], *, comes: bool, given_params: bool
+    method: Method, parameters: Any, json: Any, others: dict[str, Any], *, comes: bool, given_params: bool
 ) -> None:
     """
     Check what a task says beside a method's id.
@@ -73,7 +70,7 @@ def check_request(
     if comes and parameters is None:
         return
     try:
-        check_literals(method_of(api_method), parameters, json)
+        check_literals(method, parameters, json)
     except ValueError as error:
         if parameters is None and given_params:
             raise ValueError(f"{error}; did you mean 'parameters'? 'params' are Airflow's own") from error

@@ -52,7 +52,7 @@ from airflow_provider_operations._protocol.outcome import Kind, Outcome, Unreada
 from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations._tasks.api import checked_api, checked_endpoint
+from airflow_provider_operations._tasks.api import checked_api, endpoint_of
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, SETTLE_LIMIT_S, cancel
 from airflow_provider_operations.exceptions import (
     OperationCancelled,
@@ -183,7 +183,7 @@ class BaseOperationOperator(BaseOperator):
         self.wait_timeout_in = wait_timeout_in
         self.scopes = scopes
         self.api = None if api is None else checked_api(api)
-        self.endpoint = checked_endpoint(endpoint, api)
+        self.endpoint = endpoint_of(api, endpoint)
         self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
         self.cancel_on_kill = cancel_on_kill
@@ -425,8 +425,10 @@ class BaseOperationOperator(BaseOperator):
         if outcome.kind is Kind.DONE and outcome.operation is None:
             self.log.info("%s: too large for the trigger's event, asking again", outcome.name)
             # dag.test and "airflow tasks test" resume a task with the event and nothing else.
-            watch = self._watch_for(outcome.name, started_epoch_s or clock.now(), created_epoch_s=None)
-            watch.deadline_epoch_s, watch.found = None, True  # the trigger has seen its end, in time
+            # The trigger has seen its end, in time.
+            began_s = started_epoch_s or clock.now()
+            watch = self._watch_for(outcome.name, began_s, created_epoch_s=None, deadline_epoch_s=math.inf)
+            watch.found = True
             outcome = replace(self.hook.watch(watch), waited_s=outcome.waited_s)
         return outcome
 

@@ -108,25 +108,23 @@ class StartsOperation(EndsFromTrigger):
         defer_after: timedelta | float = 0.0,
         **kwargs: Any,
     ) -> None:
-        api = None if api_method is None else method_of(api_method).document.name
-        super().__init__(
-            # Without waiting, a worker ends the task in any case.
-            end_from_trigger=end_from_trigger and wait_for_completion,
-            **{**kwargs, **({} if api is None else {"api": api})},
-        )
-        if api_method is not None:
-            own_method = None if method == "POST" else method
-            said = {
-                "path": path,
-                "method": own_method,
-                "query": query,
-                "request_id_field": request_id_field,
-                "request_id_in": request_id_in,
-                "api": kwargs.get("api"),
-            }
+        known = None if api_method is None else method_of(api_method)
+        said = {
+            "path": path,
+            "method": None if method == "POST" else method,
+            "query": query,
+            "request_id_field": request_id_field,
+            "request_id_in": request_id_in,
+            "api": kwargs.get("api"),
+        }
+        if known is not None:
+            kwargs["api"] = known.document.name
+        # Without waiting, a worker ends the task in any case.
+        super().__init__(end_from_trigger=end_from_trigger and wait_for_completion, **kwargs)
+        if known is not None:
             given_params = kwargs.get("params") is not None
             check_request(
-                api_method, parameters, json, said, comes=self._function_returns_it, given_params=given_params
+                known, parameters, json, said, comes=self._function_returns_it, given_params=given_params
             )
         elif parameters is not None or (path is None and not self._function_returns_it):
             raise ValueError("a task needs either 'path', or 'api_method' with 'parameters'")
@@ -308,7 +306,8 @@ class StartsOperation(EndsFromTrigger):
     def _call_to_service(self) -> StartCall:
         """Return the start call with the place that the connection leads to, without which it isn't the same call."""
         call, service = self._call(), self.hook.settings.service
-        return replace(call, below=f"{service.base_url}/{service.path_prefix}")
+        below = service.base_url if call.encoded else f"{service.base_url}/{service.path_prefix}"
+        return replace(call, service=below)
 
     def _call_of_method(self, method: Method) -> StartCall:
         """Return the start call of a method of Google's, for the service that the connection leads to."""

@@ -179,6 +179,7 @@ def start_call_of(
         header_values(headers),
         REQUEST_ID if call.request_id_in else None,
         call.request_id_in or "query",
-        base_url,
-        call.starts_nothing,
+        service=base_url,
+        encoded=True,
+        starts_nothing=call.starts_nothing,
     )

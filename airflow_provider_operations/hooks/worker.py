@@ -26,7 +26,7 @@ from urllib3.util import parse_url
 from airflow_provider_operations._airflow.compat import mask_secret
 from airflow_provider_operations._connection.fields import ConnectionFields
 from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
-from airflow_provider_operations._connection.options import ENDPOINTS, ServiceOptions
+from airflow_provider_operations._connection.options import ServiceOptions, checked_endpoint
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
@@ -103,9 +103,7 @@ class WorkerClient(OperationsCalls, BaseHook):
             scopes,
         )
         self._keep_arguments(options, retries)
-        if endpoint not in {None, *ENDPOINTS}:
-            raise ValueError(f"'endpoint' is {' or '.join(ENDPOINTS)}, not {endpoint!r}")
-        self.api, self._endpoint, self._location = api, endpoint, location
+        self.api, self._endpoint, self._location = api, checked_endpoint(endpoint), location
         self._settings: Settings | None = None
         self._sent = SentSecrets()
         """The secrets that requests were sent with so far."""

@@ -164,8 +164,8 @@ class RunOperationOperator(StartsOperation):
             self._leave(record.name)
             return record.name
         _, seen = self._look(record)
-        watch = self._watch_for(record.name, record.runs_since_epoch_s, None)
-        watch.deadline_epoch_s = None  # its end was seen in time
+        # Its end was seen in time.
+        watch = self._watch_for(record.name, record.runs_since_epoch_s, None, deadline_epoch_s=math.inf)
         return self._deliver(context, self.hook.watch(watch, seen=seen))
 
     def execute_complete(
