@@ -14,7 +14,30 @@ from .kernel import Kernel, Process, Waiter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Loop", "primitives"]
+__all__ = ["Lock", "Loop", "primitives"]
+
+
+class Lock:
+    """A lock of the standard library that a module has made: each process has one of its own."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._held: set[Process | None] = set()
+        self._waiting: dict[Process | None, list[Waiter]] = {}
+
+    def __enter__(self) -> None:
+        process = self._kernel.current
+        while process in self._held:
+            waiter = Waiter(self._kernel)
+            self._waiting.setdefault(process, []).append(waiter)
+            self._kernel.wait(waiter)
+        self._held.add(process)
+
+    def __exit__(self, *_: object) -> None:
+        process = self._kernel.current
+        self._held.remove(process)
+        for waiter in self._waiting.pop(process, ()):
+            waiter.fire()
 
 
 def primitives(kernel: Kernel) -> dict[Any, Any]:

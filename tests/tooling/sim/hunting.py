@@ -12,6 +12,7 @@ import os
 import random
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -120,8 +121,8 @@ def main() -> int:
     options = parser.parse_args()
     found = []
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        for hunted in pool.imap(partial(hunt, seed=options.seed, limit_s=options.limit), chosen):
+    with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
+        for hunted in pool.map(partial(hunt, seed=options.seed, limit_s=options.limit), chosen):
             print(hunted, flush=True)
             found.append(hunted)
     missed = sum(one.plan is None for one in found)

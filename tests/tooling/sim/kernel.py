@@ -15,10 +15,17 @@ from greenlet import GreenletExit, getcurrent, greenlet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BEGIN_S", "Kernel", "Process", "Waiter"]
+__all__ = ["BEGIN_S", "EVENTS", "Endless", "Kernel", "Process", "Waiter"]
 
 BEGIN_S = 1_800_000_000.0
 """The epoch at which each simulation begins."""
+
+EVENTS = 100_000
+"""More than in any simulation that comes to its end."""
+
+
+class Endless(Exception):
+    """Events go on and on while no time passes, or hardly any."""
 
 
 class Process:
@@ -161,9 +168,16 @@ class Kernel:
             self.at(self.random.random() / 10, do, process)
 
     def run(self, until_s: float) -> None:
-        """Let events happen until there are none, or until a moment of virtual time after the beginning."""
+        """
+        Let events happen until there are none, or until a moment of virtual time after the beginning.
+
+        :raises Endless: there were more than ``EVENTS``.
+        """
         end = BEGIN_S + until_s
+        last = self._sequence + EVENTS
         while self._events and self._events[0][0] <= end:
+            if self._sequence > last:
+                raise Endless(f"more than {EVENTS} events by {self.now - BEGIN_S:.3f} s")
             self.now, _, _, do, process = heapq.heappop(self._events)
             if process is not None and process.dead:
                 continue

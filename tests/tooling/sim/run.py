@@ -9,14 +9,19 @@ happened.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
+import math
 import multiprocessing
 import os
+import random
 import secrets
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .coverage import Coverage
@@ -38,6 +43,8 @@ SHORT_MINUTES = 3.75
 
 COLLECT_EVERY = 50
 SHOWN = 5
+STUCK_S = 120
+"""A process that plays one schedule for so long shows where it is, and ends the search."""
 
 
 @dataclass
@@ -46,11 +53,15 @@ class Found:
     What a search has found.
 
     :param broken: the plans that broke a promise, and which.
+    :param shown: traces of some of them, without the faults that it doesn't take.
+    :param cut_short: how many batches weren't played to their end, as the time was up.
     :param exceptions: the named exceptions that had an effect, how often.
     """
 
     played: int = 0
+    cut_short: int = 0
     cpu_s: float = 0.0
+    shown: list[str] = field(default_factory=list)
     broken: list[tuple[Plan, list[str]]] = field(default_factory=list)
     exceptions: Counter[str] = field(default_factory=Counter)
     coverage: Coverage = field(default_factory=Coverage)
@@ -58,46 +69,72 @@ class Found:
     def merge(self, other: Found) -> None:
         """Take what another process has found."""
         self.played += other.played
+        self.cut_short += other.cut_short
         self.cpu_s += other.cpu_s
         self.broken += other.broken
         self.exceptions.update(other.exceptions)
         self.coverage.merge(other.coverage)
 
 
-def explore(batch: Batch) -> Found:
-    """Play the plans of a batch."""
+def _not_stuck() -> None:
+    """Let a process of the search have more time."""
+    if multiprocessing.parent_process() is not None:
+        faulthandler.dump_traceback_later(STUCK_S, exit=True, file=sys.__stderr__ or 2)
+
+
+def explore(batch: Batch, until_s: float = math.inf) -> Found:
+    """
+    Play the plans of a batch.
+
+    :param until_s: by ``time.monotonic``; what isn't played by then is left out.
+    """
     found = Found()
     began_s = time.process_time()
-    for plan in batch.plans():
+    _not_stuck()
+    for plan in batch.plans() if time.monotonic() < until_s else ():
         seen = play(plan)
         found.played += 1
         found.exceptions.update(seen.exceptions)
         found.coverage.add(seen)
         if seen.violations:
             found.broken.append((plan, seen.violations))
+            if not found.shown:
+                found.shown.append(str(play(shrunk(plan))))
         if found.played % COLLECT_EVERY == 0:
             del seen
             gc.collect()
+        if time.monotonic() > until_s:
+            break
+        _not_stuck()
+    if multiprocessing.parent_process() is not None:
+        faulthandler.cancel_dump_traceback_later()
+    found.cut_short = int(time.monotonic() > until_s)
     gc.collect()
     found.cpu_s = time.process_time() - began_s
     return found
 
 
-def search(todo: Iterable[Batch], jobs: int, minutes: float | None = None) -> Found:
-    """Play batches on so many processes; print what was broken as it comes."""
+def search(todo: Iterable[Batch], jobs: int, minutes: float = math.inf) -> Found:
+    """
+    Play batches on so many processes; print what was broken as it comes.
+
+    :raises BrokenProcessPool: a process has ended; if it was stuck, it has shown where.
+    """
     began_s, total = time.monotonic(), Found()
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
-        for found in pool.imap_unordered(explore, todo):
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        played = partial(explore, until_s=began_s + minutes * 60)
+        for done in as_completed([pool.submit(played, batch) for batch in todo]):
+            found = done.result()
+            for shown in found.shown if len(total.broken) < SHOWN else ():
+                print(shown)
             for plan, violations in found.broken:
-                if len(total.broken) < SHOWN:
-                    print(play(shrunk(plan)))
                 print(f"{plan}: {'; '.join(violations)}", flush=True)
             total.merge(found)
-            if minutes is not None and time.monotonic() - began_s > minutes * 60:
-                print(f"the time is up after {minutes:g} min: not all was played")
-                break
-        pool.terminate()
     spent_s = time.monotonic() - began_s
+    if total.cut_short:
+        print(
+            f"the time was up after {minutes:g} min: {total.cut_short} batches weren't played, or not to their end"
+        )
     print(
         f"{total.played} schedules in {spent_s:.0f} s, {total.played / spent_s:.0f} a second, "
         f"{1000 * total.cpu_s / max(total.played, 1):.1f} ms of CPU each; violations: {len(total.broken)}"
@@ -128,8 +165,10 @@ def main() -> int:
     gc.freeze()  # Airflow itself needn't be looked through again and again
     gc.disable()  # ``explore`` does it, at its own pace
     todo = batches(options.seed, every=SHORT_EVERY if options.short else EVERY, count=count)
-    chosen = (one for one in todo if options.only in f"{one.what} {one.form} {one.fault}")
-    minutes = options.minutes or (SHORT_MINUTES if options.short else None)
+    chosen = [one for one in todo if options.only in f"{one.what} {one.form} {one.fault}"]
+    if options.short:  # so that there is something of all kinds in what the time allows
+        random.Random(options.seed).shuffle(chosen)
+    minutes = options.minutes or (SHORT_MINUTES if options.short else math.inf)
     total = search(chosen, options.jobs, minutes)
     for name, often in total.exceptions.most_common():
         print(f"  {often:8} excused: {name}")

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, MutableMapping
@@ -35,7 +36,7 @@ from airflow_provider_operations.hooks import OperationsAsyncHook, _client
 from airflow_provider_operations.hooks.worker import WorkerClient
 from airflow_provider_operations.triggers import operation as trigger_module
 
-from .green import primitives
+from .green import Lock, primitives
 from .kernel import Kernel, Waiter
 from .server import Lost
 
@@ -232,6 +233,19 @@ def _imported_by_name() -> list[tuple[Any, str, Any]]:
 
 
 @cache
+def _locks() -> list[tuple[Any, str]]:
+    """Return which locks modules of the package have made: module, name."""
+    kind = type(threading.Lock())
+    return [
+        (module, attribute)
+        for name, module in list(sys.modules.items())
+        if name.startswith("airflow_provider_operations.")
+        for attribute, value in vars(module).items()
+        if isinstance(value, kind)
+    ]
+
+
+@cache
 def _of_version(version: Version) -> list[tuple[Any, str, Any]]:
     """Return what is another one on an Airflow than on the installed one: module, name, value."""
     values: dict[str, Any] = dict(version.flags)
@@ -287,6 +301,8 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         green = primitives(kernel)
         for module, attribute, threads in _imported_by_name():
             put(module, attribute, green[threads])
+        for module, attribute in _locks():
+            put(module, attribute, Lock(kernel))
         put(clock, "now", now)
         put(clock, "sleep", kernel.sleep)
         put(time, "time", now)

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from .green import Loop, primitives
-from .kernel import BEGIN_S, Kernel, Process, Waiter
+from .green import Lock, Loop, primitives
+from .kernel import BEGIN_S, Endless, Kernel, Process, Waiter
 
 
 def test_sleeping_takes_virtual_time_only() -> None:
@@ -167,3 +167,33 @@ def test_waiters_are_woken_once() -> None:
     kernel.at(1, fire)
     kernel.run(100)
     assert woken == [True, False]
+
+
+def test_what_never_ends_is_said() -> None:
+    """A loop in which no time passes isn't waited for."""
+    kernel = Kernel(0)
+
+    def again() -> None:
+        kernel.at(0, again)
+
+    kernel.at(3, again)
+    with pytest.raises(Endless, match=r"events by 3\.000 s"):
+        kernel.run(100)
+
+
+def test_a_lock_holds_one_process() -> None:
+    """Who waits for it lets time pass; another process has one of its own."""
+    kernel, one, other = Kernel(0), Process("one"), Process("other")
+    lock, held = Lock(kernel), []
+
+    def hold(name: str) -> None:
+        with lock:
+            held.append((name, kernel.now - BEGIN_S))
+            kernel.sleep(10)
+
+    for process, name in ((one, "first"), (one, "second"), (other, "elsewhere")):
+        kernel.spawn(process, lambda name=name: hold(name))  # type: ignore[misc]
+    kernel.run(100)
+    at = dict(held)
+    assert at["elsewhere"] == 0
+    assert sorted((at["first"], at["second"])) == [0, 10]

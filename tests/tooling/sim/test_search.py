@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import faulthandler
 import pickle
+import time
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
 import pytest
 
+from . import run
 from .coverage import Coverage, kind_of
 from .faults import FAULTS
 from .forms import FORMS
-from .run import explore
+from .run import explore, search
 from .schedule import play
 from .search import Batch, batches
 from .world import Plan
@@ -70,3 +74,33 @@ def test_kinds_have_no_numbers() -> None:
     """What differs from schedule to schedule is left out."""
     assert kind_of("triggerer 2", "takes trigger 1") == "triggerer: takes trigger"
     assert kind_of("airflow", "running -> deferred (try 1 of 6; worker 1)") == "airflow: running -> deferred"
+
+
+@pytest.fixture
+def may_fork() -> None:
+    """A process that is forked while pytest's own timer runs can't set one."""
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.usefixtures("may_fork")
+def test_a_search_ends_in_time(capsys: pytest.CaptureFixture[str]) -> None:
+    """What isn't played by then is said; no process is killed for it, of which another might wait for the rest."""
+    found = explore(Batch("random", "", "", 5), until_s=time.monotonic())
+    assert (found.played, found.cut_short) == (0, 1)
+    assert search([Batch("random", "", "", seed) for seed in range(9)], 2, minutes=0.01).cut_short == 9
+    assert "9 batches weren't played, or not to their end" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("may_fork")
+def test_a_process_that_is_stuck(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """A loop in the code under test can't be left; it is shown, and the search has failed."""
+
+    def play(_: Plan) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(run, "play", play)
+    monkeypatch.setattr(run, "STUCK_S", 0.5)
+    with pytest.raises(BrokenProcessPool):
+        search([Batch("random", "", "", 5)], 1)
+    assert "in play" in capfd.readouterr().err

@@ -11,6 +11,7 @@ from .channel import Channel
 from .coverage import kind_of
 from .faults import FAULTS
 from .judge import Judge
+from .kernel import Endless
 from .lines import Lines
 from .server import RUNS_S, STRANGER, Server
 from .triggerer import Triggerer
@@ -70,7 +71,10 @@ class World:
     def play(self) -> list[str]:
         """Let it all happen; return what broke a promise."""
         self.airflow.schedule()
-        self.kernel.run(HORIZON_S)
+        try:
+            self.kernel.run(HORIZON_S)
+        except Endless as error:
+            self.judge.broken(f"it doesn't end: {error}")
         return self.judge.verdict()
 
     def send(self, msg: Any) -> Any:
