@@ -19,7 +19,15 @@ from airflow_provider_operations._protocol.rendering import finite, one_line, re
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations.operation import Code, Operation, Progress, Status
 
-__all__ = ["EVENT_VERSION", "STOOD_STILL_S", "Kind", "Outcome", "UnreadableEvent", "Watch"]
+__all__ = [
+    "EVENT_VERSION",
+    "GRACE_AFTER_START_S",
+    "STOOD_STILL_S",
+    "Kind",
+    "Outcome",
+    "UnreadableEvent",
+    "Watch",
+]
 
 EVENT_VERSION = 1
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import since_then
+from airflow_provider_operations._protocol.outcome import GRACE_AFTER_START_S, since_then
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Operation
@@ -43,12 +44,16 @@ _NOT_NOW = frozenset({400, 409})
 """Refusals of a cancel that may end once the operation is in another state."""
 
 
-def cancel(hook: WorkerClient, name: str, outage_s: float, settle_s: float) -> CancelEnd:
+def cancel(
+    hook: WorkerClient, name: str, outage_s: float, settle_s: float, started_epoch_s: float = math.inf
+) -> CancelEnd:
     """
     Cancel, wait until it is over, and say what became of it.
 
     :param outage_s: how long the cancel call is repeated while the server doesn't answer.
     :param settle_s: how long the end is waited for, once the server has been asked.
+    :param started_epoch_s: when the operation was started, so that it may be unknown to the server yet; if the caller
+        doesn't know, it may have been just now.
     """
     failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
     deadline = clock.now() + settle_s
@@ -57,15 +62,19 @@ def cancel(hook: WorkerClient, name: str, outage_s: float, settle_s: float) -> C
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             return CancelEnd(over=True, note=since_then(seen))
-        may_yet = failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
+        # A service that can't cancel answers 404, too, so the poll decides whether there is an operation.
+        missing = isinstance(seen, CallFailure) and seen.says_missing
+        unknown = failure is not None and failure.http_status == 404 and missing
+        may_yet = (unknown and clock.now() < started_epoch_s + GRACE_AFTER_START_S) or (
+            failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
+        )
         if may_yet and clock.now() + pause_s <= deadline:
             clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 5.0)
             failure = hook.try_cancel(name, Retries(1))
             continue
         if failure is not None:
-            # A service that can't cancel answers 404, too, so the poll decides whether there is an operation.
-            if failure.http_status == 404 and isinstance(seen, CallFailure) and seen.says_missing:
+            if unknown:
                 return CancelEnd(over=True, note="the server doesn't know it")
             problem = f"the cancel call failed: {failure.problem}, {failure.status.code_name}"
             refused = failure.http_status in _REFUSED and isinstance(seen, Operation)

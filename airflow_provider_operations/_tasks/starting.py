@@ -194,7 +194,7 @@ class StartsOperation(EndsFromTrigger):
             failure = CallFailure(call.method, call.path, None, status, todo.reason)
             raise self._error_of_call(failure, final=self._is_final(failure))
         if todo.step is Step.REPLACE and record is not None:
-            self._end_predecessor(record.name, cleared=todo.cleared)
+            self._end_predecessor(record.name, record.runs_since_epoch_s, cleared=todo.cleared)
             return self._start(records)
         self._log_plan(todo)
         if record is None or todo.step is Step.START:
@@ -210,7 +210,8 @@ class StartsOperation(EndsFromTrigger):
         """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
-        todo = after_look(record, seen, final=isinstance(seen, Operation) and self._is_final(seen))
+        final = isinstance(seen, Operation) and self._is_final(seen)
+        todo = after_look(record, seen, clock.now(), final=final)
         if todo.step is Step.FORGOTTEN and isinstance(seen, CallFailure):
             return todo, replace(seen, problem=todo.reason)
         self._log_plan(todo)
@@ -261,7 +262,7 @@ class StartsOperation(EndsFromTrigger):
             record = asking(records.read)
         return record
 
-    def _end_predecessor(self, name: str, *, cleared: bool) -> None:
+    def _end_predecessor(self, name: str, started_epoch_s: float, *, cleared: bool) -> None:
         """
         Cancel the operation from before a clear or a failure, and wait for its end, at most ``PREDECESSOR_LIMIT_S``.
 
@@ -276,7 +277,7 @@ class StartsOperation(EndsFromTrigger):
             self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
         else:
             self.log.info("%s: cancelling %s before starting afresh", why, name)
-            end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S)
+            end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S, started_epoch_s)
             if end.failure is not None and not end.refused:
                 raise self._error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)

@@ -165,7 +165,8 @@ class RunOperationOperator(StartsOperation):
             return record.name
         _, seen = self._look(record)
         # Its end was seen in time.
-        watch = self._watch_for(record.name, record.runs_since_epoch_s, None, deadline_epoch_s=math.inf)
+        since_s = record.runs_since_epoch_s
+        watch = self._watch_for(record.name, since_s, since_s, deadline_epoch_s=math.inf)
         return self._deliver(context, self.hook.watch(watch, seen=seen))
 
     def execute_complete(
@@ -185,7 +186,7 @@ class RunOperationOperator(StartsOperation):
                 return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
         self.log.info("cleared while it resumed; the trigger's event is an old one")
         if dropped and operation_name:
-            self._end_predecessor(operation_name, cleared=True)
+            self._end_predecessor(operation_name, started_epoch_s, cleared=True)
         return self.execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -222,7 +222,9 @@ def test_a_refused_cancel_is_part_of_the_timeouts_text(emulator: Emulator, drive
     ],
     ids=["no-such-call", "no-such-operation"],
 )
-def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, str]) -> None:
+def test_a_404_to_cancel(
+    emulator: Emulator, moved: MovedClock, gone: list[str], end: tuple[bool, str]
+) -> None:
     """Some services have no cancel, and answer as if there were no operation: what get says of it counts."""
     with OperationsHook() as hook:
         name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
@@ -230,6 +232,20 @@ def test_a_404_to_cancel(emulator: Emulator, gone: list[str], end: tuple[bool, s
             emulator.script_fault(kind=kind, status=404)
 
         assert cancel(hook, name, 10, 10)[:2] == end
+
+
+@pytest.mark.parametrize(("age_s", "sent"), [(3, 4), (40, 1)], ids=["young", "old"])
+def test_a_server_that_does_not_know_it_yet(
+    emulator: Emulator, moved: MovedClock, age_s: float, sent: int
+) -> None:
+    """Soon after its start a 404 doesn't leave an operation running: the cancel is repeated until it is known."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        for kind in ("cancel", "get"):
+            emulator.script_fault(kind=kind, status=404, times=3)
+
+        assert cancel(hook, name, 60, 60, moved.now - age_s).over
+    assert kinds(emulator).count("cancel") == sent
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404])

@@ -143,7 +143,7 @@ SEEN: dict[str, tuple[Operation | CallFailure, bool, Step]] = {
 
 @pytest.mark.parametrize(("seen", "final", "step"), SEEN.values(), ids=SEEN)
 def test_the_operation_says_what_a_try_does(seen: Operation | CallFailure, final: bool, step: Step) -> None:
-    todo = after_look(record(State.STARTED), seen, final=final)
+    todo = after_look(record(State.STARTED), seen, NOW, final=final)
     assert todo.step is step
     assert "started by try 1" in todo.reason
 
@@ -162,4 +162,11 @@ SEEN_AFTER_A_FINAL_FAILURE: dict[str, tuple[Operation | CallFailure, Step]] = {
 )
 def test_nothing_is_started_after_a_final_failure(seen: Operation | CallFailure, step: Step) -> None:
     """Airflow retries a failure for which no retry helps only if it hasn't heard of it."""
-    assert after_look(record(State.FAILED, final=True), seen, final=False).step is step
+    assert after_look(record(State.FAILED, final=True), seen, NOW, final=False).step is step
+
+
+@pytest.mark.parametrize("state", [State.STARTED, State.DELIVERED])
+def test_a_server_may_not_know_its_own_operation_yet(state: State) -> None:
+    """Within half a minute of the start a 404 ends nothing, also where another try asks."""
+    young = record(state, answered_epoch_s=NOW - 3)
+    assert after_look(young, replace(MISSING, names_code=True), NOW, final=False).step is Step.ADOPT

@@ -353,6 +353,8 @@ class Airflow:
 
         def arrive() -> None:
             if worker is not None and worker.deaf:
+                if isinstance(msg, comms.DeferTask | comms.RescheduleTask | comms.SucceedTask):
+                    self.world.judge.report_unheard()
                 return
             if worker is not None:
                 self.reach_api(supervisor, lambda: self._take(worker, msg), answered)

@@ -117,6 +117,8 @@ class Judge:
             self.excuse(why, "orphan")
         if airflow.state == "running" and (server.trouble or airflow.api_away):
             self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
+        if state == "failed" and airflow.state == "deferred" and self._soon_late():
+            self.excuse("marked failed in the seconds before its time is up", "orphan")
         if state == "success" and not self._form.waits:
             self.excuse("marked successful, and it hands its operation on", "orphan")
 
@@ -223,6 +225,10 @@ class Judge:
         if not self._form.airflow.reports_refusals:
             self.excuse("before Airflow 3.2.2: deferred, and its worker was told to end", "verdict")
 
+    def report_unheard(self) -> None:
+        """Hear that a worker reports what it leaves to a later stay, after it was told to end, and isn't answered."""
+        self.excuse("before Airflow 3.3: told to end in the moment of its report", "orphan")
+
     def refused(self) -> None:
         """Hear that Airflow has refused what a worker has reported."""
         if not self._form.airflow.reports_refusals:
@@ -254,7 +260,9 @@ class Judge:
         """Hear of a cancel: what is over isn't to be cancelled, so there is a look before."""
         now = self._now()
         recent = any(until > now - UNSEEN_GAP_S for _, until in self._outages)
-        if recent or self.stopped or not operation.resource(self._world.kernel.now)["done"]:
+        # A kill may interrupt the cancel of a time-out, and be done when that goes on.
+        own = who in operation.cancelled_by
+        if recent or own or self.stopped or not operation.resource(self._world.kernel.now)["done"]:
             return
         seen_s = operation.seen_s.get(who)
         ended_s = min(operation.ends_s, operation.cancelled_s or operation.ends_s)
@@ -301,6 +309,14 @@ class Judge:
         ends_s = by_record_s or operation.started_s + self._form.limit_s
         return (self._world.kernel.now if at_s is None else at_s) >= ends_s - START_S
 
+    def _soon_late(self) -> bool:
+        """Tell whether the time will be up when a triggerer sees what is done to the task now."""
+        last = self._world.server.operations[-1:]
+        ends_s = [
+            self._deadlines.get(one.name) or one.started_s + (self._form.limit_s or BEGIN_S) for one in last
+        ]
+        return any(0 <= at_s - self._world.kernel.now < NOTICED_S for at_s in ends_s)
+
     def _is_of_before_the_clear(self, operation: Operation) -> bool:
         """Tell whether a worker has started it that began before the task was cleared."""
         if operation.request_id and operation.request_id in self._cleared_ids:
@@ -314,7 +330,11 @@ class Judge:
         """Hear how a worker's code has ended."""
         if error is not None and not isinstance(error, OperationsError | AirflowRuntimeError):
             self.broken(f"{worker.process.name} fails with {error!r}")
-        if isinstance(error, OperationsCallError) and not self._outage_is_intolerable():
+        if not isinstance(error, OperationsCallError) or worker.terminating:
+            return
+        if self._outage_is_intolerable():
+            self.excuse("the service was away for longer than is tolerated", "verdict")
+        else:
             begins = error.method == "POST" and error.name is None
             if not (begins and self._form.loses_starts):  # such a start isn't sent again
                 self.broken(f"{worker.process.name} gives up on a short outage: {error}", "gave up")

@@ -62,7 +62,7 @@ _STARTS = (
     Mutant(
         "what was cleared runs on",
         f"{_STARTING}._begin",
-        "self._end_predecessor(record.name, cleared=todo.cleared)",
+        "self._end_predecessor(record.name, record.runs_since_epoch_s, cleared=todo.cleared)",
         "pass",
     ),
     Mutant(

@@ -64,6 +64,8 @@ class Operation:
     """Whether a process knows that it was started."""
     cancelled_s: float | None = None
     cancels: list[float] = field(default_factory=list)
+    cancelled_by: set[str] = field(default_factory=set)
+    """The processes whose cancels had an effect."""
     forgotten: bool = False
     seen_s: dict[str, float] = field(default_factory=dict)
     """When each process was told last how the operation stands."""
@@ -132,6 +134,7 @@ class Server:
                 world.hand_over(process, what, "is carried out")
                 if self.loses_next_answer:
                     self.loses_next_answer = False
+                    self._world.judge.server_was_away()
                     answer(Lost(sent=True), {})
                 else:
                     answer(status, text)
@@ -158,6 +161,7 @@ class Server:
             self._world.kernel.note("server", f"{name} is to be cancelled, says {who}")
             if not found.resource(now)["done"]:
                 found.cancels.append(now)
+                found.cancelled_by.add(who)
                 found.cancelled_s = found.cancelled_s or now + self._world.kernel.random.choice(
                     [0.0, 0.5, 8.0]
                 )

@@ -52,6 +52,12 @@ def test_a_plan_is_a_trace() -> None:
     assert play(plan).trace == first.trace != other.trace
 
 
+def test_a_clear_while_the_service_does_not_know_its_operation_yet() -> None:
+    """Within half a minute of a start its 404 is no end: the next try waits until it can cancel."""
+    faults = ((20, "server knows operations after 3 s"), (164, "clear"))
+    assert not (seen := play(Plan("deferred, execution_timeout", 1, faults))).violations, seen
+
+
 def test_a_killed_task_is_cancelled() -> None:
     """A mark while the task is deferred: the trigger's ``on_kill`` cancels, within seconds."""
     seen = play(_plan("deferred", 1, r"triggerer \d GET", "mark failed"))
