@@ -411,7 +411,20 @@ class BaseOperationOperator(BaseOperator):
     # --- the end -------------------------------------------------------------------------------------------
 
     def _outcome_of(self, event: Any, operation_name: str, started_epoch_s: float) -> Outcome:
-        """Read the trigger's event; an operation that was too large for it is polled again."""
+        """
+        Read the trigger's event; an operation that was too large for it is polled again.
+
+        Without any event the wait goes on: Airflow resumes a task like that whose DAG file has lacked it for a moment.
+
+        :raises OperationEventError: the event can't be read.
+        """
+        if event is None and operation_name:
+            self.log.warning(
+                "%s: resumed without an event of its trigger, so the wait goes on", operation_name
+            )
+            self._hold(operation_name)
+            began_s = started_epoch_s or clock.now()
+            return self._wait_for(self._watch_for(operation_name, began_s, began_s))
         try:
             outcome = Outcome.from_event(event)
         except UnreadableEvent as error:

@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.common.compat.sdk import task as task_decorator
 
-from airflow_provider_operations._protocol import outcome
+from airflow_provider_operations._protocol import clock, outcome
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
 from airflow_provider_operations._tasks.base import BACKSTOP_S
 from airflow_provider_operations._tasks.cancel import cancel
@@ -362,14 +362,40 @@ def test_too_large_for_an_event(emulator: Emulator, driver: Driver, monkeypatch:
     assert verdict.value == big
 
 
-@pytest.mark.parametrize(
-    "event", [None, {}, {"version": 2, "outcome": "{}"}, {"version": 1, "outcome": "{}"}]
-)
+@pytest.mark.parametrize("event", [{}, {"version": 2, "outcome": "{}"}, {"version": 1, "outcome": "{}"}])
 def test_events_are_foreign(emulator: Emulator, event: Any) -> None:
     """An event that can't be read fails the task: it says nothing about the operation."""
     task = RunOperationOperator(task_id="run", path="things:run")
     with pytest.raises(OperationEventError, match="operations/x: the trigger's event can't be read"):
         task.execute_complete(context(task), event, "operations/x", 0.0)
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "running"])
+@pytest.mark.parametrize("sensor", [True, False], ids=["sensor", "operator"])
+def test_resumed_without_an_event(emulator: Emulator, sensor: bool, done: bool) -> None:
+    """
+    A task that its DAG file has lacked for a moment goes on waiting, with its own deadline.
+
+    Airflow sets it to ``removed``, which ends its trigger, and later resumes it as it was.
+    """
+    with OperationsHook() as hook:
+        operation = {"duration": 0 if done else 5000, "response": {"n": 1}}
+        name = hook.start_operation("things:run", json={"operation": operation}).name
+    task: Any
+    if sensor:
+        task = OperationSensor(task_id="wait", operation_name=name, deferrable=True, timeout=600)
+    else:
+        task = RunOperationOperator(task_id="run", path="things:run", deferrable=True, timeout=600)
+    began_s = clock.now() - 100
+    try:
+        assert task.execute_complete(context(task), None, name, began_s) == {"n": 1}
+    except TaskDeferred as deferred:
+        assert not done
+        kwargs = deferred.trigger.serialize()[1]
+        assert (kwargs["operation_name"], kwargs["deadline_epoch_s"]) == (name, began_s + 600)
+    else:
+        assert done
+    assert kinds(emulator).count("start") == 1
 
 
 def test_without_waiting_the_name_is_returned_at_once(emulator: Emulator, driver: Driver) -> None:

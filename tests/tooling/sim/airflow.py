@@ -323,6 +323,22 @@ class Airflow:
         self.set_state(None, "cleared by a user")
         self.schedule()
 
+    def vanish(self, for_s: float | None = None) -> None:
+        """Let the task be missing from its DAG file (``DagRun._check_for_removed_or_restored_tasks``); or for a while."""
+        if self.state in {*OVER, "removed", "restarting"}:
+            return
+        self.world.judge.vanished(for_good=for_s is None)
+        self.set_state("removed", "its DAG file doesn't have it")
+        ti_id = self.id
+
+        def restored() -> None:
+            if (self.id, self.state) == (ti_id, "removed"):
+                self.set_state(None, "its DAG file has it again")
+                self.schedule()
+
+        if for_s is not None:
+            self._kernel.at(for_s, restored)
+
     # --- the API ---------------------------------------------------------------------------------------------
 
     def reach_api(

@@ -84,6 +84,13 @@ def _forget(world: World) -> None:
         world.server.forget()
 
 
+def _skew(kind: str, by_s: float) -> Callable[[World], None]:
+    def fault(world: World) -> None:
+        world.skews[kind] = by_s
+
+    return fault
+
+
 def _lose_answer(world: World) -> None:
     world.server.loses_next_answer = True
     world.judge.answer_was_lost()
@@ -137,6 +144,8 @@ USERS: dict[str, Callable[[World], None]] = {
     "mark success": lambda world: _airflow(world).mark("success"),
     "skip": lambda world: _airflow(world).mark("skipped"),
     "clear": lambda world: _airflow(world).clear(),
+    "task vanishes": lambda world: _airflow(world).vanish(),
+    "task vanishes for 20 s": lambda world: _airflow(world).vanish(20),
 }
 
 FAULTS: dict[str, Callable[[World], None]] = {
@@ -157,6 +166,9 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "server is slow for 20 s": _slow,
     "server knows operations after 3 s": _unknown_at_first,
     "server forgets": _forget,
+    "workers' clocks are set 10 s ahead": _skew("worker", 10),
+    "triggerers' clocks are set 10 s ahead": _skew("triggerer", 10),
+    "triggerers' clocks are set 10 s back": _skew("triggerer", -10),
     "answer lost": _lose_answer,
     "connection gone for 20 s": _lose_connection,
     "record not found for 8 s": _hide_record,

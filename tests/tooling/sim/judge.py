@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-from airflow_provider_operations.exceptions import OperationsCallError, OperationsError
+from airflow_provider_operations.exceptions import OperationEventError, OperationsCallError, OperationsError
 
 from .airflow import OVER
 from .forms import FAILS, OUTAGE_TOLERANCE_S, OUTLASTS, UNAVAILABLE
@@ -106,7 +106,8 @@ class Judge:
 
     def task_is(self, state: str | None) -> None:
         """Hear of the task's new state."""
-        self._over_s = self._now() if state in OVER else None
+        over = state in OVER or (state == "removed" and self._marked)
+        self._over_s = self._now() if over else None
 
     def marked(self, state: str) -> None:
         """Hear of a mark, just before it is made."""
@@ -138,6 +139,20 @@ class Judge:
         ):
             return "ended while no triggerer has its trigger"
         return None
+
+    def vanished(self, *, for_good: bool) -> None:
+        """Hear that the task isn't in its DAG file any more, just before Airflow notes it."""
+        airflow = self._world.airflow
+        if airflow.state == "running":
+            self.worker_was_lost(told=True)
+        if not (self._form.keeps_record or self._form.waits_only):
+            name = "no record, and its DAG file didn't have it for a while"
+            self.excuse(name, "cancel", "starts", "verdict")
+        if for_good:
+            self._marked = True
+            self._world.server.make_endless()
+            if airflow.state != "deferred" or self._nobody_sees_it():
+                self.excuse("vanished while no triggerer has its trigger", "orphan")
 
     def cleared(self) -> None:
         """Hear of a clear, just before it is made."""
@@ -330,6 +345,8 @@ class Judge:
         """Hear how a worker's code has ended."""
         if error is not None and not isinstance(error, OperationsError | AirflowRuntimeError):
             self.broken(f"{worker.process.name} fails with {error!r}")
+        if isinstance(error, OperationEventError):
+            self.broken(f"{worker.process.name} can't go on: {error}")
         if not isinstance(error, OperationsCallError) or worker.terminating:
             return
         if self._outage_is_intolerable():

@@ -265,6 +265,11 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
     here = SimpleNamespace(world=None)
 
     def now() -> float:
+        """Return what the clock of the host shows on which this runs."""
+        process = kernel.current
+        return kernel.now + (here.world.skew_s(process.name) if process is not None else 0.0)
+
+    def monotonic() -> float:
         return kernel.now
 
     def uuid4() -> uuid.UUID:
@@ -306,7 +311,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(clock, "now", now)
         put(clock, "sleep", kernel.sleep)
         put(time, "time", now)
-        put(time, "monotonic", now)
+        put(time, "monotonic", monotonic)
         put(time, "sleep", kernel.sleep)
         put(uuid, "uuid4", uuid4)
         put(signal, "signal", on_signal)

@@ -58,6 +58,15 @@ def test_a_clear_while_the_service_does_not_know_its_operation_yet() -> None:
     assert not (seen := play(Plan("deferred, execution_timeout", 1, faults))).violations, seen
 
 
+def test_a_task_that_its_file_has_again_waits_on() -> None:
+    """Airflow resumes it without an event; its operation is neither cancelled nor followed by another."""
+    seen = play(_plan("deferred", 1, r"triggerer \d GET", "task vanishes for 20 s"))
+    assert not seen.violations, seen
+    assert [what for _, actor, what in seen.trace if actor == "log" and "without an event" in what]
+    assert (_starts(seen), seen.world.airflow.state) == (1, "success")
+    assert not seen.world.server.operations[0].cancels
+
+
 def test_a_killed_task_is_cancelled() -> None:
     """A mark while the task is deferred: the trigger's ``on_kill`` cancels, within seconds."""
     seen = play(_plan("deferred", 1, r"triggerer \d GET", "mark failed"))

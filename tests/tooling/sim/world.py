@@ -53,6 +53,8 @@ class World:
         self.task: Any = form.task
         self.lines = None if plan.line is None else Lines(self, *plan.line)
         self.points = 0
+        self.skews: dict[str, float] = {}
+        """By kind of process, ``worker`` or ``triggerer``: by how many seconds the clocks of its hosts are ahead."""
         self.connection_is_gone = False
         """Whether triggers can't look their connection up."""
         self.events: list[int] = []
@@ -81,6 +83,10 @@ class World:
         """Ask the supervisor of the process that is running; blocks."""
         with self._channels.setdefault(self.kernel.current, Channel(self.kernel)):
             return self.airflow.send(msg)
+
+    def skew_s(self, process: str) -> float:
+        """Return by how many seconds the clock is ahead on the host of a process."""
+        return self.skews.get(process.partition(" ")[0], 0.0)
 
     def latency(self) -> float:
         """Return how long a message takes."""
