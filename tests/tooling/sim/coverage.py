@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .schedule import Played
 
-__all__ = ["Coverage", "kind_of"]
+__all__ = ["Coverage", "kind_of", "points_by_kind"]
 
 _TRANSITION = re.compile(r"(\w+ -> \w+) \(try ")
-_POINT = re.compile(r"(.*) \[\d+\]$")
+_POINT = re.compile(r"(.*) \[(\d+)\]$")
 
 
 def kind_of(actor: str, what: str) -> str:
@@ -22,6 +22,19 @@ def kind_of(actor: str, what: str) -> str:
     if "trigger" in what:
         what = what.rstrip("0123456789 ")
     return f"{actor.rstrip('0123456789 ')}: {what}"
+
+
+def points_by_kind(seen: Played, after: int = 0) -> dict[str, list[int]]:
+    """
+    Return the numbers of a schedule's points.
+
+    :param after: only of those that come after this one.
+    """
+    points: dict[str, list[int]] = {}
+    for _, actor, what in seen.trace:
+        if (point := _POINT.match(what)) and int(point[2]) > after:
+            points.setdefault(kind_of(actor, point[1]), []).append(int(point[2]))
+    return points
 
 
 @dataclass

@@ -7,6 +7,7 @@ Whether the search sees what it should: each mutant of the package must be found
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import random
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .mutants import MUTANTS
+from .run import COLLECT_EVERY, warm_up
 from .schedule import play
 from .search import lines, mixed, shrunk, singles
 
@@ -66,6 +68,8 @@ def hunt(mutant: Mutant, seed: int, limit_s: float = LIMIT_S) -> Hunted:
         with mutant.applied():
             broken = play(plan).violations
         played += 1
+        if played % COLLECT_EVERY == 0:
+            gc.collect()
         if broken and not play(plan).violations:
             found_s = spent_s()
             with mutant.applied():
@@ -121,6 +125,7 @@ def main() -> int:
     options = parser.parse_args()
     found = []
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    warm_up()
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
         for hunted in pool.map(partial(hunt, seed=options.seed, limit_s=options.limit), chosen):
             print(hunted, flush=True)

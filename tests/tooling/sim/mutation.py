@@ -8,7 +8,7 @@ import sys
 import textwrap
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -47,6 +47,13 @@ class Mutant:
 
         :raises NotInSourceError: there is no such place, or it has no such text, or several.
         """
+        with ExitStack() as stack:
+            for place, attribute, changed in _changes(self):
+                stack.enter_context(patch.object(place, attribute, changed))
+            yield
+
+    def changes(self) -> list[tuple[Any, str, Any]]:
+        """Return what is put where: owner, attribute, value; raises as ``applied`` does."""
         module_name, _, path = self.place.partition(":")
         *outer, name = path.split(".")
         try:
@@ -62,10 +69,7 @@ class Mutant:
         else:
             changed = self._changed_constant(module, name)
             users = [(module, name), *_imported(before, name)]
-        with ExitStack() as stack:
-            for place, attribute in dict.fromkeys(users):
-                stack.enter_context(patch.object(place, attribute, changed))
-            yield
+        return [(place, attribute, changed) for place, attribute in dict.fromkeys(users)]
 
     def _changed_function(self, function: Any, owner: Any) -> Any:
         lines, first = inspect.getsourcelines(function)
@@ -96,6 +100,12 @@ class Mutant:
         if (count := source.count(self.old)) != 1:
             raise NotInSourceError(f"{self.name!r}: {self.place} has {count} times, not once: {self.old!r}")
         return source.replace(self.old, self.new)
+
+
+@cache
+def _changes(mutant: Mutant) -> list[tuple[Any, str, Any]]:
+    """Return its changes; to read and compile the source takes longer than a schedule."""
+    return mutant.changes()
 
 
 def _imported(value: Any, name: str | None = None) -> list[tuple[Any, str]]:

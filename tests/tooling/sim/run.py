@@ -142,6 +142,15 @@ def search(todo: Iterable[Batch], jobs: int, minutes: float = math.inf) -> Found
     return total
 
 
+def warm_up() -> None:
+    """Import and make what is made late, before processes are forked; from then on garbage is for them to collect."""
+    for form in FORMS:
+        play(Plan(form, 0))
+    gc.collect()
+    gc.freeze()  # Airflow itself needn't be looked through again and again
+    gc.disable()
+
+
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -159,11 +168,7 @@ def main() -> int:
         return bool(seen.violations)
     count = options.schedules or (SHORT_SCHEDULES if options.short else SCHEDULES)
     print(f"seed {options.seed}", flush=True)
-    for form in FORMS:  # what is imported and made late
-        play(Plan(form, 0))
-    gc.collect()
-    gc.freeze()  # Airflow itself needn't be looked through again and again
-    gc.disable()  # ``explore`` does it, at its own pace
+    warm_up()
     todo = batches(options.seed, every=SHORT_EVERY if options.short else EVERY, count=count)
     chosen = [one for one in todo if options.only in f"{one.what} {one.form} {one.fault}"]
     if options.short:  # so that there is something of all kinds in what the time allows

@@ -12,17 +12,32 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from .coverage import points_by_kind
 from .faults import FAULTS, USERS
 from .forms import FORMS
-from .schedule import play
+from .schedule import Played, play
 from .world import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Batch", "batches", "lines", "mixed", "pairs", "retries", "shrunk", "singles", "takeovers"]
+__all__ = [
+    "Batch",
+    "batches",
+    "lines",
+    "mixed",
+    "pairs",
+    "rare_moments",
+    "retries",
+    "shrunk",
+    "singles",
+    "takeovers",
+]
 
 RANDOM_BATCH = 250
+
+RARE_AT_ONCE = 8
+"""So many second faults are tried for each first one, whose schedule has to be played to know what comes of it."""
 
 AT_LINES = ("evict worker", "mark failed", "clear")
 """What ends a worker by SIGTERM."""
@@ -177,7 +192,28 @@ def retries(seed: int) -> Iterator[Plan]:
         yield Plan(draw.choice(list(FORMS)), draw.randrange(1 << 30), faults)
 
 
+def rare_moments(seed: int) -> Iterator[Plan]:
+    """
+    Yield two faults for ever, each at a kind of point that is chosen before the point.
+
+    Most points are polls; what happens once in a schedule, such as the look for a record, is hardly met by number.
+    """
+    draw = random.Random(seed)
+
+    def moment(seen: Played, after: int = 0) -> int:
+        points = points_by_kind(seen, after)
+        return draw.choice(points[draw.choice(sorted(points))]) if points else after
+
+    while True:
+        form, of, fault = draw.choice(list(FORMS)), draw.randrange(1 << 30), draw.choice(list(FAULTS))
+        first = (moment(play(Plan(form, of))), fault)
+        seen = play(Plan(form, of, (first,)))
+        for _ in range(RARE_AT_ONCE):
+            second = draw.choice([one for one in FAULTS if not (one in USERS and fault in USERS)])
+            yield Plan(form, of, (first, (moment(seen, first[0]), second)))
+
+
 def mixed(seed: int) -> Iterator[Plan]:
     """Yield of each kind in turn, for ever."""
-    for each in zip(pairs(seed), takeovers(seed), retries(seed), strict=False):
+    for each in zip(pairs(seed), takeovers(seed), retries(seed), rare_moments(seed), strict=False):
         yield from each
