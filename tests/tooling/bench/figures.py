@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.tooling.bench.bench import Bench, NotMeasured, Row
+from tests.tooling.bench.crowds import crowds
 from tests.tooling.bench.emulated import ask, start_operation
 from tests.tooling.bench.server import Sampler, static_server
 from tests.tooling.bench.spec import Measured, Spec
@@ -430,6 +431,7 @@ FIGURES: dict[str, Figure] = {
     "storm": storm,
     "triggerer": triggerer,
     "tasks": tasks,
+    "crowds": crowds,
 }
 """In the order of the table."""
 

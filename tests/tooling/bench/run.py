@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 QUIET = ("cpu", "start")
 """Measured with nothing of ours beside them."""
 
-LONG = ("triggerer", "tasks")
+LONG = ("triggerer", "tasks", "crowds")
 """Take minutes however few tasks they have, so a short run leaves them out."""
 
 
