@@ -20,5 +20,5 @@ with DAG(
         RunOperationOperator(
             task_id=case,
             path=f"projects/odd-{case}/things:run",
-            json={"operation": {"duration": 300 if case == "mistake" else 12, "response": {"case": case}}},
+            json={"operation": {"duration": 300 if case == "mistake" else 30, "response": {"case": case}}},
         )
