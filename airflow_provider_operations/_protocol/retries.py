@@ -37,6 +37,7 @@ class Retries:
     :param doubt_s: how long an answer that names no code, such as a proxy's page, is retried although it isn't
         transient.
     :param abandoned: says whether nobody wants the request any more.
+    :param left: tells which failures are not to be repeated here, as the caller deals with them.
     """
 
     attempts: int | None = 3
@@ -44,6 +45,7 @@ class Retries:
     for_s: float = 60.0
     doubt_s: float = 0.0
     abandoned: Callable[[], bool] = bool
+    left: Callable[[CallFailure], bool] = lambda _: False
 
     def options(self, request: Request[Any], log: Any) -> dict[str, Any]:
         """
@@ -72,7 +74,7 @@ class Retries:
                 isinstance(result, CallFailure)
                 and (result.transient or (not result.names_code and clock.now() < believed))
                 and (request.idempotent or result.safe_to_resend)
-                and not self.abandoned()
+                and not (self.abandoned() or self.left(result))
             )
 
         def tell(state: tenacity.RetryCallState) -> None:

@@ -11,6 +11,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tenacity
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_operations._lifecycle.plan import Facts, Plan, Step, after_look, plan
 from airflow_provider_operations._lifecycle.record import Record, State
@@ -19,7 +20,7 @@ from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import ending
-from airflow_provider_operations._protocol.polling import as_seconds
+from airflow_provider_operations._protocol.polling import Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text, start_method
 from airflow_provider_operations._protocol.request_values import (
     body_value,
@@ -32,6 +33,7 @@ from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._tasks.api import check_request, method_of
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
 from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
+from airflow_provider_operations._tasks.refusals import Refusals
 from airflow_provider_operations.exceptions import WORTH_A_RETRY, OperationsCallError, OperationsError
 from airflow_provider_operations.operation import Code, Operation, Status
 
@@ -59,8 +61,24 @@ PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for the end of the operation before; then it starts all the same, with a warning."""
 
 
+MIN_START_PAUSE_S = 10.0
+"""Between two starts of which the service has refused the first; Airflow may fail a task that resumes sooner (#72716)."""
+
+
 class _KilledBeforeStartError(OperationsError):
     """The task was killed before its start call was sent."""
+
+
+class _RefusedForNow(Exception):
+    """
+    The service has refused a start in a way that the task's author wants to be repeated.
+
+    :param uncertain: it was sent before, and that may have had an effect: only the same start may be sent again.
+    """
+
+    def __init__(self, failure: CallFailure, *, uncertain: bool) -> None:
+        self.failure = failure
+        self.uncertain = uncertain
 
 
 class Begun(NamedTuple):
@@ -82,6 +100,8 @@ class StartsOperation(EndsFromTrigger):
     """Whether the next try finds what the start call begins, although nothing but the intent is noted."""
     _function_returns_it: bool = False
     """Whether a function returns the request, so that it isn't known when the DAG is parsed."""
+    _first_start_epoch_s: float = 0.0
+    """When the first of several starts was sent, all but the last of which were refused."""
     _settled: bool = False
     """Whether an error needs no further cancelling: the operation is done, or has been dealt with."""
 
@@ -104,6 +124,10 @@ class StartsOperation(EndsFromTrigger):
         request_id_ttl: timedelta | float = 3600.0,
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | Code | int | str | None = None,
+        if_exists: str = "fail",
+        if_missing: str = "fail",
+        start_retry_on: Collection[Code | int | str] | Code | int | str = (),
+        start_timeout: timedelta | float = 3600.0,
         end_from_trigger: bool = False,
         defer_after: timedelta | float = 0.0,
         **kwargs: Any,
@@ -146,6 +170,11 @@ class StartsOperation(EndsFromTrigger):
         ):
             refuse_early(value, argument, read)
         start_method(method)
+        self.if_exists = if_exists
+        self.if_missing = if_missing
+        self.start_retry_on = start_retry_on
+        self.start_timeout = start_timeout
+        self._refusals = Refusals.of(if_exists, if_missing, start_retry_on, start_timeout)
         self.durable = durable
         self.request_id_ttl = as_seconds("request_id_ttl", request_id_ttl)
         self.on_uncertain_start = on_uncertain_start
@@ -186,7 +215,7 @@ class StartsOperation(EndsFromTrigger):
         todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.RESEND and record is not None:
             self._log_plan(todo)
-            record, _ = self._send(self._call_to_service(), record, records, again=True)
+            record, _ = self._send_until_taken(self._call_to_service(), record, records, again=True)
             todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.REFUSE:
             call = self._call()
@@ -341,21 +370,76 @@ class StartsOperation(EndsFromTrigger):
             return None
 
     def _start(self, records: Records) -> Begun:
-        """Start afresh: store the intent, send, store the name."""
+        """
+        Start afresh: store the intent, send, store the name.
+
+        :raises AirflowSkipException: it is refused, and ``if_exists`` or ``if_missing`` says so.
+        """
         self._check_end_from_trigger()
         call = self._call_to_service()  # a bad connection fails here, before a start is stored
-        now = clock.now()
+        record = self._intent(call, self._first_start_epoch_s or clock.now(), records)
+        return self._send_until_taken(call, record, records)
+
+    def _intent(self, call: StartCall, began_epoch_s: float, records: Records) -> Record:
+        """Store that a start is about to be sent."""
         record = Record(
             State.STARTING,
             records.max_tries,
             records.try_number,
             str(uuid.uuid4()),
             call.digest,
-            now,
-            self._deadline_epoch_s(now),
+            began_epoch_s,
+            self._deadline_epoch_s(began_epoch_s),
         )
         records.write(record)
-        return self._send(call, record, records)
+        return record
+
+    def _send_until_taken(
+        self, call: StartCall, record: Record, records: Records, *, again: bool = False
+    ) -> Begun:
+        """Send the start; where it is refused as ``start_retry_on`` says, wait and send another, or the same again."""
+        while True:
+            try:
+                return self._send(call, record, records, again=again)
+            except _RefusedForNow as refusal:
+                again = refusal.uncertain
+                self._wait_to_start_again(refusal, record, may_defer=records.kept or not again)
+            if not again:
+                record = self._intent(call, record.started_epoch_s, records)
+
+    def _wait_to_start_again(self, refusal: _RefusedForNow, record: Record, *, may_defer: bool) -> None:
+        """
+        Wait until the next start: here, or in a trigger of Airflow's own; then this doesn't return.
+
+        :raises OperationsCallError: there is no time left for another one; to be retried.
+        """
+        failure, now, began_s = refusal.failure, clock.now(), record.started_epoch_s
+        limit_s = self._refusals.retry_for_s
+        if refusal.uncertain:  # later, the service would take it for another start
+            limit_s = min(limit_s, self.request_id_ttl)
+        left_s = min(began_s + limit_s, record.deadline_epoch_s) - now
+        schedule = Schedule(maximum_s=max(self.poke_interval, MIN_START_PAUSE_S))
+        pause_s = max(schedule.next_delay(now - began_s, failure.retry_after), MIN_START_PAUSE_S)
+        if self._killed or pause_s > left_s:
+            raise self._error_of_call(failure, final=False)
+        self.log.info(
+            "not started (%s, %s); starting again in %.0f s, and for up to %.0f s",
+            failure.problem, failure.status.code_name, pause_s, left_s,
+        )  # fmt: skip
+        if self.deferrable and may_defer:
+            from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
+
+            self.defer(
+                trigger=TimeDeltaTrigger(timedelta(seconds=pause_s)),
+                method_name="execute_start",
+                kwargs={"first_start_epoch_s": began_s},
+            )
+        clock.sleep(pause_s)
+
+    def execute_start(self, context: Context, event: Any = None, first_start_epoch_s: float = 0.0) -> Any:  # noqa: ARG002  Airflow's signature
+        """Resume a task whose start was refused for the time being: start again."""
+        self._first_start_epoch_s = first_start_epoch_s
+        return self.execute(context)
 
     def _send(self, call: StartCall, record: Record, records: Records, *, again: bool = False) -> Begun:
         """
@@ -376,7 +460,7 @@ class StartsOperation(EndsFromTrigger):
             for_s = self.outage_tolerance
             if call.recognised:  # later, the service would take a repetition for another start
                 for_s = min(for_s, max(record.started_epoch_s + self.request_id_ttl - clock.now(), 0.0))
-            retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed)
+            retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed, left=self._refusals.repeats)
             return hook.start_operation(call.path, **call.arguments(record.request_id), retries=retries)
 
         def start() -> None:
@@ -393,7 +477,13 @@ class StartsOperation(EndsFromTrigger):
             # Of several attempts only the last is known: an earlier one may have had an effect.
             known = not again and (error.failure.attempts == 1 or not call.recognised)
             if error.failure.had_no_effect and known:
+                self._held = None
                 records.write(replace(record, state=State.REJECTED))
+                if self._refusals.skips(error.failure):
+                    refused = self._error_of_call(error.failure, final=True)
+                    raise AirflowSkipException(f"nothing was started: {refused}") from None
+            if self._refusals.repeats(error.failure):
+                raise _RefusedForNow(error.failure, uncertain=not known) from None
             # It was carried out, but which operation it began could not be read: the same id brings that answer again.
             lost = call.recognised and error.failure.http_status in range(200, 300)
             final = not lost and self._is_final(error.failure)

@@ -82,6 +82,14 @@ class RunOperationOperator(StartsOperation):
     :param request_id_ttl: how long the service recognises a request id, in seconds; default 1 h.
     :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
         afresh with a warning, or ``fail``.
+    :param if_exists: ``skip`` skips the task where the service refuses the start with ALREADY_EXISTS; ``fail``.
+    :param if_missing: ``skip`` skips a task that deletes (``method="DELETE"``) where there is nothing to delete
+        (NOT_FOUND); ``fail``.
+    :param start_retry_on: codes (``ABORTED``) or reasons (``google.rpc.ErrorInfo``), or a single one, with which a
+        service refuses a start for the time being, as another operation is running: it is started again, after 10 s
+        and more. A deferrable task waits for that in the triggerer.
+    :param start_timeout: for how long, from the first start on, in seconds; default 1 h. ``timeout`` counts from
+        then, too.
     :param retry_on: codes of operation errors, or a single one, that Airflow may retry, instead of ``WORTH_A_RETRY``.
     :param end_from_trigger: when deferrable, a success ends in the triggerer, without a second worker start (Airflow
         3.3 or later; ignored before). Whatever else happens still comes to a worker. Refused where something would

@@ -470,7 +470,9 @@ class Airflow:
                 else self._kernel.now + msg.trigger_timeout.total_seconds()
             )
             kwargs = msg.trigger_kwargs
-            trigger = SimpleNamespace(id=self._triggers, kwargs=kwargs, holder=None, ti=ti, until_s=until)
+            trigger = SimpleNamespace(
+                id=self._triggers, path=msg.classpath, kwargs=kwargs, holder=None, ti=ti, until_s=until
+            )
             self.set_state("deferred", worker.process.name)
             self.trigger = trigger
             if until is not None:

@@ -37,6 +37,7 @@ class Form:
     :param waits_only: a sensor, for an operation that something else has started.
     :param waits: the operator's ``wait_for_completion``.
     :param ends: how the first operations end, by code; all later ones succeed.
+    :param refused: so many starts are refused as another operation is running (ABORTED), and repeated by the task.
     :param timeout_s: the task's ``timeout``.
     :param execution_timeout_s: the task's ``execution_timeout``.
     """
@@ -50,6 +51,7 @@ class Form:
     reschedules: bool = False
     ends_from_trigger: bool = False
     ends: tuple[int, ...] = ()
+    refused: int = 0
     timeout_s: float | None = None
     execution_timeout_s: float | None = None
     airflow: Version = VERSIONS["3.3"]
@@ -104,6 +106,7 @@ def _task(form: Form) -> Any:
             request_id_field="requestId" if form.request_ids else None,
             durable=form.durable,
             wait_for_completion=form.waits,
+            start_retry_on="ABORTED" if form.refused else (),
             **alike,
         )
 
@@ -133,6 +136,9 @@ FORMS = {
     "synchronous, times out once": Form(deferrable=False, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
     "deferred, execution_timeout": Form(deferrable=True, execution_timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
     "synchronous, execution_timeout": Form(deferrable=False, execution_timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
+    "deferred, its starts are refused": Form(deferrable=True, refused=2),
+    "synchronous, its starts are refused": Form(deferrable=False, refused=2),
+    "no record, its starts are refused": Form(deferrable=True, refused=2, durable=False),
     "deferred sensor, times out": Form(
         deferrable=True, waits_only=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
     ),

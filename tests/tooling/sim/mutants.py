@@ -78,17 +78,13 @@ _STARTS = (
         "if False:",
     ),
     Mutant(
-        "no start is noted before", f"{_STARTING}._start", "records.write(record)", "records.current = record"
+        "no start is noted before",
+        f"{_STARTING}._intent",
+        "records.write(record)",
+        "records.current = record",
     ),
     Mutant(
         "no start is noted after", f"{_STARTING}._send", "records.write(started)", "records.current = started"
-    ),
-    Mutant(
-        "the start is sent before it is noted",
-        f"{_STARTING}._start",
-        "    records.write(record)\n    return self._send(call, record, records)",
-        "    records.current = record\n    begun = self._send(call, record, records)\n"
-        "    records.write(begun.record)\n    return begun",
     ),
     Mutant(
         "request ids are new each time",

@@ -59,7 +59,9 @@ class _Observer:
 
     def request(self, server: Server, verb: str, path: str, who: str, known: int, status: int) -> None:
         kernel = server._world.kernel
-        if verb == "run":
+        if verb == "run" and status == 409:
+            self.note(kernel, "start: refused")
+        elif verb == "run":
             self.note(kernel, "start: new" if len(server.operations) > known else "start: known")
             self._newest = server.operations[-1].name
             return

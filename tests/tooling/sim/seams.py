@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ import requests
 import structlog
 from aiohttp.client_reqrep import ConnectionKey
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.standard.triggers import temporal
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 from urllib3.exceptions import MaxRetryError, NewConnectionError
@@ -188,6 +190,13 @@ def _set_environment(name: str, value: str | None) -> None:
         del os.environ[name]
 
 
+def _timezone(now: Callable[[], float]) -> SimpleNamespace:
+    """Return Airflow's module ``timezone`` with another clock."""
+    airflows: Any = vars(temporal)["timezone"]
+    known = {name: getattr(airflows, name) for name in dir(airflows)}
+    return SimpleNamespace(**{**known, "utcnow": lambda: datetime.fromtimestamp(now(), timezone.utc)})
+
+
 _NO_LISTENERS = _NoListeners()
 _NOTHING = object()
 
@@ -313,6 +322,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(time, "time", now)
         put(time, "monotonic", monotonic)
         put(time, "sleep", kernel.sleep)
+        put(temporal, "timezone", _timezone(now))
         put(uuid, "uuid4", uuid4)
         put(signal, "signal", on_signal)
         put(signal, "setitimer", setitimer)

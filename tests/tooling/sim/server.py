@@ -91,6 +91,7 @@ class Server:
         self.trouble: str | None = None
         """``refused``, ``unavailable`` (503), ``hole``, in which requests vanish, ``no cancel``, or one of ``ODD``."""
         self.loses_next_answer = False
+        self._refused = 0
         self.slow_s = 0.0
         """So much longer answers take."""
         self.unknown_for_s = 0.0
@@ -150,6 +151,9 @@ class Server:
             known = [one for one in self.operations if request_id and one.request_id == request_id]
             if known and self._form.request_ids:
                 return 200, known[0].resource(now)
+            if self._refused < self._form.refused:
+                self._refused += 1
+                return 409, {"error": {"code": 409, "status": "ABORTED", "message": "another one is running"}}
             self.begin(who, request_id)
             return 200, self.operations[-1].resource(now)
         name = path.removeprefix("/v1/").partition(":")[0]

@@ -6,12 +6,11 @@ from collections import deque
 from copy import copy
 from functools import cache, partial
 from inspect import CORO_CREATED, getcoroutinestate
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.serde import deserialize
-
-from airflow_provider_operations.triggers import OperationTrigger
 
 from .green import Loop
 from .kernel import Process
@@ -167,7 +166,7 @@ class Triggerer:
     async def _turn(self, new: Any) -> None:
         runner = self._runner
         if new is not None:
-            trigger = OperationTrigger(**cast("Any", deserialize(new.kwargs)))
+            trigger = resolve_name(new.path)(**cast("Any", deserialize(new.kwargs)))
             trigger.task_instance = new.ti
             task = self.loop.create_task(runner.run_trigger(new.id, trigger))
             task.add_done_callback(lambda _: self.wake())

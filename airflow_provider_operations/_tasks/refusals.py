@@ -1,0 +1,88 @@
+"""What it means that a service refuses a start: by code, and not by HTTP status, as the task's author says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from airflow_provider_operations._protocol.polling import as_seconds
+from airflow_provider_operations.operation import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import timedelta
+
+    from airflow_provider_operations._protocol.response import CallFailure
+
+__all__ = ["Refusals"]
+
+_REASON = re.compile(r"[A-Z][A-Z0-9_]+[A-Z0-9]")
+"""``google.rpc.ErrorInfo.reason``, as google/rpc/error_details.proto has it."""
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """
+    What a refused start means.
+
+    :param skips_existing: ALREADY_EXISTS skips the task.
+    :param skips_missing: NOT_FOUND skips a task that deletes.
+    :param codes: such a start is repeated;
+    :param reasons: and one with such a reason.
+    :param retry_for_s: for so long, from the first start.
+    """
+
+    skips_existing: bool
+    skips_missing: bool
+    codes: frozenset[Code | int]
+    reasons: frozenset[str]
+    retry_for_s: float
+
+    @classmethod
+    def of(
+        cls,
+        if_exists: str,
+        if_missing: str,
+        start_retry_on: Collection[Code | int | str] | Code | int | str,
+        start_timeout: timedelta | float,
+    ) -> Refusals:
+        """
+        Read the arguments of a task.
+
+        :raises ValueError: one of them is wrong.
+        """
+        for argument, value in (("if_exists", if_exists), ("if_missing", if_missing)):
+            if value not in {"fail", "skip"}:
+                raise ValueError(f"{argument!r} is 'fail' or 'skip', not {value!r}")
+        given = [start_retry_on] if isinstance(start_retry_on, int | str) else list(start_retry_on)
+        codes = [one for one in given if Code.parse(one) is not None]
+        reasons = [one for one in given if one not in codes]
+        for reason in reasons:
+            if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+                raise ValueError(
+                    f"'start_retry_on' has codes such as 'ABORTED' and reasons such as 'RATE_LIMIT_EXCEEDED', not "
+                    f"{reason!r}"
+                )
+            if near := get_close_matches(reason, [code.name for code in Code], 1, 0.85):
+                raise ValueError(f"'start_retry_on' has {reason!r}: is {near[0]!r} meant?")
+        return cls(
+            if_exists == "skip",
+            if_missing == "skip",
+            Code.set_of("start_retry_on", codes),
+            frozenset(str(reason) for reason in reasons),
+            as_seconds("start_timeout", start_timeout),
+        )
+
+    def skips(self, failure: CallFailure) -> bool:
+        """Tell whether the task is to be skipped."""
+        if not failure.names_code:  # a proxy's page, perhaps
+            return False
+        missing = self.skips_missing and failure.method == "DELETE" and failure.says_missing
+        return missing or (self.skips_existing and failure.status.code == Code.ALREADY_EXISTS)
+
+    def repeats(self, failure: CallFailure) -> bool:
+        """Tell whether a later start may be taken; only of what has certainly started nothing."""
+        listed = failure.status.code in self.codes or failure.status.reason in self.reasons
+        return listed and failure.names_code and failure.had_no_effect

@@ -1,0 +1,236 @@
+"""Starts that a service refuses: skipped, repeated later, or failed, by the code that it names."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations.exceptions import OperationsCallError
+from airflow_provider_operations.operation import Code
+from airflow_provider_operations.operators import RunOperationOperator
+from tests.support.tasks import StateStore
+
+if TYPE_CHECKING:
+    from airflow_provider_operations.emulator import Emulator
+    from tests.support.tasks import Driver, Verdict
+
+WAYS = pytest.mark.parametrize("deferrable", [False, True], ids=["synchronous", "deferrable"])
+
+
+def body(status: str, http_status: int, reason: str = "") -> str:
+    """Return an error as a service of Google's writes it."""
+    error: dict[str, Any] = {"code": http_status, "status": status, "message": "as you were told"}
+    if reason:
+        error["details"] = [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "d.example"}
+        ]
+    return json.dumps({"error": error})
+
+
+def refuse(emulator: Emulator, status: str, http_status: int, *, reason: str = "", times: int = 1) -> None:
+    emulator.script_fault(
+        kind="start",
+        status=http_status,
+        body=body(status, http_status, reason),
+        headers={"Content-Type": "application/json"},
+        times=times,
+    )
+
+
+def run(driver: Driver, *, deferrable: bool, **arguments: Any) -> Verdict:
+    script = {"operation": {"duration": 5, "response": {"a": 1}}}
+    return driver.run(
+        lambda: RunOperationOperator(
+            task_id="run",
+            path="projects/p/things:run",
+            json=script,
+            deferrable=deferrable,
+            **{"timeout": 1000, **arguments},
+        )
+    )
+
+
+def starts(emulator: Emulator) -> list[dict[str, Any]]:
+    return [entry for entry in emulator.journal() if entry["kind"] == "start"]
+
+
+@WAYS
+def test_what_exists_already(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """ALREADY_EXISTS skips the task only where that was asked for."""
+    refuse(emulator, "ALREADY_EXISTS", 409, times=2)
+    verdict = run(driver, deferrable=deferrable, if_exists="skip")
+    assert verdict.state == "skipped"
+    assert "ALREADY_EXISTS" in str(verdict.error)
+    assert "as you were told" in str(verdict.error)
+
+    assert isinstance(run(driver, deferrable=deferrable).error, OperationsCallError)
+    assert len(starts(emulator)) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(409, "ABORTED"), (412, "FAILED_PRECONDITION")], ids=["another runs", "not empty"]
+)
+def test_the_code_counts_and_not_the_http_status(
+    emulator: Emulator, driver: Driver, status: int, code: str
+) -> None:
+    """HTTP 409 stands for ABORTED, too: another operation is running, which says nothing of the resource."""
+    refuse(emulator, code, status)
+    assert isinstance(run(driver, deferrable=False, if_exists="skip").error, OperationsCallError)
+
+
+def test_a_page_is_no_refusal(emulator: Emulator, driver: Driver) -> None:
+    """What a proxy answers skips nothing."""
+    emulator.script_fault(kind="start", status=409, body="<html>conflict</html>", times=1)
+    assert isinstance(run(driver, deferrable=False, if_exists="skip").error, OperationsCallError)
+
+
+def test_a_repeated_start_that_finds_its_own(emulator: Emulator, driver: Driver) -> None:
+    """After an answer that is lost, ALREADY_EXISTS may be about what the first start has begun."""
+    emulator.script_fault(kind="start", drop=True, effect=True, times=1)
+    refuse(emulator, "ALREADY_EXISTS", 409)
+    verdict = run(driver, deferrable=False, if_exists="skip", request_id_field="requestId")
+    assert isinstance(verdict.error, OperationsCallError)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "POST"])
+def test_what_is_missing(emulator: Emulator, driver: Driver, method: str) -> None:
+    """NOT_FOUND skips a task that deletes, and no other."""
+    refuse(emulator, "NOT_FOUND", 404)
+    verdict = driver.run(
+        lambda: RunOperationOperator(
+            task_id="run", path="projects/p/things/x", method=method, if_missing="skip", timeout=100
+        )
+    )
+    assert verdict.state == ("skipped" if method == "DELETE" else "failed")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("retry_on", "status", "http_status", "reason"),
+    [
+        ("ABORTED", "ABORTED", 409, ""),
+        ([Code.FAILED_PRECONDITION], "FAILED_PRECONDITION", 400, ""),
+        (("RESOURCE_NOT_READY",), "FAILED_PRECONDITION", 400, "RESOURCE_NOT_READY"),
+        ("RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", 429, ""),
+    ],
+    ids=["code", "of several codes", "reason", "quota"],
+)
+def test_a_start_that_is_refused_for_now(
+    emulator: Emulator,
+    driver: Driver,
+    retry_on: Any,
+    status: str,
+    http_status: int,
+    reason: str,
+    *,
+    deferrable: bool,
+) -> None:
+    """It is started again until it is taken: each time with another request id, and in the triggerer's time."""
+    refuse(emulator, status, http_status, reason=reason, times=3)
+    began_s = driver.moved.now
+    verdict = run(
+        driver, deferrable=deferrable, start_retry_on=retry_on, request_id_field="requestId", poke_interval=20
+    )
+    assert (verdict.state, verdict.value) == ("success", {"a": 1})
+    assert verdict.deferrals == (4 if deferrable else 0)
+    assert len(starts(emulator)) == 4
+    assert len({entry["query"]["requestId"] for entry in starts(emulator)}) == 4
+    assert driver.moved.now - began_s >= 15
+
+
+@WAYS
+def test_the_time_to_start_is_up(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """After ``start_timeout`` the refusal is the task's failure."""
+    refuse(emulator, "ABORTED", 409, times=1000)
+    began_s = driver.moved.now
+    verdict = run(driver, deferrable=deferrable, start_retry_on="ABORTED", start_timeout=60)
+    assert isinstance(verdict.error, OperationsCallError)
+    assert "ABORTED" in str(verdict.error)
+    assert 40 <= driver.moved.now - began_s <= 61
+
+
+@WAYS
+def test_the_deadline_counts_from_the_first_start(
+    emulator: Emulator, driver: Driver, *, deferrable: bool
+) -> None:
+    """``timeout`` isn't begun anew by a start that was refused."""
+    refuse(emulator, "ABORTED", 409, times=4)
+    began_s = driver.moved.now
+    verdict = driver.run(
+        lambda: RunOperationOperator(
+            task_id="run",
+            path="projects/p/things:run",
+            json={"operation": {"duration": 5000}},
+            deferrable=deferrable,
+            start_retry_on="ABORTED",
+            timeout=100,
+        )
+    )
+    assert "was not over" in str(verdict.error)
+    assert 99 <= driver.moved.now - began_s <= 130
+
+
+@WAYS
+def test_the_record_between_two_starts(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """Nothing runs then, and the record says so; it keeps when the intent began."""
+    refuse(emulator, "ABORTED", 409, times=2)
+    store, states = StateStore(), []
+
+    class Looks(RunOperationOperator):
+        def _wait_to_start_again(self, *args: Any, **kwargs: Any) -> None:
+            states.append(store["airflow_provider_operations"]["state"])
+            super()._wait_to_start_again(*args, **kwargs)
+
+    began_s = driver.moved.now
+    driver.run(
+        lambda: Looks(
+            task_id="run",
+            path="things:run",
+            json={"operation": {"duration": 5}},
+            deferrable=deferrable,
+            start_retry_on="ABORTED",
+        ),
+        store=store,
+    )
+    record = store["airflow_provider_operations"]
+    assert states == ["rejected", "rejected"]
+    assert record["state"] == "delivered"
+    assert record["started_epoch_s"] == pytest.approx(began_s, abs=1)
+    assert record["answered_epoch_s"] >= began_s + 9.9
+
+
+def test_killed_between_two_starts(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is told to end while it waits starts nothing more."""
+    refuse(emulator, "ABORTED", 409, times=5)
+    task = RunOperationOperator(task_id="run", path="things:run", deferrable=False, start_retry_on="ABORTED")
+
+    def killed(_: float) -> None:
+        task.on_kill()
+
+    monkeypatch.setattr(clock, "sleep", killed)
+    verdict = driver.run(lambda: task)
+    assert verdict.state == "failed"
+    assert len(starts(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"if_exists": "wait"}, "'if_exists' is 'fail' or 'skip', not 'wait'"),
+        ({"if_missing": None}, "'if_missing' is 'fail' or 'skip', not None"),
+        ({"start_retry_on": "aborted please"}, "not 'aborted please'"),
+        ({"start_retry_on": ["ABORTD"]}, "is 'ABORTED' meant?"),
+        ({"start_retry_on": [None]}, "not None"),
+        ({"start_timeout": -1}, "start_timeout"),
+    ],
+    ids=repr,
+)
+def test_bad_arguments(arguments: dict[str, Any], text: str) -> None:
+    """They are refused when the DAG is parsed."""
+    with pytest.raises(ValueError, match=text.replace("?", r"\?")):
+        RunOperationOperator(task_id="run", path="things:run", **arguments)
