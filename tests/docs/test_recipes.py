@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from googleapiclient.discovery_cache import DISCOVERY_DOC_DIR
 
-from airflow_provider_operations._connection.settings import ConnectionFields, read_settings
 from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
+from airflow_provider_operations._protocol.request import Service
 from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.hooks.google_documents import OPERATION_FIELDS, document
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations._lifecycle.start_call import StartCall
     from tests.hooks.google_documents import Document, Method
 
 SCOPE = "https://www.googleapis.com/auth/"
@@ -56,9 +58,34 @@ def is_operation(api: Document, method: dict[str, Any]) -> bool:
     return schema_fields(api, method.get("response")).keys() == OPERATION_FIELDS
 
 
+ROWS = ("document", "scopes", "request id", "name", "methods")
+ROWS_OF_NO_OPERATION = ("document", "scopes", "answers", "state")
+
+
+def _problems_of_the_form(recipe: Section) -> Iterator[str]:
+    rows, kinds = ROWS, ["json", "python"]
+    if recipe.title == NO_OPERATION:
+        rows, kinds = ROWS_OF_NO_OPERATION, []
+    for row in rows:
+        if len(recipe.cells(row)) != 1:
+            yield f"the table has {len(recipe.cells(row))} rows {row!r} instead of one"
+    if not recipe.cells("start"):
+        yield "the table has no row 'start'"
+    if [block.language for block in recipe.blocks] != kinds:
+        yield f"the blocks are {[block.language for block in recipe.blocks]}, and not {kinds}"
+
+
 def problems(recipe: Section) -> Iterator[str]:
     """Compare a recipe with its document; yield what is wrong with it."""
-    api = read(codes(recipe.cell("document"))[0])
+    if form := list(_problems_of_the_form(recipe)):
+        yield from form
+        return
+    name = codes(recipe.cell("document"))[0]
+    try:
+        api = read(name)
+    except FileNotFoundError:
+        yield f"there is no API document {name} in {DISCOVERY_DOC_DIR}"
+        return
     starts = [codes(cell) for cell in recipe.cells("start")]
     for method_id, shown, *_ in starts:
         method = raw_method(api, method_id)
@@ -77,16 +104,21 @@ def problems(recipe: Section) -> Iterator[str]:
         yield from _problems_of_no_operation(recipe, api, raw_method(api, starts[0][0]))
         return
 
-    settings, extra = _connection(recipe)
-    host = settings.service.base_url.removeprefix("https://")
-    if host not in api.hosts:
-        yield f"{host} is not a host of {api.name}"
-    yield from _problems_of_the_name(recipe, api, settings, extra)
-    tasks = _tasks(recipe)
-    if len(tasks) != len(starts):
-        yield f"{len(tasks)} tasks for {len(starts)} starts"
+    tasks, wrong = _tasks(recipe)
+    yield from wrong
+    if not wrong and len(tasks) != len(starts):
+        yield f"{len(tasks)} tasks for {len(starts)} starts: each start is one task, in the same order"
     for task, (method_id, *_) in zip(tasks, starts, strict=False):
-        for problem in _problems_of_a_start(recipe, api, settings, task, raw_method(api, method_id)):
+        try:
+            settings, call = _connected(recipe, task)
+        except ValueError as error:
+            yield f"{task.task_id}: {error}"
+            continue
+        host = settings.service.base_url.removeprefix("https://")
+        if host not in api.hosts:
+            yield f"{host} is not a host of {api.name}"
+        yield from _problems_of_the_name(recipe, api, settings)
+        for problem in _problems_of_a_start(recipe, api, settings, task, call, raw_method(api, method_id)):
             yield f"{task.task_id}: {problem}"
 
 
@@ -111,15 +143,8 @@ def _all_methods(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from _all_methods(resource)
 
 
-def _connection(recipe: Section) -> tuple[Settings, dict[str, Any]]:
-    (block,) = (block for block in recipe.blocks if block.language == "json")
-    fields = json.loads(block.text)
-    assert fields.pop("conn_type") == "operations"
-    extra = fields["extra"]
-    return read_settings(ConnectionFields("recipe", **fields), {}), extra
-
-
-def _tasks(recipe: Section) -> list[RunOperationOperator]:
+def _tasks(recipe: Section) -> tuple[list[RunOperationOperator], list[str]]:
+    """Return the tasks of the recipe's DAG, and what of it can't be parsed."""
     (block,) = (block for block in recipe.blocks if block.language == "python")
     from airflow.dag_processing.dagbag import DagBag
 
@@ -127,14 +152,26 @@ def _tasks(recipe: Section) -> list[RunOperationOperator]:
         file = Path(folder) / "recipe.py"
         file.write_text(block.text)
         bag = DagBag(file)
-    assert not bag.import_errors, bag.import_errors
-    (dag,) = bag.dags.values()
-    return [task for task in dag.tasks if isinstance(task, RunOperationOperator)]
+    tasks = [
+        task for dag in bag.dags.values() for task in dag.tasks if isinstance(task, RunOperationOperator)
+    ]
+    return tasks, list(bag.import_errors.values())
 
 
-def _problems_of_the_name(
-    recipe: Section, api: Document, settings: Settings, extra: dict[str, Any]
-) -> Iterator[str]:
+def _connected(recipe: Section, task: RunOperationOperator) -> tuple[Settings, StartCall]:
+    """
+    Return what the recipe's connection says to the task, and the task's start.
+
+    :raises ValueError: one of them isn't right.
+    """
+    (block,) = (block for block in recipe.blocks if block.language == "json")
+    assert json.loads(block.text)["conn_type"] == "operations"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"AIRFLOW_CONN_{task.operations_conn_id.upper()}", block.text)
+        return task.hook.settings, task._call()
+
+
+def _problems_of_the_name(recipe: Section, api: Document, settings: Settings) -> Iterator[str]:
     """Find the resource that the name belongs to, and compare methods and settings with it."""
     (name,) = codes(recipe.cell("name"))
     asked_at = settings.service.get_operation(name).target.removeprefix("/")
@@ -158,8 +195,10 @@ def _problems_of_the_name(
             if spelling.path_prefix != settings.service.path_prefix:
                 yield f"the prefix of {method} is {spelling.path_prefix}"
             wanted |= spelling.extra
-    said = {key: extra[key] for key in ("cancel_suffix", "cancel_method", "wait_timeout_in") if key in extra}
-    if said != wanted:
+    said = {
+        key: getattr(settings.service, key) for key in ("cancel_suffix", "cancel_method", "wait_timeout_in")
+    }
+    if {key: value for key, value in said.items() if value != getattr(Service, key)} != wanted:
         yield f"the connection needs {wanted}"
 
 
@@ -176,11 +215,15 @@ def _is_at(method: Method, path: str) -> bool:
 
 
 def _problems_of_a_start(
-    recipe: Section, api: Document, settings: Settings, task: RunOperationOperator, method: dict[str, Any]
+    recipe: Section,
+    api: Document,
+    settings: Settings,
+    task: RunOperationOperator,
+    call: StartCall,
+    method: dict[str, Any],
 ) -> Iterator[str]:
-    call = task._call()
     request = settings.service.start_operation(
-        call.path, method=call.method, body=call.body, query=call.query
+        call.path, method=call.method, body=call.body, query=call.query, encoded=call.encoded
     )
     if request.method != method["httpMethod"]:
         yield f"{request.method} is not its method"
@@ -201,12 +244,12 @@ def _problems_of_a_start(
         for name in names
         if name == REQUEST_ID
     }
-    if takes.get(task.request_id_in) != task.request_id_field:
+    if takes.get(call.request_id_in) != call.request_id_field:
         yield f"it takes a request id in {takes}"
     method_ids = codes(recipe.cell("request id"))[2:]
     if (method["id"].partition(".")[2] in method_ids) != bool(takes):
         yield f"the line about request ids is wrong: {takes}"
-    if takes and codes(recipe.cell("request id"))[:2] != [task.request_id_field, task.request_id_in]:
+    if takes and codes(recipe.cell("request id"))[:2] != [call.request_id_field, call.request_id_in]:
         yield "the line about request ids says otherwise"
 
     tokens: Any = settings.auth.tokens
@@ -229,8 +272,8 @@ def test_recipes_can_be_had_by_method_ids() -> None:
                 continue
             method = find_method(method_id)
             assert method.document.name == name
-            with_id = codes(recipe.cell("request id"))[2:]
-            assert (method.request_id_in == "query") == (codes(start)[0] in with_id)
+            _, place, *with_id = codes(recipe.cell("request id")) or ["", ""]
+            assert method.request_id_in == (place if codes(start)[0] in with_id else None)
 
 
 def _path_pattern(template: str, parameters: dict[str, Any]) -> str:
@@ -288,14 +331,16 @@ def test_the_overview() -> None:
     for title, recipe in RECIPES.items():
         (row,) = (row for row in overview if row[0].startswith(f"[{title}]"))
         if title != NO_OPERATION:
-            assert ("yes" in row[3]) == ("cancel" in codes(recipe.cell("methods"))), title
-            assert (REQUEST_ID in row[2]) == (REQUEST_ID in recipe.cell("request id")), title
+            said = f"{title}: the table at the top says {row}, and the section otherwise"
+            assert ("yes" in row[3]) == ("cancel" in codes(recipe.cell("methods"))), said
+            assert (REQUEST_ID in row[2]) == (REQUEST_ID in recipe.cell("request id")), said
 
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_recipe(title: str) -> None:
     """Host, prefix, name, methods, start, scopes, body, parameters and request id are those of the document."""
-    assert list(problems(RECIPES[title])) == []
+    found = list(problems(RECIPES[title]))
+    assert found == [], "\n".join(found)  # all of them: pytest shows the first
 
 
 TYPOS = [
@@ -329,6 +374,8 @@ TYPOS = [
     ("        cancel_on_kill=False,\n", ""),
     ('"taskCount": 1', '"taskCount": "1"'),
     ('"auth": "google"', '"auth": "google", "scope": "https://www.googleapis.com/auth/devstorage"'),
+    ("| methods |", "| method |"),
+    ("```json\n", "```\n"),
 ]
 
 
@@ -341,7 +388,7 @@ def test_a_typo_is_noticed(old: str, new: str) -> None:
     def noticed(recipe: Section) -> bool:
         try:
             return bool(list(problems(recipe)))
-        except (FileNotFoundError, KeyError):
+        except KeyError:
             return True
 
     changed = [recipe for recipe in wrong if recipe != RECIPES[recipe.title]]
