@@ -376,6 +376,14 @@ TYPOS = [
     ('"auth": "google"', '"auth": "google", "scope": "https://www.googleapis.com/auth/devstorage"'),
     ("| methods |", "| method |"),
     ("```json\n", "```\n"),
+    (
+        'api_method="alloydb.projects.locations.backups.create"',
+        'api_method="alloydb.projects.locations.backups.make"',
+    ),
+    ('"backupId": "orders', '"backup": "orders'),
+    ('"sqlExportOptions": {', '"sqlExportOption": {'),
+    ("`POST v1/{+name}:export`", "`POST v1/{+parent}:export`"),
+    ("`requestId` in `query`: `projects.locations.backups.create`", "none"),
 ]
 
 
