@@ -136,7 +136,7 @@ def _checked_command(command: str, airflow_parser: argparse.ArgumentParser) -> N
             except SystemExit as error:
                 raise AssertionError(f"the emulator refuses {argv}") from error
     elif argv[0] == "make":
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert argv[1] in targets
     elif argv[0] == "pip":
         project = (ROOT / "pyproject.toml").read_text()
