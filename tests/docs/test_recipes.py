@@ -63,10 +63,9 @@ ROWS_OF_NO_OPERATION = ("document", "scopes", "answers", "state")
 
 
 def _problems_of_the_form(recipe: Section) -> Iterator[str]:
-    rows, kinds = ROWS, ["json", "python"]
-    if recipe.title == NO_OPERATION:
-        rows, kinds = ROWS_OF_NO_OPERATION, []
-    for row in rows:
+    answers_at_once = recipe.title == NO_OPERATION
+    kinds = [] if answers_at_once else ["json", "python"]
+    for row in ROWS_OF_NO_OPERATION if answers_at_once else ROWS:
         if len(recipe.cells(row)) != 1:
             yield f"the table has {len(recipe.cells(row))} rows {row!r} instead of one"
     if not recipe.cells("start"):
