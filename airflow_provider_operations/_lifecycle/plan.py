@@ -107,7 +107,7 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
 
 def _after_a_lost_answer(record: Record, facts: Facts, call: StartCall, *, cleared: bool) -> Plan:
     """Decide about a start whose answer is lost: it is repeated if the service recognises the repetition."""
-    age_s = facts.now_epoch_s - record.started_epoch_s
+    age_s = facts.now_epoch_s - record.request_id_since_epoch_s
     if not call.recognised:
         why = "it carries no request id"
     elif call.digest != record.digest:

@@ -44,6 +44,7 @@ class Record:
     :param request_id: UUID4, sent where the service takes request ids.
     :param digest: of the rendered start call without its request id.
     :param started_epoch_s: when the intent began; its deadline counts from here.
+    :param sent_epoch_s: when ``request_id`` was made, which is later if starts before were refused; 0 in older records.
     :param answered_epoch_s: when the start was answered, 0 before that.
     :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
         Airflow, may still come to cancel it.
@@ -64,6 +65,12 @@ class Record:
     handed_on: bool = False
     answered_epoch_s: float = 0.0
     final: bool = False
+    sent_epoch_s: float = 0.0
+
+    @property
+    def request_id_since_epoch_s(self) -> float:
+        """Since when the service may know the request id."""
+        return self.sent_epoch_s or self.started_epoch_s
 
     @property
     def runs_since_epoch_s(self) -> float:
@@ -138,4 +145,5 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "handed_on": _is_flag,
     "answered_epoch_s": is_moment,
     "final": _is_flag,
+    "sent_epoch_s": is_moment,
 }

@@ -390,6 +390,7 @@ class StartsOperation(EndsFromTrigger):
             call.digest,
             began_epoch_s,
             self._deadline_epoch_s(began_epoch_s),
+            sent_epoch_s=clock.now(),
         )
         records.write(record)
         return record
@@ -414,10 +415,10 @@ class StartsOperation(EndsFromTrigger):
         :raises OperationsCallError: there is no time left for another one; to be retried.
         """
         failure, now, began_s = refusal.failure, clock.now(), record.started_epoch_s
-        limit_s = self._refusals.retry_for_s
+        end_s = min(began_s + self._refusals.retry_for_s, record.deadline_epoch_s)
         if refusal.uncertain:  # later, the service would take it for another start
-            limit_s = min(limit_s, self.request_id_ttl)
-        left_s = min(began_s + limit_s, record.deadline_epoch_s) - now
+            end_s = min(end_s, record.request_id_since_epoch_s + self.request_id_ttl)
+        left_s = end_s - now
         schedule = Schedule(maximum_s=max(self.poke_interval, MIN_START_PAUSE_S))
         pause_s = max(schedule.next_delay(now - began_s, failure.retry_after), MIN_START_PAUSE_S)
         if self._killed or pause_s > left_s:
@@ -459,7 +460,9 @@ class StartsOperation(EndsFromTrigger):
                 raise _KilledBeforeStartError("the task was killed before the operation was started")
             for_s = self.outage_tolerance
             if call.recognised:  # later, the service would take a repetition for another start
-                for_s = min(for_s, max(record.started_epoch_s + self.request_id_ttl - clock.now(), 0.0))
+                for_s = min(
+                    for_s, max(record.request_id_since_epoch_s + self.request_id_ttl - clock.now(), 0.0)
+                )
             retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed, left=self._refusals.repeats)
             return hook.start_operation(call.path, **call.arguments(record.request_id), retries=retries)
 
@@ -574,7 +577,7 @@ class StartsOperation(EndsFromTrigger):
         foreign_policy = policy is not None and not hasattr(policy, "fails")
         if not call.recognised or records.last_try or foreign_policy or self._will_fail(error):
             return False
-        age_s = clock.now() - record.started_epoch_s
+        age_s = clock.now() - record.request_id_since_epoch_s
         return age_s + self._longest_retry_delay_s(records.try_number) + NEXT_TRY_S < self.request_id_ttl
 
     def _longest_retry_delay_s(self, try_number: int) -> float:

@@ -202,6 +202,39 @@ def test_the_record_between_two_starts(emulator: Emulator, driver: Driver, *, de
     assert record["answered_epoch_s"] >= began_s + 9.9
 
 
+class _WorkerLostError(BaseException):
+    """The worker is gone: no code of the task runs any more."""
+
+
+def test_a_worker_lost_after_many_refusals(emulator: Emulator, driver: Driver) -> None:
+    """The service knows a request id since it was sent, and not since the first start, which had another."""
+    refuse(emulator, "ABORTED", 409, times=25)
+    store = StateStore()
+
+    class Lost(RunOperationOperator):
+        def _see_what_the_api_has(self, *_: Any) -> None:  # the service has begun it, and nothing is noted
+            raise _WorkerLostError
+
+    arguments: dict[str, Any] = {
+        "task_id": "run",
+        "path": "things:run",
+        "json": {"operation": {"duration": 5}},
+        "start_retry_on": "ABORTED",
+        "request_id_field": "requestId",
+        "request_id_ttl": 300,
+        "start_timeout": 20_000,
+        "deferrable": False,
+    }
+    with pytest.raises(_WorkerLostError):
+        driver.run(lambda: Lost(**arguments), store=store)
+    lost = starts(emulator)[-1]["query"]["requestId"]
+    assert driver.moved.now - store["airflow_provider_operations"]["started_epoch_s"] > 310
+    driver.moved.sleep(200)
+    verdict = driver.run(lambda: RunOperationOperator(**arguments), store=store, try_number=2)
+    assert verdict.state == "success"
+    assert starts(emulator)[-1]["query"]["requestId"] == lost
+
+
 def test_killed_between_two_starts(
     emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

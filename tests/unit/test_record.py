@@ -32,6 +32,7 @@ ODD = {
     "reattached": FLAG,
     "handed_on": FLAG,
     "final": FLAG,
+    "sent_epoch_s": MOMENT,
 }
 
 
