@@ -422,7 +422,9 @@ class StartsOperation(EndsFromTrigger):
         schedule = Schedule(maximum_s=max(self.poke_interval, MIN_START_PAUSE_S))
         pause_s = max(schedule.next_delay(now - began_s, failure.retry_after), MIN_START_PAUSE_S)
         if self._killed or pause_s > left_s:
-            raise self._error_of_call(failure, final=False)
+            raise self._error_of_call(
+                failure, final=False
+            ) from None  # the refusal as it is may be of any length
         self.log.info(
             "not started (%s, %s); starting again in %.0f s, and for up to %.0f s",
             failure.problem, failure.status.code_name, pause_s, left_s,

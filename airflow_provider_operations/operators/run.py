@@ -299,6 +299,9 @@ class RunOperationOperator(StartsOperation):
         waited_s = clock.now() - records.current.started_epoch_s if records.current else 0.0
         if self._held is None:
             raise OperationTimeout("(not started)", timedelta(seconds=waited_s))
+        if self._held.done() and self._held.exception() is not None:  # it waits to send the same start again
+            note = "its start was refused, but may have been carried out before"
+            raise OperationTimeout("(unknown)", timedelta(seconds=waited_s), None, note)
         try:
             operation = self._held.result(timeout=SETTLE_LIMIT_S)
         except FutureTimeoutError:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import traceback
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations.exceptions import OperationsCallError
+from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import RunOperationOperator
 from tests.support.tasks import StateStore
@@ -51,6 +55,11 @@ def run(driver: Driver, *, deferrable: bool, **arguments: Any) -> Verdict:
             **{"timeout": 1000, **arguments},
         )
     )
+
+
+def _task(**arguments: Any) -> RunOperationOperator:
+    script = {"operation": {"duration": 5, "response": {"a": 1}}}
+    return RunOperationOperator(**{"task_id": "run", "path": "things:run", "json": script, **arguments})
 
 
 def starts(emulator: Emulator) -> list[dict[str, Any]]:
@@ -200,6 +209,46 @@ def test_the_record_between_two_starts(emulator: Emulator, driver: Driver, *, de
     assert record["state"] == "delivered"
     assert record["started_epoch_s"] == pytest.approx(began_s, abs=1)
     assert record["answered_epoch_s"] >= began_s + 9.9
+
+
+def test_execution_timeout_while_it_is_unknown_whether_it_runs(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The try may be retried, as only the next one finds by its request id what the first start has begun."""
+    emulator.script_fault(kind="start", drop=True, effect=True, times=1)
+    refuse(emulator, "ABORTED", 409)
+    store, real = StateStore(), clock.sleep
+
+    def interrupted(seconds: float) -> None:
+        if seconds >= 10:
+            raise AirflowTaskTimeout("Timeout")
+        real(seconds)
+
+    arguments: dict[str, Any] = {
+        "deferrable": False,
+        "start_retry_on": "ABORTED",
+        "request_id_field": "requestId",
+        "execution_timeout": timedelta(seconds=500),
+    }
+    make = partial(_task, **arguments)
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "sleep", interrupted)
+        verdict = driver.run(make, store=store)
+    assert isinstance(verdict.error, OperationTimeout)
+    assert not isinstance(verdict.error, AirflowFailException)
+    assert "may have been carried out before" in str(verdict.error)
+    assert driver.run(make, store=store, try_number=2).state == "success"
+    assert len({entry["query"]["requestId"] for entry in starts(emulator)}) == 1
+
+
+def test_a_long_refusal(emulator: Emulator, driver: Driver) -> None:
+    """What Airflow logs of the failure is cut, its chain of exceptions included."""
+    refusal = {"error": {"status": "ABORTED", "message": "x" * 1_000_000}}
+    headers = {"Content-Type": "application/json"}
+    emulator.script_fault(kind="start", status=409, body=json.dumps(refusal), headers=headers, times=1)
+    verdict = run(driver, deferrable=False, start_retry_on="ABORTED", start_timeout=5)
+    assert verdict.error is not None
+    assert len("".join(traceback.format_exception(verdict.error))) < 30_000
 
 
 class _WorkerLostError(BaseException):
