@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -54,23 +55,28 @@ class Refusals:
         :raises ValueError: one of them is wrong.
         """
         for argument, value in (("if_exists", if_exists), ("if_missing", if_missing)):
-            if value not in {"fail", "skip"}:
+            if value not in ("fail", "skip"):
                 raise ValueError(f"{argument!r} is 'fail' or 'skip', not {value!r}")
+        if isinstance(start_retry_on, bytes) or not isinstance(start_retry_on, int | str | Iterable):
+            raise _no_code(start_retry_on)
         given = [start_retry_on] if isinstance(start_retry_on, int | str) else list(start_retry_on)
-        codes = [one for one in given if Code.parse(one) is not None]
-        reasons = [one for one in given if one not in codes]
+        read = [(one, Code.parse(one)) for one in given]
+        reasons = [one for one, code in read if code is None]
         for reason in reasons:
             if not isinstance(reason, str) or not _REASON.fullmatch(reason):
-                raise ValueError(
-                    f"'start_retry_on' has codes such as 'ABORTED' and reasons such as 'RATE_LIMIT_EXCEEDED', not "
-                    f"{reason!r}"
-                )
-            if near := get_close_matches(reason, [code.name for code in Code], 1, 0.85):
+                raise _no_code(reason)
+            near = get_close_matches(reason, [code.name for code in Code], 1, 0.85)
+            # IAM_PERMISSION_DENIED is a reason of Google's, and no misspelt code.
+            if near and near[0].count("_") == reason.count("_"):
                 raise ValueError(f"'start_retry_on' has {reason!r}: is {near[0]!r} meant?")
+        codes = [code for _, code in read if code is not None]
+        for code in codes:  # a refusal has no other: a number of the service's own isn't read as its code
+            if not isinstance(code, Code) or code is Code.OK:
+                raise _no_code(int(code))
         return cls(
             if_exists == "skip",
             if_missing == "skip",
-            Code.set_of("start_retry_on", codes),
+            frozenset(codes),
             frozenset(str(reason) for reason in reasons),
             as_seconds("start_timeout", start_timeout),
         )
@@ -86,3 +92,9 @@ class Refusals:
         """Tell whether a later start may be taken; only of what has certainly started nothing."""
         listed = failure.status.code in self.codes or failure.status.reason in self.reasons
         return listed and failure.names_code and failure.had_no_effect
+
+
+def _no_code(given: object) -> ValueError:
+    return ValueError(
+        f"'start_retry_on' has codes such as 'ABORTED' and reasons such as 'RATE_LIMIT_EXCEEDED', not {given!r}"
+    )
