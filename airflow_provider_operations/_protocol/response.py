@@ -103,6 +103,7 @@ class CallFailure:
     :param sent: false when the request certainly never reached the server.
     :param attempts: how often it was sent before giving up.
     :param names_code: an error body names a code, as the protocol's do and the pages of gateways don't.
+    :param code_is_named: the code of ``status`` is one that the body names, and not what its HTTP status stands for.
     """
 
     method: str
@@ -118,6 +119,7 @@ class CallFailure:
     headers: Mapping[str, str] = field(default_factory=dict)
     """``www-authenticate``, ``location`` and ``retry-after``."""
     names_code: bool = field(default=True, compare=False)
+    code_is_named: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make one line of a server's text, neutralised and cut, for everybody who shows it."""
@@ -225,6 +227,7 @@ def refused(response: HttpResponse, now: datetime) -> CallFailure:
         or (http_status == 403 and status is not None and status.code == Code.RESOURCE_EXHAUSTED),
         headers=kept,
         names_code=fields is not None and _names_code(fields),
+        code_is_named=fields is not None and _names_standard_code(fields),
     )
 
 
@@ -265,6 +268,11 @@ def _reasons(status: Status) -> Iterator[str]:
 
 def _names_code(fields: dict[str, Any]) -> bool:
     return fields.get("code") is not None or Code.named_in(fields) is not None
+
+
+def _names_standard_code(fields: dict[str, Any]) -> bool:
+    quota = not _QUOTA_REASONS.isdisjoint(_reasons(Status.from_json(fields)))
+    return bool(Code.standard(fields.get("code")) or Code.named_in(fields) or quota)
 
 
 def _status_fields(body: Any) -> dict[str, Any] | None:

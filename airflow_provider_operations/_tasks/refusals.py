@@ -83,15 +83,15 @@ class Refusals:
 
     def skips(self, failure: CallFailure) -> bool:
         """Tell whether the task is to be skipped."""
-        if not failure.names_code:  # a proxy's page, perhaps
+        if not failure.code_is_named:  # a proxy's page, perhaps
             return False
-        missing = self.skips_missing and failure.method == "DELETE" and failure.says_missing
+        missing = self.skips_missing and failure.method == "DELETE" and failure.status.code == Code.NOT_FOUND
         return missing or (self.skips_existing and failure.status.code == Code.ALREADY_EXISTS)
 
     def repeats(self, failure: CallFailure) -> bool:
         """Tell whether a later start may be taken; only of what has certainly started nothing."""
-        listed = failure.status.code in self.codes or failure.status.reason in self.reasons
-        return listed and failure.names_code and failure.had_no_effect
+        by_code = failure.code_is_named and failure.status.code in self.codes
+        return (by_code or failure.status.reason in self.reasons) and failure.had_no_effect
 
 
 def _no_code(given: object) -> ValueError:

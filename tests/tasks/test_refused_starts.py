@@ -96,6 +96,41 @@ def test_a_page_is_no_refusal(emulator: Emulator, driver: Driver) -> None:
     assert isinstance(run(driver, deferrable=False, if_exists="skip").error, OperationsCallError)
 
 
+@pytest.mark.parametrize(
+    ("http_status", "error"),
+    [
+        (404, {"code": 404, "message": "not defined by this API"}),
+        (404, {"error": {"code": "ResourceNotFound", "message": "no such page"}}),
+        (404, {"error": {"status": "FAILED_PRECONDITION", "message": "not empty"}}),
+        (409, {"code": 409, "message": "conflict"}),
+        (409, {"error": {"code": 1234, "message": "a code of its own"}}),
+        (409, {"error": {"code": 409, "message": "exists", "errors": [{"reason": "alreadyExists"}]}}),
+    ],
+    ids=lambda value: json.dumps(value)[:40],
+)
+def test_an_http_status_in_json_is_no_code(
+    emulator: Emulator, driver: Driver, http_status: int, error: dict[str, Any]
+) -> None:
+    """Gateways answer in JSON, too, and repeat in it nothing but the HTTP status."""
+    headers = {"Content-Type": "application/json"}
+    emulator.script_fault(kind="start", status=http_status, body=json.dumps(error), headers=headers, times=1)
+    refusals = {"if_exists": "skip", "if_missing": "skip", "start_retry_on": ["ABORTED", "NOT_FOUND"]}
+    verdict = driver.run(lambda: _task(method="DELETE", json=None, deferrable=False, **refusals))
+    assert isinstance(verdict.error, OperationsCallError)
+    assert len(starts(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": 5, "message": "gone"}, {"error": {"status": "NOT_FOUND"}}], ids=["gRPC's", "bare"]
+)
+def test_a_code_by_number_or_name(emulator: Emulator, driver: Driver, error: dict[str, Any]) -> None:
+    """Both are the service's own word, with or without a message."""
+    headers = {"Content-Type": "application/json"}
+    emulator.script_fault(kind="start", status=404, body=json.dumps(error), headers=headers, times=1)
+    verdict = driver.run(lambda: _task(method="DELETE", json=None, if_missing="skip", deferrable=False))
+    assert verdict.state == "skipped"
+
+
 def test_a_repeated_start_that_finds_its_own(emulator: Emulator, driver: Driver) -> None:
     """After an answer that is lost, ALREADY_EXISTS may be about what the first start has begun."""
     emulator.script_fault(kind="start", drop=True, effect=True, times=1)
