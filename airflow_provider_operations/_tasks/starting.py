@@ -455,7 +455,16 @@ class StartsOperation(EndsFromTrigger):
         hook = self.hook
         answer: Future[Operation] = Future()
         retried = OperationsError("told to end")
+        doubt = again  # whether an attempt before the last may have had an effect
         self._found_by_request_id = self._next_try_finds_it(call, record, records, retried)
+
+        def left(failure: CallFailure) -> bool:
+            """Tell whether a failure isn't repeated by the hook, which asks this last; note what it repeats."""
+            nonlocal doubt
+            if self._refusals.repeats(failure):
+                return True
+            doubt = doubt or not failure.had_no_effect
+            return False
 
         def send() -> Operation:
             if self._killed:
@@ -465,7 +474,7 @@ class StartsOperation(EndsFromTrigger):
                 for_s = min(
                     for_s, max(record.request_id_since_epoch_s + self.request_id_ttl - clock.now(), 0.0)
                 )
-            retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed, left=self._refusals.repeats)
+            retries = Retries(None, for_s=for_s, abandoned=lambda: self._killed, left=left)
             return hook.start_operation(call.path, **call.arguments(record.request_id), retries=retries)
 
         def start() -> None:
@@ -479,16 +488,14 @@ class StartsOperation(EndsFromTrigger):
         try:
             operation = answer.result()
         except OperationsCallError as error:
-            # Of several attempts only the last is known: an earlier one may have had an effect.
-            known = not again and (error.failure.attempts == 1 or not call.recognised)
-            if error.failure.had_no_effect and known:
+            if error.failure.had_no_effect and not doubt:
                 self._held = None
                 records.write(replace(record, state=State.REJECTED))
                 if self._refusals.skips(error.failure):
                     refused = self._error_of_call(error.failure, final=True)
                     raise AirflowSkipException(f"nothing was started: {refused}") from None
             if self._refusals.repeats(error.failure):
-                raise _RefusedForNow(error.failure, uncertain=not known) from None
+                raise _RefusedForNow(error.failure, uncertain=doubt) from None
             # It was carried out, but which operation it began could not be read: the same id brings that answer again.
             lost = call.recognised and error.failure.http_status in range(200, 300)
             final = not lost and self._is_final(error.failure)

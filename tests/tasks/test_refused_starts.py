@@ -139,6 +139,22 @@ def test_a_repeated_start_that_finds_its_own(emulator: Emulator, driver: Driver)
     assert isinstance(verdict.error, OperationsCallError)
 
 
+@pytest.mark.parametrize(
+    ("http_status", "headers"), [(429, {}), (503, {"Retry-After": "1"})], ids=["quota", "not now"]
+)
+def test_a_start_that_was_put_off_before(
+    emulator: Emulator, driver: Driver, http_status: int, headers: dict[str, str]
+) -> None:
+    """Such an answer says that nothing was begun, so what exists is not this task's, with a request id or without."""
+    emulator.script_fault(kind="start", status=http_status, headers=headers, times=1)
+    refuse(emulator, "ALREADY_EXISTS", 409)
+    store = StateStore()
+    make = partial(_task, deferrable=False, if_exists="skip", request_id_field="requestId")
+    assert driver.run(make, store=store).state == "skipped"
+    assert store["airflow_provider_operations"]["state"] == "rejected"
+    assert len(starts(emulator)) == 2
+
+
 @pytest.mark.parametrize("method", ["DELETE", "POST"])
 def test_what_is_missing(emulator: Emulator, driver: Driver, method: str) -> None:
     """NOT_FOUND skips a task that deletes, and no other."""

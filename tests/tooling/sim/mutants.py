@@ -120,7 +120,7 @@ _STARTS = (
     Mutant(
         "a start that may have had an effect counts as refused",
         f"{_STARTING}._send",
-        "if error.failure.had_no_effect and known:",
+        "if error.failure.had_no_effect and not doubt:",
         "if True:",
     ),
     Mutant(
