@@ -44,6 +44,7 @@ class Record:
     :param request_id: UUID4, sent where the service takes request ids.
     :param digest: of the rendered start call without its request id.
     :param started_epoch_s: when the intent began; its deadline counts from here.
+    :param doubtful: what the service says exists may be what an earlier start of this task has begun.
     :param sent_epoch_s: when ``request_id`` was made, which is later if starts before were refused; 0 in older records.
     :param answered_epoch_s: when the start was answered, 0 before that.
     :param reattached: a later try has taken the operation over. A worker of an earlier one, long given up by
@@ -66,6 +67,7 @@ class Record:
     answered_epoch_s: float = 0.0
     final: bool = False
     sent_epoch_s: float = 0.0
+    doubtful: bool = False
 
     @property
     def request_id_since_epoch_s(self) -> float:
@@ -76,6 +78,17 @@ class Record:
     def runs_since_epoch_s(self) -> float:
         """When its operation was started; a start may have been repeated for as long as an outage lasted."""
         return self.answered_epoch_s or self.started_epoch_s
+
+    def may_have_begun(self, max_tries: int) -> bool:
+        """
+        Tell whether what exists at the next start may be what this one has begun.
+
+        :param max_tries: the task's now. Who clears a task whose operation is over may look at what exists before.
+        """
+        cleared = self.max_tries != max_tries
+        if self.state is State.REJECTED:
+            return self.doubtful and not cleared
+        return self.state in {State.STARTING, State.STARTED} or not cleared
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
@@ -146,4 +159,5 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "answered_epoch_s": is_moment,
     "final": _is_flag,
     "sent_epoch_s": is_moment,
+    "doubtful": _is_flag,
 }

@@ -81,12 +81,17 @@ class Refusals:
             as_seconds("start_timeout", start_timeout),
         )
 
-    def skips(self, failure: CallFailure) -> bool:
-        """Tell whether the task is to be skipped."""
+    def skips(self, failure: CallFailure, *, doubtful: bool) -> bool:
+        """
+        Tell whether the task is to be skipped.
+
+        :param doubtful: what exists may be what an earlier start of the task has begun.
+        """
         if not failure.code_is_named:  # a proxy's page, perhaps
             return False
         missing = self.skips_missing and failure.method == "DELETE" and failure.status.code == Code.NOT_FOUND
-        return missing or (self.skips_existing and failure.status.code == Code.ALREADY_EXISTS)
+        exists = self.skips_existing and failure.status.code == Code.ALREADY_EXISTS
+        return missing or (exists and not doubtful)
 
     def repeats(self, failure: CallFailure) -> bool:
         """Tell whether a later start may be taken; only of what has certainly started nothing."""

@@ -377,10 +377,18 @@ class StartsOperation(EndsFromTrigger):
         """
         self._check_end_from_trigger()
         call = self._call_to_service()  # a bad connection fails here, before a start is stored
-        record = self._intent(call, self._first_start_epoch_s or clock.now(), records)
+        began_s = self._first_start_epoch_s or clock.now()
+        record = self._intent(call, began_s, records, doubtful=self._may_have_begun(records))
         return self._send_until_taken(call, record, records)
 
-    def _intent(self, call: StartCall, began_epoch_s: float, records: Records) -> Record:
+    def _may_have_begun(self, records: Records) -> bool:
+        """Tell whether what exists may be what an earlier start of this task has begun."""
+        if records.current is not None:
+            return records.current.may_have_begun(records.max_tries)
+        # Without a record nothing is known of earlier tries; a clear allows as many tries as there were at first.
+        return not records.kept and records.try_number > records.max_tries - self.retries + 1
+
+    def _intent(self, call: StartCall, began_epoch_s: float, records: Records, *, doubtful: bool) -> Record:
         """Store that a start is about to be sent."""
         record = Record(
             State.STARTING,
@@ -391,6 +399,7 @@ class StartsOperation(EndsFromTrigger):
             began_epoch_s,
             self._deadline_epoch_s(began_epoch_s),
             sent_epoch_s=clock.now(),
+            doubtful=doubtful,
         )
         records.write(record)
         return record
@@ -406,7 +415,7 @@ class StartsOperation(EndsFromTrigger):
                 again = refusal.uncertain
                 self._wait_to_start_again(refusal, record, may_defer=records.kept or not again)
             if not again:
-                record = self._intent(call, record.started_epoch_s, records)
+                record = self._intent(call, record.started_epoch_s, records, doubtful=record.doubtful)
 
     def _wait_to_start_again(self, refusal: _RefusedForNow, record: Record, *, may_defer: bool) -> None:
         """
@@ -491,7 +500,7 @@ class StartsOperation(EndsFromTrigger):
             if error.failure.had_no_effect and not doubt:
                 self._held = None
                 records.write(replace(record, state=State.REJECTED))
-                if self._refusals.skips(error.failure):
+                if self._refusals.skips(error.failure, doubtful=record.doubtful):
                     refused = self._error_of_call(error.failure, final=True)
                     raise AirflowSkipException(f"nothing was started: {refused}") from None
             if self._refusals.repeats(error.failure):

@@ -139,6 +139,44 @@ def test_a_repeated_start_that_finds_its_own(emulator: Emulator, driver: Driver)
     assert isinstance(verdict.error, OperationsCallError)
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_retry_that_finds_what_the_try_before_has_begun(
+    emulator: Emulator, driver: Driver, *, durable: bool
+) -> None:
+    """The same over tries, without a request id; a clear says that somebody has looked."""
+    emulator.script_fault(kind="start", drop=True, effect=True, times=1)
+    make = partial(
+        _task, deferrable=False, if_exists="skip", start_retry_on="ABORTED", retries=3, durable=durable
+    )
+    store = StateStore()
+    assert driver.run(make, store=store).state == "failed"
+    refuse(emulator, "ABORTED", 409)
+    refuse(emulator, "ALREADY_EXISTS", 409, times=3)
+    for try_number in (2, 3):
+        verdict = driver.run(make, store=store, try_number=try_number)
+        assert isinstance(verdict.error, OperationsCallError)
+    assert driver.run(make, store=store, try_number=4, max_tries=6).state == "skipped"
+
+
+def test_what_a_failed_operation_has_left(emulator: Emulator, driver: Driver) -> None:
+    """A retry isn't skipped by what the try before has made: its failure would pass for nothing to do."""
+    script = {"operation": {"duration": 5, "error": {"code": 13, "message": "half made"}}}
+    make = partial(_task, json=script, deferrable=False, if_exists="skip", retries=3)
+    store = StateStore()
+    assert driver.run(make, store=store).state == "failed"
+    refuse(emulator, "ALREADY_EXISTS", 409)
+    assert driver.run(make, store=store, try_number=2).state == "failed"
+
+
+def test_a_clear_after_a_success(emulator: Emulator, driver: Driver) -> None:
+    """What it finds is what it has made before, and that is as it should be."""
+    make = partial(_task, deferrable=False, if_exists="skip", retries=3)
+    store = StateStore()
+    assert driver.run(make, store=store).state == "success"
+    refuse(emulator, "ALREADY_EXISTS", 409)
+    assert driver.run(make, store=store, try_number=2, max_tries=4).state == "skipped"
+
+
 @pytest.mark.parametrize(
     ("http_status", "headers"), [(429, {}), (503, {"Retry-After": "1"})], ids=["quota", "not now"]
 )

@@ -33,6 +33,7 @@ ODD = {
     "handed_on": FLAG,
     "final": FLAG,
     "sent_epoch_s": MOMENT,
+    "doubtful": FLAG,
 }
 
 
