@@ -34,7 +34,12 @@ from airflow_provider_operations._tasks.api import check_request, method_of
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
 from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
 from airflow_provider_operations._tasks.refusals import Refusals
-from airflow_provider_operations.exceptions import WORTH_A_RETRY, OperationsCallError, OperationsError
+from airflow_provider_operations.exceptions import (
+    WORTH_A_RETRY,
+    OperationsCallError,
+    OperationsError,
+    OperationTimeout,
+)
 from airflow_provider_operations.operation import Code, Operation, Status
 
 if TYPE_CHECKING:
@@ -100,8 +105,10 @@ class StartsOperation(EndsFromTrigger):
     """Whether the next try finds what the start call begins, although nothing but the intent is noted."""
     _function_returns_it: bool = False
     """Whether a function returns the request, so that it isn't known when the DAG is parsed."""
+    _starts_again: bool = False
+    """Whether this stay goes on with starting, after a start that was refused for the time being."""
     _first_start_epoch_s: float = 0.0
-    """When the first of several starts was sent, all but the last of which were refused."""
+    """When the first of these starts was sent, as far as the trigger's arguments say it."""
     _settled: bool = False
     """Whether an error needs no further cancelling: the operation is done, or has been dealt with."""
 
@@ -374,12 +381,26 @@ class StartsOperation(EndsFromTrigger):
         Start afresh: store the intent, send, store the name.
 
         :raises AirflowSkipException: it is refused, and ``if_exists`` or ``if_missing`` says so.
+        :raises OperationTimeout: it was refused before, and meanwhile its time is up.
         """
         self._check_end_from_trigger()
         call = self._call_to_service()  # a bad connection fails here, before a start is stored
-        began_s = self._first_start_epoch_s or clock.now()
+        began_s, now = self._intent_began_epoch_s(records), clock.now()
+        if self._starts_again and self._deadline_epoch_s(began_s) <= now:
+            raise OperationTimeout("(not started)", timedelta(seconds=now - began_s))
         record = self._intent(call, began_s, records, doubtful=self._may_have_begun(records))
         return self._send_until_taken(call, record, records)
+
+    def _intent_began_epoch_s(self, records: Records) -> float:
+        """Return when the first start of the intent was sent; now, if there was none."""
+        if not self._starts_again:
+            return clock.now()
+        record = records.current
+        if record is None:
+            return self._first_start_epoch_s or clock.now()
+        # The trigger's arguments may be from before a clear, and "dag.test" drops them.
+        goes_on = record.max_tries == records.max_tries and record.state in {State.STARTING, State.REJECTED}
+        return record.started_epoch_s if goes_on else clock.now()
 
     def _may_have_begun(self, records: Records) -> bool:
         """Tell whether what exists may be what an earlier start of this task has begun."""
@@ -450,7 +471,7 @@ class StartsOperation(EndsFromTrigger):
 
     def execute_start(self, context: Context, event: Any = None, first_start_epoch_s: float = 0.0) -> Any:  # noqa: ARG002  Airflow's signature
         """Resume a task whose start was refused for the time being: start again."""
-        self._first_start_epoch_s = first_start_epoch_s
+        self._starts_again, self._first_start_epoch_s = True, first_start_epoch_s
         return self.execute(context)
 
     def _send(self, call: StartCall, record: Record, records: Records, *, again: bool = False) -> Begun:

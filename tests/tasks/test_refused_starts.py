@@ -15,7 +15,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import RunOperationOperator
-from tests.support.tasks import StateStore
+from tests.support.tasks import StateStore, TaskInstance, context_of, refused_earlier
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
@@ -270,6 +270,55 @@ def test_the_deadline_counts_from_the_first_start(
     )
     assert "was not over" in str(verdict.error)
     assert 99 <= driver.moved.now - began_s <= 130
+
+
+def test_a_worker_that_comes_late(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that waits for its next start, and then for a worker until its time is up, starts nothing more."""
+    refuse(emulator, "ABORTED", 409)
+    run_trigger = driver.trigger
+
+    def late(trigger: Any) -> Any:
+        event = run_trigger(trigger)
+        driver.moved.sleep(200)
+        return event
+
+    monkeypatch.setattr(driver, "trigger", late)
+    verdict = driver.run(partial(_task, deferrable=True, start_retry_on="ABORTED", timeout=100))
+    assert isinstance(verdict.error, OperationTimeout)
+    assert "(not started)" in str(verdict.error)
+    assert len(starts(emulator)) == 1
+
+
+def test_arguments_of_the_trigger_that_are_lost(emulator: Emulator, driver: Driver) -> None:
+    """``dag.test`` resumes a task without them; the record knows when the first start was sent."""
+    refuse(emulator, "ABORTED", 409, times=30)
+
+    class Loses(RunOperationOperator):
+        def execute_start(self, context: Any, event: Any = None, **_: Any) -> Any:
+            return super().execute_start(context, event)
+
+    began_s = driver.moved.now
+    verdict = driver.run(
+        lambda: Loses(
+            task_id="run", path="things:run", deferrable=True, start_retry_on="ABORTED", start_timeout=60
+        )
+    )
+    assert isinstance(verdict.error, OperationsCallError)
+    assert 40 <= driver.moved.now - began_s <= 61
+
+
+def test_cleared_while_it_resumes_to_start(emulator: Emulator, driver: Driver) -> None:
+    """A clear is a new intent, whose time begins anew."""
+    refuse(emulator, "ABORTED", 409)
+    store, now_s = StateStore(), driver.moved.now
+    store["airflow_provider_operations"] = {**refused_earlier(), "started_epoch_s": now_s - 500}
+    task = _task(deferrable=False, start_retry_on="ABORTED", timeout=100)
+    context = context_of(TaskInstance("run", try_number=2, max_tries=5), store)
+    arguments = {"event": True, "first_start_epoch_s": now_s - 500}
+    assert task.resume_execution("execute_start", arguments, context) == {"a": 1}
+    assert store["airflow_provider_operations"]["started_epoch_s"] >= now_s
 
 
 @WAYS
