@@ -424,7 +424,10 @@ class BaseOperationOperator(BaseOperator):
             )
             self._hold(operation_name)
             began_s = started_epoch_s or clock.now()
-            return self._wait_for(self._watch_for(operation_name, began_s, began_s))
+            deadline_s = self._noted_deadline_epoch_s()
+            return self._wait_for(
+                self._watch_for(operation_name, began_s, began_s, deadline_epoch_s=deadline_s)
+            )
         try:
             outcome = Outcome.from_event(event)
         except UnreadableEvent as error:
@@ -444,6 +447,10 @@ class BaseOperationOperator(BaseOperator):
             watch.found = True
             outcome = replace(self.hook.watch(watch), waited_s=outcome.waited_s)
         return outcome
+
+    def _noted_deadline_epoch_s(self) -> float | None:
+        """Return the deadline of the operation as an earlier stay has noted it."""
+        return None
 
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         """

@@ -197,6 +197,12 @@ class RunOperationOperator(StartsOperation):
             self._end_predecessor(operation_name, started_epoch_s, cleared=True)
         return self.execute(context)
 
+    def _noted_deadline_epoch_s(self) -> float | None:
+        record = (
+            self._records.current if self._records else None
+        )  # it counts from the first start, if that was refused
+        return None if record is None else record.deadline_epoch_s
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger has crashed and no retry will take the operation over, cancel it."""
         try:

@@ -15,6 +15,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import RunOperationOperator
+from airflow_provider_operations.triggers import OperationTrigger
 from tests.support.tasks import StateStore, TaskInstance, context_of, refused_earlier
 
 if TYPE_CHECKING:
@@ -319,6 +320,28 @@ def test_cleared_while_it_resumes_to_start(emulator: Emulator, driver: Driver) -
     arguments = {"event": True, "first_start_epoch_s": now_s - 500}
     assert task.resume_execution("execute_start", arguments, context) == {"a": 1}
     assert store["airflow_provider_operations"]["started_epoch_s"] >= now_s
+
+
+def test_the_deadline_after_a_resume_without_an_event(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait that goes on then ends when it would have ended, although its operation was started late."""
+    refuse(emulator, "ABORTED", 409, times=10)
+    run_trigger, resumed = driver.trigger, []
+
+    def without_event(trigger: Any) -> Any:
+        if resumed or not isinstance(trigger, OperationTrigger):
+            return run_trigger(trigger)
+        resumed.append(trigger)
+        return None
+
+    monkeypatch.setattr(driver, "trigger", without_event)
+    began_s = driver.moved.now
+    script = {"operation": {"duration": 5000}}
+    verdict = driver.run(partial(_task, json=script, deferrable=True, start_retry_on="ABORTED", timeout=200))
+    assert isinstance(verdict.error, OperationTimeout)
+    assert len(resumed) == 1
+    assert 199 <= driver.moved.now - began_s <= 230
 
 
 @WAYS
