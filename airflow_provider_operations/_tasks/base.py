@@ -147,6 +147,7 @@ class BaseOperationOperator(BaseOperator):
     """The link as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
     _stay_ends_s: float = math.inf
     """When ``execution_timeout`` ends this stay, by ``time.monotonic``; infinite once it has raised."""
+    _stay_began_epoch_s: float = 0.0
     _spent_s: float = 0.0
     """How much of ``execution_timeout`` had passed when this stay began."""
 
@@ -255,7 +256,9 @@ class BaseOperationOperator(BaseOperator):
             limit_s = self.execution_timeout.total_seconds()
             if EXECUTION_TIMEOUT_SPANS_STAYS and self.deferrable:
                 # A worker has to resume the task before: later, Airflow fails the task before it calls our code.
-                limit_s -= min(RESUME_S, limit_s / 5) + self._spent_s
+                # What of it had passed before this stay, but after the start, is in the deadline already.
+                since_start_s = max(self._stay_began_epoch_s - started_epoch_s, 0.0)
+                limit_s -= min(RESUME_S, limit_s / 5) + max(self._spent_s - since_start_s, 0.0)
             limits.append(limit_s)
         return started_epoch_s + min(limits)
 
@@ -518,6 +521,7 @@ class BaseOperationOperator(BaseOperator):
     def _begin_stay(self, context: Context) -> None:
         """Note whose stay in a worker this is, and when Airflow's ``execution_timeout`` will end it."""
         self._task_instance = context["ti"]
+        self._stay_began_epoch_s = clock.now()
         if self.execution_timeout is not None:
             self._spent_s = spent_of_execution_timeout_s(context)
             self._stay_ends_s = time.monotonic() + self.execution_timeout.total_seconds() - self._spent_s

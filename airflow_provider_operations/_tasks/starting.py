@@ -407,7 +407,7 @@ class StartsOperation(EndsFromTrigger):
         if records.current is not None:
             return records.current.may_have_begun(records.max_tries)
         # Without a record nothing is known of earlier tries; a clear allows as many tries as there were at first.
-        return not records.kept and records.try_number > records.max_tries - self.retries + 1
+        return not records.kept and records.try_number > records.max_tries - (self.retries or 0) + 1
 
     def _intent(self, call: StartCall, began_epoch_s: float, records: Records, *, doubtful: bool) -> Record:
         """Store that a start is about to be sent."""

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._tasks import base
 from airflow_provider_operations.exceptions import OperationsCallError, OperationTimeout
 from airflow_provider_operations.operation import Code
 from airflow_provider_operations.operators import RunOperationOperator
@@ -297,7 +298,7 @@ def test_arguments_of_the_trigger_that_are_lost(emulator: Emulator, driver: Driv
     refuse(emulator, "ABORTED", 409, times=30)
 
     class Loses(RunOperationOperator):
-        def execute_start(self, context: Any, event: Any = None, **_: Any) -> Any:
+        def execute_start(self, context: Any, event: Any = None, first_start_epoch_s: float = 0.0) -> Any:
             return super().execute_start(context, event)
 
     began_s = driver.moved.now
@@ -327,7 +328,8 @@ def test_the_deadline_after_a_resume_without_an_event(
 ) -> None:
     """The wait that goes on then ends when it would have ended, although its operation was started late."""
     refuse(emulator, "ABORTED", 409, times=10)
-    run_trigger, resumed = driver.trigger, []
+    run_trigger = driver.trigger
+    resumed: list[Any] = []
 
     def without_event(trigger: Any) -> Any:
         if resumed or not isinstance(trigger, OperationTrigger):
@@ -342,6 +344,23 @@ def test_the_deadline_after_a_resume_without_an_event(
     assert isinstance(verdict.error, OperationTimeout)
     assert len(resumed) == 1
     assert 199 <= driver.moved.now - began_s <= 230
+
+
+def test_execution_timeout_that_spans_stays(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Airflow 2.11 what the refused starts have taken of it is taken once, and not twice."""
+    monkeypatch.setattr(base, "EXECUTION_TIMEOUT_SPANS_STAYS", True)
+    began_s = driver.moved.now
+    monkeypatch.setattr(base, "spent_of_execution_timeout_s", lambda _: driver.moved.now - began_s)
+    refuse(emulator, "ABORTED", 409, times=17)
+    store = StateStore()
+    limit = timedelta(seconds=1000)
+    make = partial(_task, deferrable=True, start_retry_on="ABORTED", execution_timeout=limit)
+    assert driver.run(make, store=store).state == "success"
+    record = store["airflow_provider_operations"]
+    assert record["answered_epoch_s"] - began_s > 250
+    assert record["deadline_epoch_s"] == pytest.approx(began_s + 1000 - base.RESUME_S, abs=5)
 
 
 @WAYS
