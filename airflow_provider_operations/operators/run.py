@@ -129,7 +129,7 @@ class RunOperationOperator(StartsOperation):
         self.link_to_console = ""  # Airflow has deleted the XCom of an earlier try or stay
         self._begin_stay(context)
         records = self._records_of(context)
-        if not records.kept and self.durable:
+        if not records.kept and self.durable and not self._starts_again:  # else it is said already
             self.log.warning(
                 "this Airflow keeps no task state: if the worker is lost while the operation starts or is waited "
                 "for without a trigger, the next try starts another"

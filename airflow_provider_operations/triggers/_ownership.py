@@ -59,7 +59,7 @@ def fate_of(state: str | None, own: str | None, name: str, owner: str, *, timed_
     """
     if state == "deferred" and own == name:
         return Fate.UNTOUCHED
-    if state == "deferred" and own is None:  # a task pushes it before it defers, so somebody has deleted it
+    if state == "deferred" and own is None:  # it waits to start another one, or somebody has deleted the XCom
         return Fate.UNDECIDED
     if owner == "task":
         return Fate.OVER
