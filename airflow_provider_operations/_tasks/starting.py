@@ -19,7 +19,7 @@ from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import location_in
-from airflow_provider_operations._protocol.outcome import ending
+from airflow_provider_operations._protocol.outcome import GRACE_AFTER_START_S, ending
 from airflow_provider_operations._protocol.polling import Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text, start_method
 from airflow_provider_operations._protocol.request_values import (
@@ -230,7 +230,9 @@ class StartsOperation(EndsFromTrigger):
             failure = CallFailure(call.method, call.path, None, status, todo.reason)
             raise self._error_of_call(failure, final=self._is_final(failure))
         if todo.step is Step.REPLACE and record is not None:
-            self._end_predecessor(record.name, record.runs_since_epoch_s, cleared=todo.cleared)
+            if self._end_predecessor(record.name, record.runs_since_epoch_s, cleared=todo.cleared):
+                # A record stays ``started`` where a trigger has ended the task, or the operation was handed on.
+                records.current = replace(record, state=State.FAILED)
             return self._start(records)
         self._log_plan(todo)
         if record is None or todo.step is Step.START:
@@ -298,16 +300,20 @@ class StartsOperation(EndsFromTrigger):
             record = asking(records.read)
         return record
 
-    def _end_predecessor(self, name: str, started_epoch_s: float, *, cleared: bool) -> None:
+    def _end_predecessor(self, name: str, started_epoch_s: float, *, cleared: bool) -> bool:
         """
         Cancel the operation from before a clear or a failure, and wait for its end, at most ``PREDECESSOR_LIMIT_S``.
 
+        :return: whether it was over already.
         :raises OperationsCallError: the server can't be reached to cancel it; the next try tries again.
         """
         self._hold(name)
         why = "cleared" if cleared else "failed before"
         seen = self.hook.poll(name)
+        forgotten = isinstance(seen, CallFailure) and seen.says_missing
+        over = forgotten and clock.now() >= started_epoch_s + GRACE_AFTER_START_S
         if isinstance(seen, Operation) and seen.done:
+            over = True
             self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))
         elif not (self.cancel_on_kill if cleared else self.cancel_on_timeout):
             self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
@@ -318,6 +324,7 @@ class StartsOperation(EndsFromTrigger):
                 raise self._error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
         self._held = None
+        return over
 
     # --- the start -------------------------------------------------------------------------------------------
 

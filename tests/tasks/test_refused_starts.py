@@ -170,13 +170,36 @@ def test_what_a_failed_operation_has_left(emulator: Emulator, driver: Driver) ->
     assert driver.run(make, store=store, try_number=2).state == "failed"
 
 
-def test_a_clear_after_a_success(emulator: Emulator, driver: Driver) -> None:
+@pytest.mark.parametrize("waits", [True, False], ids=["waited for", "handed on"])
+@pytest.mark.parametrize("forgotten", [False, True], ids=["known", "forgotten"])
+def test_a_clear_after_a_success(emulator: Emulator, driver: Driver, *, waits: bool, forgotten: bool) -> None:
     """What it finds is what it has made before, and that is as it should be."""
-    make = partial(_task, deferrable=False, if_exists="skip", retries=3)
+    make = partial(_task, deferrable=False, if_exists="skip", retries=3, wait_for_completion=waits)
     store = StateStore()
     assert driver.run(make, store=store).state == "success"
+    driver.moved.sleep(60)
+    if forgotten:
+        missing = {"Content-Type": "application/json"}
+        for kind in ("get", "cancel"):
+            emulator.script_fault(
+                kind=kind, status=404, body=body("NOT_FOUND", 404), headers=missing, times=9
+            )
     refuse(emulator, "ALREADY_EXISTS", 409)
     assert driver.run(make, store=store, try_number=2, max_tries=4).state == "skipped"
+
+
+def test_a_clear_that_ends_what_runs(emulator: Emulator, driver: Driver) -> None:
+    """What it finds is perhaps half made, by the operation that it has just cancelled."""
+    script = {"operation": {"duration": 5000}}
+    make = partial(
+        _task, json=script, deferrable=False, if_exists="skip", retries=3, wait_for_completion=False
+    )
+    store = StateStore()
+    assert driver.run(make, store=store).state == "success"
+    refuse(emulator, "ALREADY_EXISTS", 409, times=2)
+    assert driver.run(make, store=store, try_number=2, max_tries=4).state == "failed"
+    assert [entry for entry in emulator.journal() if entry["kind"] == "cancel"]
+    assert driver.run(make, store=store, try_number=3, max_tries=5).state == "skipped"
 
 
 @pytest.mark.parametrize(

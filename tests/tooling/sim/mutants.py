@@ -63,7 +63,7 @@ _STARTS = (
         "what was cleared runs on",
         f"{_STARTING}._begin",
         "self._end_predecessor(record.name, record.runs_since_epoch_s, cleared=todo.cleared)",
-        "pass",
+        "False",
     ),
     Mutant(
         "the end of what was cleared isn't waited for",
