@@ -441,11 +441,11 @@ class StartsOperation(EndsFromTrigger):
                 return self._send(call, record, records, again=again)
             except _RefusedForNow as refusal:
                 again = refusal.uncertain
-                self._wait_to_start_again(refusal, record, may_defer=records.kept or not again)
+                self._wait_to_start_again(refusal, record)
             if not again:
                 record = self._intent(call, record.started_epoch_s, records, doubtful=record.doubtful)
 
-    def _wait_to_start_again(self, refusal: _RefusedForNow, record: Record, *, may_defer: bool) -> None:
+    def _wait_to_start_again(self, refusal: _RefusedForNow, record: Record) -> None:
         """
         Wait until the next start: here, or in a trigger of Airflow's own; then this doesn't return.
 
@@ -466,7 +466,8 @@ class StartsOperation(EndsFromTrigger):
             "not started (%s, %s); starting again in %.0f s, and for up to %.0f s",
             failure.problem, failure.status.code_name, pause_s, left_s,
         )  # fmt: skip
-        if self.deferrable and may_defer:
+        # Rendered anew after a deferral, the request may be another one, and the same must be sent.
+        if self.deferrable and not refusal.uncertain:
             from airflow.providers.common.compat.standard.triggers import TimeDeltaTrigger
 
             self.defer(
