@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime, timezone
 from functools import cache, partial
 from types import FunctionType, SimpleNamespace
@@ -330,6 +330,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
             put(module, name, value)
         put(task_runner, "SUPERVISOR_COMMS", comms)
         put(task_runner, "get_listener_manager", lambda: _NO_LISTENERS)
+        put(task_runner, "set_current_context", nullcontext)  # what is one process's, two workers would share
         put(end_from_trigger, "listeners", lambda: ())
         put(task_runner, "_serialize_rendered_fields", lambda _: {})
         put(task_runner, "get_hostname", lambda: "host")
