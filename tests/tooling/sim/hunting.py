@@ -133,7 +133,8 @@ def main() -> int:
     missed = sum(one.plan is None for one in found)
     print(f"{len(found)} mutants, {missed} not found")
     if options.record:
-        head = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, seed {options.seed}."
+        limit = f"at most {options.limit:g} s of CPU each"
+        head = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, seed {options.seed}, {limit}."
         RESULTS.write_text(table(found, head))
     return bool(missed)
 
