@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_operations._lifecycle.record import State
-from airflow_provider_operations._protocol.outcome import GRACE_AFTER_START_S, cancelled, ending
+from airflow_provider_operations._protocol.outcome import cancelled, ending, in_grace
 from airflow_provider_operations._protocol.response import CallFailure
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def after_look(record: Record, seen: Operation | CallFailure, now_epoch_s: float
     """
     name, origin = record.name, f"started by try {record.try_number}"
     if isinstance(seen, CallFailure):
-        if seen.says_missing and now_epoch_s - record.runs_since_epoch_s >= GRACE_AFTER_START_S:
+        if seen.says_missing and not in_grace(record.runs_since_epoch_s, now_epoch_s):
             problem = f"HTTP {seen.http_status}, the server has forgotten the operation, {origin}"
             return Plan(Step.FORGOTTEN, problem)
         return Plan(Step.ADOPT, f"reattached to {name}, {origin}; no answer yet ({seen.problem})")

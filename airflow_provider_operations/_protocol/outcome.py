@@ -21,12 +21,12 @@ from airflow_provider_operations.operation import Code, Operation, Progress, Sta
 
 __all__ = [
     "EVENT_VERSION",
-    "GRACE_AFTER_START_S",
     "STOOD_STILL_S",
     "Kind",
     "Outcome",
     "UnreadableEvent",
     "Watch",
+    "in_grace",
 ]
 
 EVENT_VERSION = 1
@@ -317,7 +317,7 @@ class Watch:
 
     def _in_grace(self, failure: CallFailure, now: float) -> bool:
         created = self.created_epoch_s
-        return failure.missing and created is not None and now - created < GRACE_AFTER_START_S
+        return failure.missing and created is not None and in_grace(created, now)
 
     def _note_answer(self, operation: Operation, before: Operation | None, now: float) -> None:
         if self.outage.announced:
@@ -421,6 +421,11 @@ def _typed(body: dict[str, Any], key: str, types: Any) -> Any:
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         raise TypeError(f"{key!r} must not be {type(value).__name__}")
     return value
+
+
+def in_grace(started_epoch_s: float, now: float) -> bool:
+    """Tell whether an operation was started so lately that its server may not know it yet."""
+    return now - started_epoch_s < GRACE_AFTER_START_S
 
 
 def cancelled(operation: Operation) -> bool:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.outcome import GRACE_AFTER_START_S, since_then
+from airflow_provider_operations._protocol.outcome import in_grace, since_then
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.operation import Operation
@@ -65,7 +65,7 @@ def cancel(
         # A service that can't cancel answers 404, too, so the poll decides whether there is an operation.
         missing = isinstance(seen, CallFailure) and seen.says_missing
         unknown = failure is not None and failure.http_status == 404 and missing
-        may_yet = (unknown and clock.now() < started_epoch_s + GRACE_AFTER_START_S) or (
+        may_yet = (unknown and in_grace(started_epoch_s, clock.now())) or (
             failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
         )
         if may_yet and clock.now() + pause_s <= deadline:

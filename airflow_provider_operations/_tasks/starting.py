@@ -19,7 +19,7 @@ from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import location_in
-from airflow_provider_operations._protocol.outcome import GRACE_AFTER_START_S, ending
+from airflow_provider_operations._protocol.outcome import ending, in_grace
 from airflow_provider_operations._protocol.polling import Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text, start_method
 from airflow_provider_operations._protocol.request_values import (
@@ -311,7 +311,7 @@ class StartsOperation(EndsFromTrigger):
         why = "cleared" if cleared else "failed before"
         seen = self.hook.poll(name)
         forgotten = isinstance(seen, CallFailure) and seen.says_missing
-        over = forgotten and clock.now() >= started_epoch_s + GRACE_AFTER_START_S
+        over = forgotten and not in_grace(started_epoch_s, clock.now())
         if isinstance(seen, Operation) and seen.done:
             over = True
             self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))

@@ -52,9 +52,8 @@ def run(driver: Driver, *, deferrable: bool, **arguments: Any) -> Verdict:
         lambda: RunOperationOperator(
             task_id="run",
             path="projects/p/things:run",
-            json=script,
             deferrable=deferrable,
-            **{"timeout": 1000, **arguments},
+            **{"json": script, "timeout": 1000, **arguments},
         )
     )
 
@@ -283,16 +282,8 @@ def test_the_deadline_counts_from_the_first_start(
     """``timeout`` isn't begun anew by a start that was refused."""
     refuse(emulator, "ABORTED", 409, times=4)
     began_s = driver.moved.now
-    verdict = driver.run(
-        lambda: RunOperationOperator(
-            task_id="run",
-            path="projects/p/things:run",
-            json={"operation": {"duration": 5000}},
-            deferrable=deferrable,
-            start_retry_on="ABORTED",
-            timeout=100,
-        )
-    )
+    endless = {"operation": {"duration": 5000}}
+    verdict = run(driver, deferrable=deferrable, json=endless, start_retry_on="ABORTED", timeout=100)
     assert "was not over" in str(verdict.error)
     assert 99 <= driver.moved.now - began_s <= 130
 
