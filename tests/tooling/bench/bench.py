@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -78,7 +79,8 @@ class Bench:
         self._closed = False
 
     def __enter__(self) -> Bench:
-        """Make a folder for results and for Airflow's home."""
+        """Make a folder for results and for Airflow's home, and compile the package, as pip does at its installation."""
+        compileall.compile_dir(ROOT / "airflow_provider_operations", quiet=1)
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         return self
 

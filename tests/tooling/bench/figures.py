@@ -13,6 +13,7 @@ from airflow_provider_operations.emulator import EmulatorProcess
 from tests.tooling.bench.bench import Bench, NotMeasured, Row
 from tests.tooling.bench.crowds import crowds
 from tests.tooling.bench.emulated import ask, start_operation
+from tests.tooling.bench.imports import imports
 from tests.tooling.bench.server import Sampler, static_server
 from tests.tooling.bench.spec import Measured, Spec
 from tests.tooling.bench.storm import StormServer
@@ -424,6 +425,7 @@ def _profile(bench: Bench, spec: Spec) -> list[str]:
 FIGURES: dict[str, Figure] = {
     "cpu": cpu,
     "start": start,
+    "imports": imports,
     "memory": memory,
     "list": listing,
     "delay": delay,

@@ -20,7 +20,7 @@ from tests.tooling.bench.figures import FIGURES, IN_BACKGROUND
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-QUIET = ("cpu", "start")
+QUIET = ("cpu", "start", "imports")
 """Measured with nothing of ours beside them."""
 
 LONG = ("triggerer", "tasks", "crowds")
