@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from airflow_provider_operations._protocol.names import checked_name, quoted_name
+from airflow_provider_operations._protocol.names import checked_name
 from airflow_provider_operations._protocol.request_values import body_value, query_values
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
 IN_SNAKE_CASE = {REQUEST_ID: "request_id", VALIDATE_ONLY: "validate_only"}
 """How services read the names of fields as well."""
 
-_ENCODED_SLASH = re.compile("(%2F)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\{(\+?)(\w+)\}")
 
 
@@ -81,10 +80,11 @@ def call_of(method: Method, parameters: Mapping[str, Any] | None, json: Any = No
 
     def encoded(variable: re.Match[str]) -> str:
         text, what = str(texts[variable[2]]), f"parameter {variable[2]!r}"
-        if variable[1]:
-            return _encoded_path(text, what)
-        checked_name(text, what)
-        return quote(text, safe="")
+        path = checked_name(text, what)
+        if not variable[1]:
+            return quote(text, safe="")
+        checked_name(unquote(text), what)  # what it is when all of it is decoded stays in its place, too
+        return path
 
     body = _body(method, json)
     return MethodCall(
@@ -95,18 +95,6 @@ def call_of(method: Method, parameters: Mapping[str, Any] | None, json: Any = No
         method.request_id_in,
         _validates_only(method, query, body),
     )
-
-
-def _encoded_path(text: str, what: str) -> str:
-    """
-    Return the value of a variable that may have slashes in it, percent-encoded.
-
-    An encoded slash stays one: a resource's name may hold another's as one segment, as those of IAM's policies do.
-    """
-    checked_name(text, what)
-    checked_name(unquote(text), what)
-    parts = _ENCODED_SLASH.split(text)
-    return "".join(part if _ENCODED_SLASH.fullmatch(part) else quoted_name(part) for part in parts)
 
 
 def check_literals(method: Method, parameters: Any, json: Any) -> None:

@@ -9,7 +9,7 @@ from airflow_provider_operations._protocol.rendering import CONTROL
 from airflow_provider_operations._protocol.urls import has_dot_segment
 from airflow_provider_operations.operation import MAX_NAME_BYTES
 
-__all__ = ["InvalidName", "checked_name", "location_in", "name_text", "quoted_name"]
+__all__ = ["InvalidName", "checked_name", "location_in", "name_text"]
 
 
 class InvalidName(ValueError):
@@ -26,6 +26,7 @@ def location_in(name: str) -> str | None:
 
 
 _REFUSED = re.compile(rf"[{CONTROL}\\?#]")
+_ENCODED_SLASH = re.compile("(%2F)", re.IGNORECASE)
 
 
 def name_text(name: object, what: str) -> str:
@@ -58,7 +59,12 @@ def checked_name(name: object, what: str) -> str:
     """
     Return the name percent-encoded, slashes as they are, so that it stays one path below the prefix.
 
+    An encoded slash stays one: a name may hold another as one segment, as those of IAM's deny policies do, and servers
+    decode everything else.
+
     :raises InvalidName: it is empty, absolute, climbs, or brings a query or control characters.
+
+    Source: ``google/api/http.proto``, on variables of several segments.
     """
     name = name_text(name, what)
     shown = repr(name if len(name) <= 200 else name[:200] + "…")
@@ -72,11 +78,9 @@ def checked_name(name: object, what: str) -> str:
     if "://" in name or name.startswith("/"):
         raise InvalidName(f"the {what} {shown} is a URL or an absolute path; give the resource name alone, "
                           "the connection has host and prefix")  # fmt: skip
-    if has_dot_segment(name):
+    if has_dot_segment(name) or has_dot_segment(_ENCODED_SLASH.sub("/", name)):
         raise InvalidName(f"the {what} {shown} has a '.' or '..' segment, which would leave the prefix")
-    return quoted_name(name)
-
-
-def quoted_name(name: str) -> str:
-    """Return a checked name, or a part of one, percent-encoded, slashes as they are."""
-    return quote(name, safe="/:@!$&'()*+,;=~-._")
+    return "".join(
+        part if _ENCODED_SLASH.fullmatch(part) else quote(part, safe="/:@!$&'()*+,;=~-._")
+        for part in _ENCODED_SLASH.split(name)
+    )

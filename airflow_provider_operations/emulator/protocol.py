@@ -14,7 +14,7 @@ import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -108,9 +108,10 @@ class Protocol:
             return
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         query = dict(pairs)
-        call = classify(scope["method"], scope["path"], self.service.known)
+        path = _decoded(scope)
+        call = classify(scope["method"], path, self.service.known)
         id_header = request.headers.get("idempotency-key")
-        asked = Asked(scope["method"], scope["path"], query, body, call, id_header)
+        asked = Asked(scope["method"], path, query, body, call, id_header)
         entry: dict[str, Any] = {
             "time": self.service.clock(),
             "kind": call.kind,
@@ -234,6 +235,15 @@ class Protocol:
         # An application that returns early counts as crashed; one whose client is gone does not.
         while (await receive())["type"] != "http.disconnect":
             pass
+
+
+def _decoded(scope: Scope) -> str:
+    """Return the path decoded, but for encoded slashes: see ``google/api/http.proto``."""
+    raw = scope.get("raw_path")
+    if raw is None:
+        return str(scope["path"])
+    parts = re.split("(%2[Ff])", raw.decode("latin-1"))
+    return "".join(part if at % 2 else unquote(part) for at, part in enumerate(parts))
 
 
 def _as_sent(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:

@@ -393,6 +393,16 @@ def test_probes_are_answered(emulator: Emulator, path: str) -> None:
     assert call(emulator.url, "GET", path)[::2] == (200, {"status": "ok"})
 
 
+@pytest.mark.parametrize("spelled", ["a%2Fb", "a%252Fb"])
+def test_an_encoded_slash_is_part_of_a_name(emulator: Emulator, spelled: str) -> None:
+    """As Google's HTTP rules have it, all of a name is decoded but its encoded slashes."""
+    name = "policies/a%2Fb/denypolicies/ü/operations/o"
+    call(emulator.url, "POST", "/v1/x:run", {"operation": {"name": name, "duration": 60}})
+    path = f"/v1/policies/{spelled}/denypolicies/%C3%BC/operations/o"
+    assert call(emulator.url, "GET", path).body["name"] == name
+    assert emulator.journal("get")[0]["operation"] == name
+
+
 def test_journal_keeps_requests_as_they_came(emulator: Emulator, moved: MovedClock) -> None:
     """The journal shows path and body as sent, the answered status, and never its own readers."""
     call(emulator.url, "POST", "/v1/a%20b:run?x=1&x=2&empty=", {"operation": {"name": "operations/x"}})

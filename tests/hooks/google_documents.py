@@ -34,8 +34,11 @@ OPERATION_FIELDS = {"name", "done", "error", "metadata", "response"}
 OF_THE_CLIENT = {"alt", "$.xgafv", "%24.xgafv"}
 """Query parameters that Google's client adds by itself."""
 
-SEGMENTS = ("p-1", "us_central1.a~b", "example.com:8c7f@x+y=!$&'()*,;")
-"""Made-up values for one segment, of every character that RFC 3986 lets stand unescaped in a path."""
+SEGMENTS = ("p-1", "us_central1.a~b", "example.com:8c7f@x+y=!$&'()*,;", "example.com%2Fprojects%2fp")
+"""
+Made-up values for one segment, of every character that RFC 3986 lets stand unescaped in a path; the last has another
+name in it, as those of IAM's deny policies do.
+"""
 
 FLAT_SEGMENTS = ("p-1", "us_central1.a~b", "0")
 """The same for ``{name}``, where Google's client escapes all but unreserved characters (RFC 6570, 3.2.2)."""

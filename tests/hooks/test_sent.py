@@ -133,7 +133,8 @@ def test_any_json_is_a_body(
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("operations/a%2Fb", "/v1/operations/a%252Fb"),
+        ("operations/a%2Fb", "/v1/operations/a%2Fb"),
+        ("operations/a%252Fb", "/v1/operations/a%25252Fb"),
         ("operations/a//b", "/v1/operations/a//b"),
         ("operations/a+b==", "/v1/operations/a+b=="),
         ("operations/größe", "/v1/operations/gr%C3%B6%C3%9Fe"),
