@@ -23,7 +23,8 @@ from airflow_provider_operations._airflow.compat import (
 )
 from airflow_provider_operations._airflow.xcom import OPERATION_NAME_KEY
 from airflow_provider_operations._connection.options import SERVICE_FIELDS
-from airflow_provider_operations._lifecycle.record import is_moment
+from airflow_provider_operations._lifecycle.record import SENSOR_RECORD_KEY, Record, State, is_moment
+from airflow_provider_operations._lifecycle.task_state import Records
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import STOOD_STILL_S, Kind, Outcome
 from airflow_provider_operations._protocol.polling import Outage
@@ -170,11 +171,14 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
         polls = 0
         outage = watch.outage
         in_outage_before = outage.since_epoch_s is not None
+        first_stay = not watch.found  # else an earlier one has polled
 
         def pause(seconds: float) -> None:
             nonlocal polls
             if polls == 0:
                 self._push(context, OPERATION_NAME_KEY, watch.name)
+                if first_stay:
+                    self._note(context, watch)
             if self.deferrable:
                 self._defer_for(watch)
             polls += 1
@@ -192,12 +196,24 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
 
         return self.hook.watch(watch, pause=pause)
 
+    def _note(self, context: Context, watch: Watch) -> None:
+        """Leave a record to those who look after operations that no task waits for, if this one is to be cancelled then."""
+        left = self._for_a_sweep()
+        if not left["cancel_if_orphaned"]:
+            return
+        records = Records(context, self.log, SENSOR_RECORD_KEY)
+        since_s, until_s = watch.started_epoch_s, watch.deadline_epoch_s or 0.0
+        record = Record(
+            State.STARTED, records.max_tries, records.try_number, "", "", since_s, until_s, watch.name, **left
+        )
+        self._tolerate(lambda: records.write(record))
+
     def _tolerate(self, use_store: Callable[[], None]) -> None:
-        """Use Airflow's task state store for a note about an outage, which is worth no wait: without it, it counts anew."""
+        """Use Airflow's task state store for a note that is worth no wait, and without which the sensor waits as well."""
         try:
             use_store()
         except Exception as error:  # whatever the store raises
-            self.log.warning("a note about an outage could not be read or written: %r", error)
+            self.log.warning("a note in Airflow's task state store could not be read or written: %r", error)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once; return whether it is done, with the response, or raise what is wrong."""

@@ -7,17 +7,21 @@ a clear from a crash: a clear changes the task's, a crash or a retry doesn't.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TypeGuard
 
-__all__ = ["RECORD_KEY", "Record", "State", "is_moment"]
+__all__ = ["RECORD_KEY", "SENSOR_RECORD_KEY", "Record", "State", "is_moment"]
 
 RECORD_KEY = "airflow_provider_operations"
+
+SENSOR_RECORD_KEY = "airflow_provider_operations_sensor"
+"""Of a sensor's record: an operator of the same name would take the operation in its own for one that it has started."""
+
 RECORD_VERSION = 1
 
 
@@ -52,6 +56,9 @@ class Record:
     :param handed_on: the task doesn't wait for the operation (``wait_for_completion=False``) and has succeeded
         although it runs: a clear ends it, and nothing else may.
     :param final: whether the failure that was handed over is one for which no retry helps.
+    :param cancel_if_orphaned: whether the operation may be cancelled when no task waits for it any more: the task
+        cancels on a kill and on a time-out. False in older records.
+    :param service: which service it is of, as ``ServiceOptions.arguments`` returns it; empty in older records.
     """
 
     state: State
@@ -68,6 +75,8 @@ class Record:
     final: bool = False
     sent_epoch_s: float = 0.0
     doubtful: bool = False
+    cancel_if_orphaned: bool = False
+    service: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def request_id_since_epoch_s(self) -> float:
@@ -114,7 +123,7 @@ class Record:
 def _checked(value: Any) -> dict[str, Any]:
     if not _is_count(value["version"]) or value["version"] != RECORD_VERSION:
         raise ValueError(f"its version is {value['version']!r:.50}, not {RECORD_VERSION}")
-    known = {field.name: value[field.name] for field in fields(Record) if field.name in value}
+    known = {each.name: value[each.name] for each in fields(Record) if each.name in value}
     for name, stored in known.items():
         if not _FIELDS[name](stored):
             raise TypeError(f"{name!r} is {stored!r:.50}")
@@ -145,6 +154,12 @@ def is_moment(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_EPOCH_S
 
 
+def _is_service(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        one is None or _is_text(one) or _is_count(one) for one in value.values()
+    )
+
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "state": _is_text,
     "max_tries": _is_count,
@@ -160,4 +175,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "final": _is_flag,
     "sent_epoch_s": is_moment,
     "doubtful": _is_flag,
+    "cancel_if_orphaned": _is_flag,
+    "service": _is_service,
 }

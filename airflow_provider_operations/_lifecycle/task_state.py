@@ -16,11 +16,13 @@ class Records:
     The record of one task instance; without a state store, it lives only as long as this process.
 
     :param context: the task's context.
+    :param key: of the record in the store.
     """
 
-    def __init__(self, context: Any, log: Any) -> None:
+    def __init__(self, context: Any, log: Any, key: str = RECORD_KEY) -> None:
         self._store: Any = context.get("task_state_store")
         self._log = log
+        self._key = key
         ti = context["ti"]
         self.max_tries: int = getattr(ti, "max_tries", 0) or 0
         self.try_number: int = getattr(ti, "try_number", 1) or 1
@@ -37,7 +39,7 @@ class Records:
 
     def read(self) -> Record | None:
         """Return the record that an earlier try has left, if any."""
-        value = None if self._store is None else self._store.get(RECORD_KEY)
+        value = None if self._store is None else self._store.get(self._key)
         self.current = None if value is None else Record.from_json(value)
         self.stored = None if self.current is None else self.current.state
         return self.current
@@ -46,7 +48,7 @@ class Records:
         """Replace the record; raises what the store raises."""
         self.current = record
         if self._store is not None:
-            self._store.set(RECORD_KEY, record.to_json(), retention=_never_expire())
+            self._store.set(self._key, record.to_json(), retention=_never_expire())
             self.stored = record.state
 
     def close(self, state: State, *, final: bool = False) -> None:

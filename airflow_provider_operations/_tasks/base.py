@@ -250,6 +250,11 @@ class BaseOperationOperator(BaseOperator):
             with suppress(Exception):  # it fails once more when it is needed, and is reported then
                 self._look_up_connection()
 
+    def _for_a_sweep(self) -> dict[str, Any]:
+        """Return what a record says to those who find it when no task waits for its operation any more."""
+        service = self.hook.options.arguments()
+        return {"cancel_if_orphaned": self.cancel_on_kill and self.cancel_on_timeout, "service": service}
+
     def _deadline_epoch_s(self, started_epoch_s: float) -> float:
         limits = [self.timeout]
         if self.execution_timeout is not None:

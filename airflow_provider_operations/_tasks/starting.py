@@ -261,7 +261,7 @@ class StartsOperation(EndsFromTrigger):
 
     def _note_reattached(self, records: Records, record: Record) -> Record:
         """Store that this try has taken the operation over; if that fails, it is logged."""
-        taken_over = replace(record, reattached=True)
+        taken_over = replace(record, reattached=True, **self._for_a_sweep())
         try:
             records.write(taken_over)
         except Exception as error:  # whatever the store raises
@@ -428,6 +428,7 @@ class StartsOperation(EndsFromTrigger):
             self._deadline_epoch_s(began_epoch_s),
             sent_epoch_s=clock.now(),
             doubtful=doubtful,
+            **self._for_a_sweep(),
         )
         records.write(record)
         return record

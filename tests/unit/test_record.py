@@ -34,6 +34,17 @@ ODD = {
     "final": FLAG,
     "sent_epoch_s": MOMENT,
     "doubtful": FLAG,
+    "cancel_if_orphaned": FLAG,
+    "service": [
+        None,
+        5,
+        True,
+        "http://x",
+        [],
+        {"base_url": []},
+        {"error_format": 1.5},
+        {"scopes": {"a": "b"}},
+    ],
 }
 
 
@@ -72,7 +83,13 @@ def test_what_is_no_object_is_no_record(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{}, {"of_later": {"a": [1]}}, {"deadline_epoch_s": MAX_EPOCH_S, "started_epoch_s": 0}, {"name": ""}],
+    [
+        {},
+        {"service": {"base_url": None, "path_prefix": "", "error_format": 2}},
+        {"of_later": {"a": [1]}},
+        {"deadline_epoch_s": MAX_EPOCH_S, "started_epoch_s": 0},
+        {"name": ""},
+    ],
     ids=str,
 )
 def test_what_was_written_is_read_again(more: dict[str, Any]) -> None:
@@ -96,3 +113,11 @@ def test_any_value_is_a_record_or_the_one_error(edited: dict[str, Any], whole: b
     except ValueError:
         return
     assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_of_before_sweeps_is_left_alone_by_them() -> None:
+    """Who has written a record without these fields hasn't said that a sweep may cancel its operation."""
+    old = RECORD.to_json()
+    del old["cancel_if_orphaned"], old["service"]
+    record = Record.from_json(old)
+    assert (record.cancel_if_orphaned, record.service) == (False, {})
