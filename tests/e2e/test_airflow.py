@@ -13,6 +13,8 @@ import pytest
 import requests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_operations.emulator import EmulatorProcess
     from tests.tooling.harness.standalone import Standalone
 
@@ -26,15 +28,25 @@ CONFUSED = "but the task instance's state attribute is queued"
 """What Airflow logs when it fails a resumed task for a reason of its own (apache/airflow #67287)."""
 
 
-def _is_over(airflow: Standalone, dag_id: str, run_id: str) -> bool:
+def _is_over(airflow: Standalone, dag_id: str, run_id: str, meanwhile: Callable[[], object]) -> bool:
+    meanwhile()
     return airflow.run_state(dag_id, run_id) in {"success", "failed"}
 
 
-def finished(airflow: Standalone, dag_id: str, conf: dict[str, Any] | None = None) -> str:
-    """Run a DAG to its end; once more where Airflow itself has spoilt the run."""
+def finished(
+    airflow: Standalone,
+    dag_id: str,
+    conf: dict[str, Any] | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
+    """
+    Run a DAG to its end; once more where Airflow itself has spoilt the run.
+
+    :param meanwhile: called again and again until it is over.
+    """
     for _ in range(3):
         run_id = airflow.trigger(dag_id, conf)
-        over = partial(_is_over, airflow, dag_id, run_id)
+        over = partial(_is_over, airflow, dag_id, run_id, meanwhile)
         airflow.until(over, f"{dag_id} is over", 240)
         if not any(CONFUSED in line and run_id in line for line in airflow.output(100_000).splitlines()):
             return run_id

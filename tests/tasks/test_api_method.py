@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowNotFoundException
 from airflow.providers.common.compat.sdk import task as task_decorator
-from googleapiclient.discovery import fix_method_name
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._connection.options import ServiceOptions
@@ -21,8 +19,7 @@ from airflow_provider_operations.hooks import OperationsHook
 from airflow_provider_operations.hooks._google_api import start_call_of
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
-from tests.google_apis.test_requests import starts
-from tests.hooks.google_documents import GoogleClient, document
+from tests.google_apis.twenty import TWENTY, BesideUs
 from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 from tests.support.tasks import StateStore, TaskInstance
@@ -30,7 +27,6 @@ from tests.versions import AIRFLOW
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
-    from tests.hooks.google_documents import Method
     from tests.support.tasks import Driver, Verdict
 
 WAYS = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "in the worker"])
@@ -39,45 +35,6 @@ CREATE = "file.projects.locations.instances.create"
 PLACE = "projects/p/locations/europe-west1"
 GIVEN = {"parent": f"{PLACE}-b", "instanceId": "nfs"}
 ADC: dict[str, Any] = {"conn_type": "google_cloud_platform"}
-
-TWENTY: list[tuple[str, dict[str, Any], dict[str, Any] | None]] = [
-    (CREATE, GIVEN, {"tier": "BASIC_HDD"}),
-    ("redis.projects.locations.clusters.create", {"parent": PLACE, "clusterId": "c"}, {"shardCount": 3}),
-    ("alloydb.projects.locations.clusters.delete", {"name": f"{PLACE}/clusters/c", "force": True}, None),
-    ("composer.projects.locations.environments.create", {"parent": PLACE}, {"name": "e"}),
-    ("dataproc.projects.regions.clusters.create", {"projectId": "p", "region": "r"}, {"clusterName": "c"}),
-    ("datafusion.projects.locations.instances.restart", {"name": f"{PLACE}/instances/i"}, {}),
-    ("aiplatform.projects.locations.models.upload", {"parent": PLACE}, {"model": {"displayName": "m"}}),
-    ("run.projects.locations.jobs.run", {"name": f"{PLACE}/jobs/j"}, {"overrides": {"taskCount": 2}}),
-    (
-        "spanner.projects.instances.databases.updateDdl",
-        {"database": "projects/p/instances/i/databases/d"},
-        {"statements": ["CREATE INDEX I ON T(C)"]},
-    ),
-    ("cloudbuild.projects.builds.create", {"projectId": "p"}, {"steps": []}),
-    ("firestore.projects.databases.exportDocuments", {"name": "projects/p/databases/(default)"}, {}),
-    ("speech.speech.longrunningrecognize", {}, {"audio": {"uri": "gs://b/o"}}),
-    ("videointelligence.videos.annotate", {}, {"inputUri": "gs://b/o"}),
-    ("translate.projects.locations.glossaries.create", {"parent": PLACE}, {"name": "g"}),
-    ("appengine.apps.services.delete", {"appsId": "a", "servicesId": "s"}, None),
-    ("cloudfunctions:v2.projects.locations.functions.create", {"parent": PLACE, "functionId": "f"}, {}),
-    ("apigee.organizations.environments.create", {"parent": "organizations/o", "name": "e"}, {"name": "e"}),
-    ("netapp.projects.locations.volumes.patch", {"name": f"{PLACE}/volumes/v", "updateMask": ["labels"]}, {}),
-    ("cloudresourcemanager:v3.folders.delete", {"name": "folders/7"}, None),
-    ("workflows.projects.locations.workflows.create", {"parent": PLACE, "workflowId": "w"}, {"labels": {}}),
-]
-
-NAMES = {
-    "appengine": "apps/a/operations/o",
-    "cloudbuild": "operations/build/p/bz==",
-    "cloudresourcemanager:v3": "operations/df.7",
-    "dataproc": "projects/p/regions/r/operations/o",
-    "apigee": "organizations/o/operations/o",
-    "firestore": "projects/p/databases/(default)/operations/o",
-    "speech": "7612202767953098924",
-    "spanner": "projects/p/instances/i/databases/d/operations/o",
-}
-"""Of operations whose names aren't below a location."""
 
 
 def run(
@@ -102,63 +59,27 @@ def sent(emulator: Emulator, kind: str = "start") -> list[tuple[str, str, dict[s
 
 
 @WAYS
-@pytest.mark.parametrize(("method", "parameters", "body"), TWENTY, ids=[method for method, *_ in TWENTY])
-def test_twenty_apis(
-    emulator: Emulator,
-    driver: Driver,
-    method: str,
-    parameters: dict[str, Any],
-    body: dict[str, Any] | None,
-    *,
-    deferrable: bool,
-) -> None:
+@pytest.mark.parametrize("case", TWENTY, ids=lambda case: case["method"])
+def test_twenty_apis(emulator: Emulator, driver: Driver, case: dict[str, Any], *, deferrable: bool) -> None:
     """
     The task gets the response. Its start is the one that Google's client makes, and where it polls, that client reads.
 
     The client's paths come from its own documents.
     """
-    name = NAMES.get(method.partition(".")[0], f"{PLACE}/operations/o")
+    method, parameters, body = case["method"], case["parameters"], case["json"]
+    name = case["operation"].replace("RUN", "o")
     emulator.script_operation(name=name, duration=30, response={"a": 1})
     verdict = run(driver, method, parameters=parameters, json=body, deferrable=deferrable)
     assert (verdict.state, verdict.value, verdict.error) == ("success", {"a": 1}, None)
     ours, polled = sent(emulator), {path for _, path, *_ in sent(emulator, "get")}
     emulator.clear_journal()
-    read = by_google(emulator, method, parameters, body, name)
+    with BesideUs(case["document"], method, emulator.url) as google:
+        google.start(parameters, body).execute()
+        for get in google.gets(name):
+            assert get.execute()["response"] == {"a": 1}
     assert ours == sent(emulator)
     assert len(polled) == 1
-    assert polled <= read
-
-
-def by_google(
-    emulator: Emulator, method_id: str, parameters: dict[str, Any], body: Any, name: str
-) -> set[str]:
-    """Make the same start by Google's client, and let it read the task's operation; return the paths of reading."""
-    method = find_method(method_id)
-    described = document(method.document.name)
-    (start,) = (each for each in starts(described) if each.id == method.id)
-    gets = [each for each in described.methods() if each.verb == "get" and each.standard]
-    given = {key: ",".join(value) if isinstance(value, list) else value for key, value in parameters.items()}
-    methods: Any = [start, *gets]
-    with GoogleClient(described, methods, emulator.url) as client:
-        ask = getattr(client.resource(start.resources), fix_method_name(start.verb))
-        ask(**given, **({} if body is None else {"body": body})).execute()
-        for get in gets:
-            if values := values_of(get, name):
-                assert client.request(get, values).execute()["response"] == {"a": 1}
-    return {path for _, path, *_ in sent(emulator, "get")}
-
-
-def values_of(get: Method, name: str) -> dict[str, str] | None:
-    """Return the parameters by which a method asks for an operation of this name, if it can."""
-    template = get.template if get.flat else "{+name}"
-    template = re.sub(r"^v\d\w*/", "", template)
-
-    def group(variable: re.Match[str]) -> str:
-        pattern = get.parameters[variable[1]].get("pattern", "^[^/]+$")
-        return f"(?P<{variable[1]}>{pattern[1:-1]})"
-
-    found = re.fullmatch(re.sub(r"\{\+?(\w+)\}", group, template), name)
-    return found.groupdict() if found else None
+    assert polled <= {path for _, path, *_ in sent(emulator, "get")}
 
 
 # --- where it goes ---------------------------------------------------------------------------------------------
