@@ -262,6 +262,24 @@ def test_spanner(airflow: Standalone, spanner: SpannerEmulator | None) -> None:
     assert instance["name"] == "projects/demo/instances/airflow-demo"
 
 
+@pytest.mark.spanner
+def test_spanner_by_ids(airflow: Standalone, spanner: SpannerEmulator | None) -> None:
+    """Google's own server takes what is made of methods' ids, and its operations are waited for."""
+    if spanner is None:
+        pytest.skip("the package google-cloud-cli-spanner-emulator is not installed")
+    run_id = finished(airflow, "e2e_spanner")
+
+    assert states(airflow, "e2e_spanner", run_id) == {
+        task_id: {"success"} for task_id in ("create_instance", "create_database", "add_table")
+    }
+    database = airflow.xcom("e2e_spanner", run_id, "create_database", "return_value")["name"]
+    assert database.endswith("/instances/by-ids/databases/orders")
+    assert (
+        "CREATE TABLE Orders"
+        in requests.get(f"{spanner.url}/v1/{database}/ddl", timeout=10).json()["statements"][0]
+    )
+
+
 FUNCTIONS_TYPES = "types.googleapis.com/google.cloud.functions.v1beta2."
 
 
@@ -278,12 +296,13 @@ def test_functions(airflow: Standalone, functions: FunctionsEmulator | None) -> 
     assert states(airflow, "e2e_functions", run_id) == {
         "run": {"success"},
         "run_broken": {"failed"},
+        "by_id": {"success"},
         "start": {"success"},
         "wait": {"success"},
         "start_broken": {"success"},
         "wait_broken": {"failed"},
     }
-    for task_id, deployed in (("run", "run"), ("wait", "start")):
+    for task_id, deployed in (("run", "run"), ("by_id", "by_id"), ("wait", "start")):
         response = airflow.xcom("e2e_functions", run_id, task_id, "return_value")
         assert response["typeUrl"] == f"{FUNCTIONS_TYPES}CloudFunction"
         function = response["value"]

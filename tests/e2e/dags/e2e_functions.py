@@ -1,5 +1,6 @@
 """
-Functions deployed to Google's Cloud Functions emulator: started and awaited in one task, and in two.
+Functions deployed to Google's Cloud Functions emulator: started and awaited in one task, by path and by the method's id,
+and in two.
 
 The connection is ``functions``; the run's ``conf`` names the sources: ``{"good": str, "slow": str, "broken": str}``.
 """
@@ -21,14 +22,13 @@ def deploy(task_id: str, source: str, **arguments: Any) -> RunOperationOperator:
     """Return a task that deploys a function, named as the task."""
     return RunOperationOperator(
         task_id=task_id,
-        path=f"{_LOCATION}/functions",
         json={
             "name": f"{_LOCATION}/functions/{task_id}",
             "entryPoint": "main",
             "httpsTrigger": {},
             "sourceUploadUrl": f"{{{{ dag_run.conf['{source}'] }}}}",
         },
-        **arguments,
+        **{"path": f"{_LOCATION}/functions", **arguments},
     )
 
 
@@ -40,6 +40,14 @@ with DAG(
 ):
     deploy("run", "good", deferrable=True)
     deploy("run_broken", "broken", deferrable=True)
+    deploy(
+        "by_id",
+        "good",
+        path=None,
+        api_method="cloudfunctions:v1.projects.locations.functions.create",
+        parameters={"location": _LOCATION},
+        deferrable=True,
+    )
 
     for suffix, source in (("", "slow"), ("_broken", "broken")):
         start = deploy(f"start{suffix}", source, wait_for_completion=False)
