@@ -58,16 +58,22 @@ def cancel(
     failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
     deadline = clock.now() + settle_s
     pause_s = 0.5
+    found = False
+    """Whether a poll has found it before the last cancel."""
     while True:
         seen = hook.poll(name)
         if isinstance(seen, Operation) and seen.done:
             return CancelEnd(over=True, note=since_then(seen))
         # A service that can't cancel answers 404, too, so the poll decides whether there is an operation.
         missing = isinstance(seen, CallFailure) and seen.says_missing
-        unknown = failure is not None and failure.http_status == 404 and missing
-        may_yet = (unknown and in_grace(started_epoch_s, clock.now())) or (
+        not_found = failure is not None and failure.http_status == 404
+        unknown = not_found and missing
+        # It may have become known just after the cancel.
+        too_early = not_found and isinstance(seen, Operation) and not found
+        may_yet = ((unknown or too_early) and in_grace(started_epoch_s, clock.now())) or (
             failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
         )
+        found = found or isinstance(seen, Operation)
         if may_yet and clock.now() + pause_s <= deadline:
             clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 5.0)

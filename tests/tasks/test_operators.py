@@ -248,6 +248,19 @@ def test_a_server_that_does_not_know_it_yet(
     assert kinds(emulator).count("cancel") == sent
 
 
+@pytest.mark.parametrize(("age_s", "sent"), [(3, 2), (40, 1)], ids=["young", "old"])
+def test_a_server_that_knows_it_just_after_the_cancel(
+    emulator: Emulator, moved: MovedClock, age_s: float, sent: int
+) -> None:
+    """A young operation that a poll finds, after the cancel met a 404, is cancelled: the 404 came too early."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=404, times=1)
+
+        assert cancel(hook, name, 60, 60, moved.now - age_s).over == (sent == 2)
+    assert kinds(emulator).count("cancel") == sent
+
+
 @pytest.mark.parametrize("status", [200, 302, 401, 403, 404])
 def test_a_page_for_an_answer_to_cancel(emulator: Emulator, moved: MovedClock, status: int) -> None:
     """What a proxy answers to a cancel call doesn't leave the operation running: the call is repeated for a while."""
