@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from airflow_provider_operations._google_apis.table import default_version, document, documents
+from airflow_provider_operations._google_apis.table import (
+    Document,
+    Method,
+    default_version,
+    document,
+    documents,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_operations._google_apis.table import Document, Method
-
-__all__ = ["UnknownMethod", "find_api", "find_method"]
+__all__ = ["UnknownMethod", "find_api", "find_method", "no_start"]
 
 _MOST_SHOWN = 5
 
@@ -21,13 +25,16 @@ class UnknownMethod(ValueError):
     """An id for which there is no method or API, or several; the text says what to write instead."""
 
 
-def find_method(method_id: str) -> Method:
+def find_method(method_id: str | Method) -> Method:
     """
     Return the method that starts an operation.
 
-    :param method_id: ``file.projects.locations.instances.create``; with a version, ``file:v1.projects.…``.
+    :param method_id: ``file.projects.locations.instances.create``; with a version, ``file:v1.projects.…``. Or a method
+        of a user's own document.
     :raises UnknownMethod: there is none, several versions have it, or it starts no operation of the standard form.
     """
+    if isinstance(method_id, Method):
+        return method_id
     if not isinstance(method_id, str):
         raise UnknownMethod(f"a method's id is text, and not {type(method_id).__name__}")
     api, _, short_id = method_id.partition(".")
@@ -44,17 +51,19 @@ def find_method(method_id: str) -> Method:
         raise _unknown_api(f"{name}:{version}")
     method = found.method(short_id)
     if method is None:
-        raise _no_start(found, short_id)
+        raise no_start(found, short_id)
     return method
 
 
-def find_api(api: str) -> Document:
+def find_api(api: str | Document) -> Document:
     """
     Return an API in one version.
 
-    :param api: ``file``, or with a version, ``file:v1``.
+    :param api: ``file``, or with a version, ``file:v1``. Or a user's own document.
     :raises UnknownMethod: there is none, or the version must be said.
     """
+    if isinstance(api, Document):
+        return api
     if not isinstance(api, str):
         raise UnknownMethod(f"an API's name is text, and not {type(api).__name__}")
     name, _, version = api.partition(":")
@@ -82,7 +91,7 @@ def _only_version(api: str, short_id: str) -> str:
     for name in reversed(here):
         found = document(name)
         if found is not None and short_id in found.left_out:
-            raise _no_start(found, short_id)
+            raise no_start(found, short_id)
     known = {each for name in here if (found := document(name)) for each in found.method_ids}
     raise UnknownMethod(
         f"{api} has no method {short_id} that starts an operation{_near(short_id, known, f'{api}.')}"
@@ -94,7 +103,8 @@ def _has(name: str, short_id: str) -> bool:
     return found is not None and short_id in found.method_ids
 
 
-def _no_start(found: Document, short_id: str) -> UnknownMethod:
+def no_start(found: Document, short_id: str) -> UnknownMethod:
+    """Return the error that a document has no start of this id, with the reason."""
     if why := found.left_out.get(short_id):
         return UnknownMethod(f"{found.name}.{short_id} can't be started by its id: it {why}")
     near = _near(short_id, found.method_ids, f"{found.name}.")

@@ -90,6 +90,10 @@ class Method:
     validates_in: str | None
     deprecated: bool
 
+    def __str__(self) -> str:
+        """Return its id: Airflow stores a mapped task's arguments as text."""
+        return self.id
+
     @property
     def scope(self) -> str | None:
         """The scope to ask for; ``None``: ``cloud-platform`` will do, or none are known."""
@@ -121,6 +125,11 @@ class Document:
         self.cancel_method: str = entry.get("cancel_method", "POST")
         self.wait_timeout_in: str = entry.get("wait_timeout_in", "query")
         self._entry = entry
+
+    @property
+    def as_argument(self) -> str | Document:
+        """What stands for it where an API is asked for: its name."""
+        return self.name
 
     @property
     def method_ids(self) -> tuple[str, ...]:

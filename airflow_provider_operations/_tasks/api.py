@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_operations._connection.options import checked_endpoint
 
 if TYPE_CHECKING:
-    from airflow_provider_operations._google_apis.table import Method
+    from airflow_provider_operations._google_apis.table import Document, Method
 
 __all__ = ["check_request", "checked_api", "endpoint_of", "method_of"]
 
 
-def checked_api(api: str) -> str:
+def checked_api(api: str | Document) -> str | Document:
     """
-    Return an API with its version.
+    Return an API with its version, or a document of the user's own.
 
     :raises ValueError: there is none of this name, or its version must be said.
     """
     from airflow_provider_operations._google_apis.lookup import find_api
 
-    return find_api(api).name
+    return find_api(api).as_argument
 
 
-def endpoint_of(api: str | None, endpoint: str | None) -> str | None:
+def endpoint_of(api: str | Document | None, endpoint: str | None) -> str | None:
     """
     Return the endpoint.
 
@@ -38,7 +38,7 @@ def endpoint_of(api: str | None, endpoint: str | None) -> str | None:
     return checked_endpoint(endpoint)
 
 
-def method_of(api_method: str) -> Method:
+def method_of(api_method: str | Method) -> Method:
     """
     Return the method of an id.
 

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
 
+    from airflow_provider_operations._google_apis.own import ApiDocument
     from airflow_provider_operations.exceptions import OperationsCallError
     from airflow_provider_operations.hooks.worker import WorkerClient
 
@@ -113,7 +114,8 @@ class BaseOperationOperator(BaseOperator):
     :param operations_conn_id: connection of type ``operations``. (templated)
     :param base_url: this and the next five: instead of what the connection says. (all six templated)
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
-    :param api: an API of Google's (``file``, ``file:v1``): what is said nowhere else is looked up in a table.
+    :param api: an API of Google's (``file``, ``file:v1``): what is said nowhere else is looked up in a table. Or an
+        ``ApiDocument`` of your own.
     :param endpoint: ``regional``: the address of the location, where there is one.
     :param deferrable: wait in the triggerer. ``None``: as ``[operators] default_deferrable``.
     :param outage_tolerance: how long the server may give no usable answer; default 10 min.
@@ -162,7 +164,7 @@ class BaseOperationOperator(BaseOperator):
         error_format: int | None = None,
         wait_timeout_in: str | None = None,
         scopes: str | None = None,
-        api: str | None = None,
+        api: str | ApiDocument | None = None,
         endpoint: str | None = None,
         deferrable: bool | None = None,
         outage_tolerance: timedelta | float = 600.0,

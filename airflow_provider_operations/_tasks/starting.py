@@ -120,7 +120,7 @@ class StartsOperation(EndsFromTrigger):
         json: Any = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        api_method: str | None = None,
+        api_method: str | Method | None = None,
         parameters: Mapping[str, Any] | None = None,
         poke_interval: timedelta | float = 30.0,
         timeout: timedelta | float = _WEEK_S,
@@ -149,7 +149,7 @@ class StartsOperation(EndsFromTrigger):
             "api": kwargs.get("api"),
         }
         if known is not None:
-            kwargs["api"] = known.document.name
+            kwargs["api"] = known.document.as_argument
         # Without waiting, a worker ends the task in any case.
         super().__init__(end_from_trigger=end_from_trigger and wait_for_completion, **kwargs)
         if known is not None:

@@ -16,7 +16,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._google_apis.call import InvalidParameters, call_of
-from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
+from airflow_provider_operations._google_apis.lookup import UnknownMethod
+from airflow_provider_operations._google_apis.own import InvalidDocument
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch, ending
@@ -25,7 +26,9 @@ from airflow_provider_operations._protocol.request_values import InvalidRequestV
 from airflow_provider_operations.cli.methods import (
     InvalidArgument,
     described,
+    find,
     found,
+    own_document,
     read_json,
     read_parameters,
 )
@@ -72,6 +75,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     InvalidRequestValue: 2,
     UnknownMethod: 2,
     InvalidConnection: 2,
+    InvalidDocument: 2,
     AirflowNotFoundException: 2,
     OperationsCallError: 3,
     ListTooLong: 3,
@@ -152,28 +156,33 @@ def _hook(args: Namespace, api: dict[str, Any]) -> OperationsHook:
 def _api_of(args: Namespace) -> dict[str, Any]:
     """Return the hook's arguments about an API of Google's."""
     about = getattr(args, "name", None) or getattr(args, "parent", None) or ""
-    return {"api": args.api, "endpoint": args.endpoint, "location": location_in(about)}
+    if args.api and args.api_document:
+        raise InvalidArgument(
+            "--api and --api-document exclude each other: a document says which API it is of"
+        )
+    own = own_document(args.api_document)
+    return {"api": own or args.api, "endpoint": args.endpoint, "location": location_in(about)}
 
 
 @_command_without_hook
 def methods(args: Namespace, out: Output) -> None:
     """Search for methods of Google's that start an operation."""
-    out.methods([described(method) for method in found(args.words)])
+    out.methods([described(method) for method in found(args.words, own_document(args.api_document))])
 
 
 @_command_without_hook
 def start(args: Namespace, out: Output) -> None:
     """Start an operation by a method of Google's; show it, or its end."""
-    method = find_method(args.method)
+    method = find(args.method, own_document(args.api_document))
     parameters, body = read_parameters(args.param or ()), read_json(args.json)
     api = {
-        "api": method.document.name,
+        "api": method.document.as_argument,
         "endpoint": args.endpoint,
         "location": location_in(call_of(method, parameters, body).path),
         "scopes": method.scope,
     }
     with _hook(args, api) as hook:
-        operation = hook.start_method(args.method, parameters=parameters, json=body)
+        operation = hook.start_method(method, parameters=parameters, json=body)
         if not args.wait or operation.done or not operation.name:
             out.operation(operation)
             return

@@ -72,6 +72,11 @@ _API = Arg(
     metavar="API",
     help="An API of Google's, e.g. file or file:v1: host and path prefix are looked up where nothing says them (default: none)",
 )
+_API_DOCUMENT = Arg(
+    ("--api-document",),
+    metavar="FILE",
+    help="An API document of your own, in which the API and its methods are looked up (default: those of the package)",
+)
 _POKE_INTERVAL = Arg(
     ("--poke-interval",),
     metavar="SECONDS",
@@ -92,7 +97,7 @@ def _timeout(default: float | None, shown: str = "%(default)g") -> Arg:
 
 
 def _command(name: str, help_: str, *args: Arg, description: str | None = None) -> ActionCommand:
-    return _bare_command(name, help_, *args, _API, *_SERVICE, description=description)
+    return _bare_command(name, help_, *args, _API, _API_DOCUMENT, *_SERVICE, description=description)
 
 
 def _bare_command(name: str, help_: str, *args: Arg, description: str | None = None) -> ActionCommand:
@@ -116,6 +121,7 @@ COMMANDS = (
             metavar="WORD",
             help="What their ids have in them, e.g. file instances create",
         ),
+        _API_DOCUMENT,
         ARG_OUTPUT,
         description="Search for methods of Google's that start an operation. One that is found alone is shown with its "
         "parameters and its documentation; of several, a list is shown.",
@@ -138,6 +144,7 @@ COMMANDS = (
         Arg(("--wait",), action="store_true", help="Wait until it is over, and show how it ended"),
         _timeout(None, "for ever"),
         _POKE_INTERVAL,
+        _API_DOCUMENT,
         *_SERVICE,
         description="Start an operation by a method of Google's. With --wait the exit code is that of wait.",
     ),

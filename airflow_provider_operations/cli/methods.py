@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._google_apis.lookup import UnknownMethod, find_method
+from airflow_provider_operations._google_apis.own import ApiDocument
 from airflow_provider_operations._google_apis.table import default_version, document, documents
 
 if TYPE_CHECKING:
@@ -13,31 +15,57 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations._google_apis.table import Document, Method, Parameter
 
-__all__ = ["InvalidArgument", "described", "found", "read_json", "read_parameters"]
+__all__ = [
+    "InvalidArgument",
+    "described",
+    "find",
+    "found",
+    "own_document",
+    "read_json",
+    "read_parameters",
+]
 
 
 class InvalidArgument(ValueError):
     """An argument of a command that can't be read."""
 
 
-def found(words: Sequence[str]) -> list[Method]:
+def own_document(file: str | None) -> ApiDocument | None:
+    """
+    Read an API document of the user's own; ``None``: there is none.
+
+    :raises InvalidDocument: it can't be used.
+    """
+    return ApiDocument(os.path.abspath(file)) if file else None
+
+
+def find(method_id: str, own: ApiDocument | None) -> Method:
+    """
+    Return a method by its id.
+
+    :raises UnknownMethod: there is none.
+    """
+    return find_method(method_id) if own is None else own.find(method_id)
+
+
+def found(words: Sequence[str], own: ApiDocument | None = None) -> list[Method]:
     """
     Return the methods whose ids have all of these words in them; what is written without a version comes first.
 
     A whole id is that very method.
 
+    :param own: the document to search, instead of those of the package.
     :raises UnknownMethod: one word that can only be a whole id is none; the text says why.
     """
     wanted = [word.lower() for word in words]
     unknown: UnknownMethod | None = None
     if len(wanted) == 1:
         try:
-            return [find_method(words[0])]
+            return [find(words[0], own)]
         except UnknownMethod as error:
             unknown = error
-    methods = [
-        method for name in documents() if (each := document(name)) for method in _matching(each, wanted)
-    ]
+    searched = [own] if own else filter(None, map(document, documents()))
+    methods = [method for each in searched for method in _matching(each, wanted)]
     if unknown is not None and not methods and "." in wanted[0]:
         raise unknown
     return sorted(methods, key=lambda method: ":" in written(method))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations._google_apis.table import Method
     from airflow_provider_operations._protocol.retries import Retries
     from airflow_provider_operations.operation import Operation
 
@@ -40,7 +41,7 @@ class OperationsHook(WorkerClient, HttpHook):
     :param wait_timeout_in: instead of the connection's (by default ``query``).
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none.
     :param api: an API of Google's, e.g. ``file`` or ``file:v1``: what neither the connection nor another argument
-        says, where the service is and how it spells its calls, is looked up in a table.
+        says, where the service is and how it spells its calls, is looked up in a table. Or an ``ApiDocument``.
     :param endpoint: ``regional``, for an API's address in a location.
     :param location: where some APIs, such as ``aiplatform``, have an address for each.
     :param retries: how failed requests are repeated.
@@ -81,7 +82,7 @@ class OperationsHook(WorkerClient, HttpHook):
 
     def start_method(
         self,
-        api_method: str,
+        api_method: str | Method,
         *,
         parameters: Mapping[str, Any] | None = None,
         json: Any = None,
@@ -93,7 +94,7 @@ class OperationsHook(WorkerClient, HttpHook):
 
         Where the service takes a request id, one is sent, so that the call can be repeated.
 
-        :param api_method: its id, e.g. ``file.projects.locations.instances.create``.
+        :param api_method: its id, e.g. ``file.projects.locations.instances.create``; or one of an ``ApiDocument``.
         :param parameters: of path and query, by their names in the API's documentation.
         :param json: the body.
         :raises ValueError: there is no such method, it isn't of the hook's API, its parameters aren't right, or are of
@@ -102,8 +103,9 @@ class OperationsHook(WorkerClient, HttpHook):
         from airflow_provider_operations._google_apis.lookup import find_api, find_method
 
         method = find_method(api_method)
-        if self.api is None or find_api(self.api).name != method.document.name:
-            raise ValueError(f"{method.id} needs a hook with api={method.document.name!r}, not {self.api!r}")
+        wanted = method.document.as_argument
+        if self.api is None or find_api(self.api).as_argument != wanted:
+            raise ValueError(f"{method.id} needs a hook with api={wanted!r}, not {self.api!r}")
         base_url = self.settings.service.base_url
         call = start_call_of(method, parameters, json, headers, base_url, self._endpoint)
         return self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from airflow_provider_operations._google_apis.own import ApiDocument
     from airflow_provider_operations._protocol.request import Request
     from airflow_provider_operations._protocol.retries import Retries
     from airflow_provider_operations.hooks._google_api import ApiInUse
@@ -86,7 +87,7 @@ class WorkerClient(OperationsCalls, BaseHook):
         error_format: int | None = None,
         wait_timeout_in: str | None = None,
         scopes: str | None = None,
-        api: str | None = None,
+        api: str | ApiDocument | None = None,
         endpoint: str | None = None,
         location: str | None = None,
         retries: Retries | None = None,
@@ -154,7 +155,7 @@ class WorkerClient(OperationsCalls, BaseHook):
                 "as google_cloud_default"
             ) from error
 
-    def _api_in_use(self, api: str) -> ApiInUse:
+    def _api_in_use(self, api: str | ApiDocument) -> ApiInUse:
         from airflow_provider_operations._google_apis.lookup import find_api
         from airflow_provider_operations.hooks._google_api import ApiInUse
 

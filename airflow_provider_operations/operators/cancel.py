@@ -36,7 +36,7 @@ class CancelOperationOperator(BaseOperationOperator):
         ``wait_timeout_in``: instead of what the connection says. (all templated)
     :param scopes: OAuth scopes of Google's tokens, with spaces between, where the connection says none. (templated)
     :param api: an API of Google's, ``file`` or ``file:v1``: what neither the connection nor an argument says of host and
-        spelling is looked up in a table.
+        spelling is looked up in a table. Or an ``ApiDocument`` of your own.
     :param endpoint: ``regional``: the API's address in the location that the operation's name has.
     :param wait_for_completion: ``False`` only asks to cancel.
     :param deferrable: wait in the triggerer, and not in a worker. ``None``: as ``[operators] default_deferrable``.

@@ -54,7 +54,7 @@ class RunOperationOperator(StartsOperation):
         is sent, nor one that would replace the connection's credentials. (templated)
     :param api_method: instead of ``path``, ``method`` and ``query``: a method of Google's, by its id
         (``file.projects.locations.instances.create``; with a version ``file:v1.projects…``). Host, prefix, request id
-        and how cancel is spelled follow from it.
+        and how cancel is spelled follow from it. Or one of an ``ApiDocument`` of your own.
     :param parameters: of ``api_method``, by their names in the API's documentation. (templated)
     :param endpoint: ``regional``: the API's address in the location that ``parameters`` name.
     :param operations_conn_id: connection of type ``operations`` or ``google_cloud_platform``. (templated)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.google_apis.test_own import EXAMPLE, MAKE
 from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
@@ -163,6 +164,34 @@ def test_wrong_usage(run: Run, emulator: Emulator, argv: list[str], says: str) -
     assert (ended.code, ended.stdout) == (2, "")
     assert says in ended.stderr
     assert emulator.journal() == []
+
+
+def test_a_document_of_ones_own(
+    run: Run, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is searched, started from and asked with instead of the package's; its path may be a relative one here."""
+    (tmp_path / "example.json").write_text(json.dumps(EXAMPLE))
+    monkeypatch.chdir(tmp_path)
+    own = ("--api-document", "example.json")
+    (listed,) = run("methods", "things", *own, "-o", "json").data
+    assert (listed["method"], listed["cancel"]) == ("example:v3.projects.things.make", True)
+    started = run("start", MAKE, "--param", "parent=projects/p", *own, "-o", "json").data
+    assert run("get", started["name"], *own, "-o", "json").data["name"] == started["name"]
+    assert [(each["method"], each["path"]) for each in emulator.journal()] == [
+        ("POST", "/v3/projects/p/things:make"),
+        ("GET", f"/v3/{started['name']}"),
+    ]
+
+
+def test_a_document_that_is_none(run: Run, tmp_path: Path) -> None:
+    """That is wrong usage, and so is another API beside it."""
+    (tmp_path / "example.json").write_text("{}")
+    own = ("--api-document", str(tmp_path / "example.json"))
+    for argv in (("methods", "x", *own), ("start", MAKE, *own), ("get", "operations/o", *own)):
+        ended = run(*argv)
+        assert (ended.code, "it lacks 'name'" in ended.stderr) == (2, True)
+    both = run("get", "operations/o", "--api", "file", *own)
+    assert (both.code, "exclude each other" in both.stderr) == (2, True)
 
 
 def test_api_of_an_operation(run: Run, emulator: Emulator) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import airflow_provider_operations
+from airflow_provider_operations._google_apis.extract import entry_of, has_standard_get
 from tests.hooks.google_documents import documents
-from tests.tooling.google_apis.extract import entry_of, has_standard_get
 from tests.tooling.google_apis.page import PAGE, page_with, table_of
 from tests.tooling.google_apis.request_ids import Promises
 
@@ -35,7 +35,7 @@ def entries(promises: Promises) -> dict[str, dict[str, Any]]:
     """Return what the table has of each document, by name: ``file:v1``."""
     found = {}
     for document in documents():
-        if entry := entry_of(document.raw, promises):
+        if entry := entry_of(document.raw, promises.deduplicates):
             found[document.name] = entry
     return found
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tests.hooks.google_documents import OPERATION_FIELDS
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.tooling.google_apis.request_ids import Promises
+    from collections.abc import Callable, Iterator
 
 __all__ = ["entry_of", "has_standard_get"]
+
+OPERATION_FIELDS = {"name", "done", "error", "metadata", "response"}
+"""All that the standard operation has, and no other schema."""
 
 REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
 
@@ -31,12 +30,12 @@ Resources = tuple[str, ...]
 RawMethod = dict[str, Any]
 
 
-def entry_of(raw: dict[str, Any], promises: Promises) -> dict[str, Any] | None:
+def entry_of(raw: dict[str, Any], deduplicates: Callable[[str], bool]) -> dict[str, Any] | None:
     """
     Return what the table says of one document; ``None``: it has nothing to do with operations.
 
     :param raw: the parsed document.
-    :param promises: what the descriptions of request ids promise, by text.
+    :param deduplicates: whether the description of a request id promises that a repeated call is recognised.
     """
     document = _Document(raw)
     operations = document.operations()
@@ -48,12 +47,12 @@ def entry_of(raw: dict[str, Any], promises: Promises) -> dict[str, Any] | None:
         if reason:
             left_out.setdefault(reason, []).append(short)
         elif reason is not None:
-            methods[short] = document.start(method, promises)
+            methods[short] = document.start(method, deduplicates)
     if not (methods or left_out or operations):
         return None
     return {
-        "revision": raw["revision"],
-        "title": raw["title"],
+        "revision": raw.get("revision", ""),
+        "title": raw.get("title", ""),
         "documentation": raw.get("documentationLink", ""),
         "root": raw["rootUrl"].rstrip("/"),
         "endpoints": _endpoints(raw),
@@ -105,7 +104,7 @@ class _Document:
             return "uploads media, which isn't a call with JSON"
         return ""
 
-    def start(self, method: RawMethod, promises: Promises) -> dict[str, Any]:
+    def start(self, method: RawMethod, deduplicates: Callable[[str], bool]) -> dict[str, Any]:
         """Return what the table says of a start."""
         found: dict[str, Any] = {
             "verb": method["httpMethod"],
@@ -124,7 +123,7 @@ class _Document:
             if VALIDATE_ONLY in fields:
                 found["validate_only"] = place
             described = fields.get(REQUEST_ID)
-            if described is not None and promises.deduplicates(described.get("description", "")):
+            if described is not None and deduplicates(described.get("description", "")):
                 found["request_id"] = place
         if method.get("deprecated"):
             found["deprecated"] = True
@@ -209,7 +208,7 @@ class _Document:
 
         def pattern(variable: re.Match[str]) -> str:
             described = method["parameters"][variable[0].strip("{+}")].get("pattern", "^[^/]+$")
-            return str(described[1:-1])
+            return str(described).removeprefix("^").removesuffix("$")
 
         return re.sub(r"\{\+?\w+\}", pattern, path)
 
