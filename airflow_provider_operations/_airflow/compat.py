@@ -30,6 +30,7 @@ __all__ = [
     "NO_STATUS",
     "OPERATORS_LACK_XCOM_PUSH",
     "TASKS_HAVE_RETRY_POLICIES",
+    "TASKS_KEEP_STATE",
     "TRIGGERS_HAVE_ON_KILL",
     "TRIGGERS_PUSH_XCOMS",
     "UI_HAS_VIEWS",
@@ -78,6 +79,9 @@ HOOKS_TELL_THE_FORM = not _V_3_2_PLUS
 
 TASKS_HAVE_RETRY_POLICIES = _V_3_3_PLUS
 """Operators take a ``retry_policy``."""
+
+TASKS_KEEP_STATE = _V_3_3_PLUS
+"""A task has a state store, in which its record outlives it."""
 
 TRIGGERS_HAVE_ON_KILL = _V_3_3_PLUS
 """Before, ``CancelledError`` is a trigger's only sign of a kill."""
@@ -216,7 +220,7 @@ def stored_task_state(place: dict[str, Any], key: str, session: Any) -> str | No
 
     :param place: ``dag_id``, ``task_id``, ``run_id`` and ``map_index``.
     """
-    if not _V_3_3_PLUS:
+    if not TASKS_KEEP_STATE:
         return None
     from airflow.state import TaskScope, get_state_backend
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_operations._airflow.compat import TASKS_KEEP_STATE
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._google_apis.call import InvalidParameters, call_of
 from airflow_provider_operations._google_apis.lookup import UnknownMethod
@@ -23,6 +24,13 @@ from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, Watch, ending
 from airflow_provider_operations._protocol.request import InvalidName, InvalidRequest
 from airflow_provider_operations._protocol.request_values import InvalidRequestValue
+from airflow_provider_operations.cli.errors import (
+    ListTooLong,
+    NoDatabase,
+    NoRecords,
+    NoService,
+    OrphansLeft,
+)
 from airflow_provider_operations.cli.methods import (
     InvalidArgument,
     described,
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
 
     Action = Callable[[OperationsHook, Namespace, Output], None]
 
-__all__ = ["cancel", "delete", "get", "list", "methods", "start", "test", "wait"]
+__all__ = ["cancel", "delete", "get", "list", "methods", "reap", "start", "test", "wait"]
 
 OUTAGE_TOLERANCE_S = 600.0
 """How long a wait tolerates that the server doesn't answer, once it has answered."""
@@ -58,16 +66,9 @@ MAX_LISTED_CHARS = 64 * 2**20
 """Longest list, as JSON, that is kept to be printed."""
 
 
-class ListTooLong(Exception):
-    """A list is larger than what is printed."""
-
-
-class NoService(Exception):
-    """A service doesn't answer, or takes no credentials of the connection."""
-
-
 EXIT_CODES: dict[type[Exception], int] = {
     OperationFailed: 1,
+    OrphansLeft: 1,
     InvalidArgument: 2,
     InvalidName: 2,
     InvalidParameters: 2,
@@ -77,9 +78,11 @@ EXIT_CODES: dict[type[Exception], int] = {
     InvalidConnection: 2,
     InvalidDocument: 2,
     AirflowNotFoundException: 2,
+    NoRecords: 2,
     OperationsCallError: 3,
     ListTooLong: 3,
     NoService: 3,
+    NoDatabase: 3,
     OperationTimeout: 4,
 }
 INTERNAL_ERROR, INTERRUPTED, NO_READER = 70, 130, 141
@@ -255,6 +258,21 @@ def cancel(hook: OperationsHook, args: Namespace, out: Output) -> None:
         seen = polled if isinstance(polled, Operation) and polled.done else None
     ended = ending(seen) if seen else None
     out.fields({"name": args.name, "ended": ended}, unknown="not yet; asked to cancel")
+
+
+@_command_without_hook
+def reap(args: Namespace, out: Output) -> None:
+    """Cancel operations that no task waits for any more; say which there are."""
+    if not TASKS_KEEP_STATE:
+        raise NoRecords(
+            "Airflow keeps no state of tasks before version 3.3, so nothing says which operations no task waits for"
+        )
+    from airflow_provider_operations.cli.reap import sweep, sweep_again_and_again
+
+    if args.every is None:
+        sweep(out, dry_run=args.dry_run)
+    else:
+        sweep_again_and_again(out, args.every, dry_run=args.dry_run)
 
 
 @_command

@@ -45,6 +45,20 @@ def _seconds(least: float) -> Callable[[str], float]:
     return seconds
 
 
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: str) -> float:
+    """Read ``300``, ``300s``, ``5m`` or ``1h``; five seconds at least."""
+    unit = _UNITS.get(value[-1:])
+    try:
+        return _seconds(5)(str(float(value[:-1]) * unit) if unit else value)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"a time such as 300, 300s, 5m or 1h, of 5 s at least, not {value!r}"
+        ) from None
+
+
 _NAME = Arg(("name",), metavar="NAME", help="The operation's name, e.g. projects/p/locations/l/operations/o")
 _SERVICE = (
     Arg(
@@ -193,6 +207,22 @@ COMMANDS = (
         Arg(("--wait",), action="store_true", help="Wait until it is over, and say how it ended"),
         _timeout(600.0),
         _POKE_INTERVAL,
+    ),
+    _bare_command(
+        "reap",
+        "Cancel operations that no task waits for any more (Airflow 3.3 or later)",
+        Arg(("--dry-run",), action="store_true", help="Only say which they are; cancel and note nothing"),
+        Arg(
+            ("--every",),
+            metavar="TIME",
+            type=_duration,
+            default=None,
+            help="Go on for ever, with a sweep every so often, e.g. 5m (default: one sweep)",
+        ),
+        ARG_OUTPUT,
+        description="Find operations by the records of tasks that are over, look whether they run, and cancel those that "
+        "no task waits for any more. Several may do so at once. Exit code 0: none is left, 1: some run on, or may, "
+        "2: this Airflow has no records that can be read, 3: its database doesn't answer.",
     ),
     _command(
         "delete", "Tell the service that an operation's result is of no interest (doesn't cancel)", _NAME

@@ -94,6 +94,27 @@ class Output:
             titles = ("method", "request id", "cancel", "list", "wait")
             self._rows([[_line(cell) for cell in row] for row in rows], titles)
 
+    def reaped(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Print the operations that a sweep has something to say about."""
+        if not self._for_people:
+            self._data(without_secrets([*rows]))
+            return
+        if not rows:
+            self._write("No orphans found\n")
+            return
+        titles = ("task", "run", "state", "operation", "conn_id", "fate", "said")
+        cells = [
+            (
+                f"{row['dag_id']}.{row['task_id']}"
+                + (f"[{row['map_index']}]" if row["map_index"] >= 0 else ""),
+                row["run_id"],
+                row["state"],
+                *(without_secrets(row[key]) for key in ("name", "conn_id", "fate", "said")),
+            )
+            for row in rows
+        ]
+        self._rows([[_line(cell) for cell in row] for row in cells], titles)
+
     def fields(self, fields: dict[str, Any], unknown: str = "") -> None:
         """
         Print facts.

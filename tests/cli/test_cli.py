@@ -716,7 +716,7 @@ def test_airflow_stays_quick(tmp_path: Path) -> None:
         check=True,
     )
     commands, modules = result.stdout.strip().splitlines()[-2:]
-    assert commands == "operations test methods start get list wait cancel delete"
+    assert commands == "operations test methods start get list wait cancel reap delete"
     assert modules.split() == [
         "airflow_provider_operations.cli",
         "airflow_provider_operations.cli.definition",

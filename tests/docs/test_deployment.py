@@ -90,7 +90,7 @@ def test_airflow_knows_the_commands() -> None:
         for service in SERVICES.values()
         if service.get("command", [""])[0] == "airflow" and "celery" not in service["command"]
     ]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         assert callable(parser.parse_args(command[1:]).func)
 
@@ -153,3 +153,19 @@ def test_the_page_shows_the_file(name: str) -> None:
     first, _, rest = (DEPLOY / name).read_text().partition("\n")
     assert re.search(r"Not (built|run) by us\.$", first)
     assert rest in [block.text for block in blocks(DOCS / "deployment.md")]
+
+
+def test_the_job_that_sweeps() -> None:
+    """The page shows the file; its command is one; image, secrets and keys are those of the values."""
+    first, _, rest = (DEPLOY / "reap.yaml").read_text().partition("\n")
+    assert re.search(r"Not run by us\.$", first)
+    assert rest in [block.text for block in blocks(DOCS / "sweep.md")]
+    from airflow.cli.cli_parser import get_parser
+
+    (container,) = yaml.safe_load(rest)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert callable(get_parser().parse_args(container["args"][1:]).func)
+    image = VALUES["images"]["airflow"]
+    assert container["image"] == f"{image['repository']}:{image['tag']}"
+    assert container["envFrom"] == yaml.safe_load(VALUES["extraEnvFrom"])
+    secrets = [variable["valueFrom"]["secretKeyRef"]["name"] for variable in container["env"]]
+    assert VALUES["data"]["metadataSecretName"] in secrets

@@ -11,12 +11,9 @@ from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from tests.support.raw_requests import start
 from tests.support.tasks import Driver, StateStore
-from tests.versions import AIRFLOW
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
-
-pytestmark = pytest.mark.skipif(AIRFLOW < (3, 3), reason="tasks keep no state before Airflow 3.3")
 
 NAME = "operations/o"
 SERVICE = {

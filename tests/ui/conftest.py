@@ -107,6 +107,8 @@ class Database:
         fields: dict[str, Any] | None = None,
         trigger: dict[str, Any] | None = None,
         record: Any = None,
+        key: str = RECORD_KEY,
+        recorded: datetime = BEGAN,
         **values: Any,
     ) -> None:
         """
@@ -114,7 +116,7 @@ class Database:
 
         :param name: the XCom ``operation_name``; without ``fields`` also the argument, as a sensor has it.
         :param fields: rendered fields.
-        :param record: value in its state store.
+        :param record: value in its state store, under ``key``, of the moment ``recorded``.
         """
         place = {"dag_id": dag_id, "run_id": "run", "task_id": "task", "map_index": map_index}
         if trigger is not None:
@@ -135,13 +137,13 @@ class Database:
                 **values,
             },
         )
-        for key, value in (("operation_name", name), ("operation", final)):
+        for pushed, value in (("operation_name", name), ("operation", final)):
             if value is not None:
                 self.insert(
-                    "xcom", **place, dag_run_id=run_number(dag_id), key=key, value=value, timestamp=BEGAN
+                    "xcom", **place, dag_run_id=run_number(dag_id), key=pushed, value=value, timestamp=BEGAN
                 )
         if record is not None:
-            entry = {"dag_run_id": 1, "key": RECORD_KEY, "value": json.dumps(record), "updated_at": BEGAN}
+            entry = {"dag_run_id": 1, "key": key, "value": json.dumps(record), "updated_at": recorded}
             self.insert("task_state_store", **place, **entry)
         if fields is None:
             fields = {**OPERATOR, "operation_name": name}

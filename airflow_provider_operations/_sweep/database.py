@@ -1,0 +1,336 @@
+"""
+What a sweep reads of Airflow's database, and the little that it writes: its notes, and lines of the audit log.
+
+Each call is a transaction of its own, and short: none is open while a service is asked. A record is never written, and
+no row is locked that a worker might want to write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.configuration import conf
+from airflow.models.log import Log
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import String, and_, cast, func, not_, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased, lazyload
+
+from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.rendering import one_line
+from airflow_provider_operations._sweep.judgement import OVER_STATES, Found, Note, own_fields
+from airflow_provider_operations.operation import MAX_NAME_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy.orm import Session
+
+__all__ = ["NOTE_SUFFIX", "OWNER", "Database", "NoSweepError"]
+
+NOTE_SUFFIX = "_sweep"
+"""What is appended to a record's key for the key of its note."""
+
+OWNER = "airflow operations reap"
+"""Who has asked for a cancellation, in Airflow's audit log."""
+
+PAGE_ROWS = 500
+"""So many rows are read at once."""
+
+KEPT_DAGS = 50
+"""So many serialized DAGs are kept, of which one may have megabytes."""
+
+MAX_VERSIONS = 20
+"""So many versions of a DAG are looked through for a task that the newest has no more."""
+
+_KEYS = (RECORD_KEY, SENSOR_RECORD_KEY)
+_DEFAULT_BACKEND = "airflow.state.metastore.MetastoreBackend"
+
+
+class NoSweepError(Exception):
+    """Records are where a sweep can't read them; the text says where."""
+
+
+class Database:
+    """
+    Airflow's database, as a sweep needs it.
+
+    :raises NoSweepError: the records are elsewhere.
+    """
+
+    def __init__(self) -> None:
+        backend = conf.get("state_store", "backend", fallback=_DEFAULT_BACKEND)
+        if backend != _DEFAULT_BACKEND:
+            raise NoSweepError(
+                f"[state_store] backend is {backend}, and a sweep reads records only from Airflow's own database"
+            )
+        self._dags: OrderedDict[Any, dict[str, Any]] = OrderedDict()
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def found(self) -> Iterator[Found]:
+        """Return the tasks that are over and whose record may concern a sweep; read page by page."""
+        last = 0
+        while True:
+            with create_session() as session:
+                rows = session.execute(_due(last)).all()
+            yield from map(_found, rows)
+            if len(rows) < PAGE_ROWS:
+                return
+            last = rows[-1].id
+
+    def kept_elsewhere(self) -> bool:
+        """Tell whether workers keep a record in a backend of their own, of which only a reference is here."""
+        stored = _store()
+        query = select(stored.id).where(stored.key.in_(_KEYS), stored.value.contains("__airflow_state_ref__"))
+        with create_session() as session:
+            return session.scalar(query.limit(1)) is not None
+
+    def arguments(self, found: Found) -> list[Mapping[str, Any]] | None:
+        """
+        Return the arguments of a task as its own code has them, rendered and literal; ``None``: it isn't one of ours.
+
+        No XCom and no record is among what this reads, as others may write those.
+        """
+        with create_session() as session:
+            literal = self._literal(found, session)
+            if literal is None:
+                return None
+            query = select(RenderedTaskInstanceFields.rendered_fields)
+            rendered = session.scalar(query.where(*_is(RenderedTaskInstanceFields, found)))
+        return [each for each in (rendered, literal) if isinstance(each, dict)]
+
+    def _literal(self, found: Found, session: Session) -> Mapping[str, Any] | None:
+        """Return a task's arguments as in its DAG; of one that the DAG has no more, as in the last version that had it."""
+        task = self._tasks(found.dag_version_id, session).get(found.task_id)
+        if task is None:
+            versions = (
+                select(SerializedDagModel.dag_version_id)
+                .where(SerializedDagModel.dag_id == found.dag_id)
+                .order_by(SerializedDagModel.created_at.desc())
+                .limit(MAX_VERSIONS)
+            )
+            earlier = (self._tasks(version, session) for version in session.scalars(versions).all())
+            task = next((tasks[found.task_id] for tasks in earlier if found.task_id in tasks), None)
+        return None if task is None else own_fields(task)
+
+    def _tasks(self, dag_version_id: Any, session: Session) -> dict[str, Any]:
+        """Return the tasks of a version of a DAG by their ids."""
+        if dag_version_id is None:
+            return {}
+        if dag_version_id not in self._dags:
+            query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == dag_version_id)
+            dag = session.scalar(query.options(lazyload("*")))
+            tasks = (
+                [task["__var"] for task in dag.data["dag"]["tasks"]] if dag is not None and dag.data else []
+            )
+            self._dags[dag_version_id] = {task["task_id"]: task for task in tasks}
+            if len(self._dags) > KEPT_DAGS:
+                self._dags.popitem(last=False)
+        return self._dags[dag_version_id]
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, found: Found, before: str | None, note: Note) -> str | None:
+        """
+        Write a note, if nobody has written another meanwhile.
+
+        :param before: the note as it was, as text; ``None``: there was none.
+        :return: it, as text; ``None`` if it wasn't written.
+        """
+        with create_session() as session:
+            return _exchange(found, before, note, session)
+
+    def confirm(self, found: Found, name: str, before: str, note: Note) -> str | None:
+        """
+        See that nobody has acted on a task; note in the audit log that its operation is about to be cancelled.
+
+        One transaction, and in it one query for all that has to be as it was.
+
+        :return: the note as text; ``None`` if anything has changed, or is gone.
+        """
+        stored = _store()
+        query = (
+            select(TaskInstance.id, TaskInstance.state, TaskInstance.try_number, TaskInstance.max_tries)
+            .add_columns(stored.updated_at)
+            .join(stored, _same(stored))
+            .where(*_is(TaskInstance, found), stored.key == found.key)
+        )
+        with create_session() as session:
+            row = session.execute(query).one_or_none()
+            if row is None:
+                return None
+            is_now = (row[0], _text(row.state), row.try_number, row.max_tries, row.updated_at)
+            was = (found.ti_id, found.state, found.try_number, found.max_tries, found.stored_at)
+            if is_now != was:
+                return None
+            text = _exchange(found, before, note, session)
+            if text is not None:
+                shown = one_line(name, MAX_NAME_BYTES)
+                place = {**found.place, "try_number": found.try_number}
+                session.add(
+                    Log(event=AUDIT_EVENT, owner=OWNER, owner_display_name=OWNER, extra=shown, **place)
+                )
+            return text
+
+
+def _exchange(found: Found, before: str | None, note: Note, session: Session) -> str | None:
+    """Put a note in the place of another; the database decides who of several comes first."""
+    stored = _store()
+    text = json.dumps(note.to_json())
+    # The record's own moment says that nothing has to be done about this record any more: ``_due`` leaves it out then.
+    at = found.stored_at if note.settled else datetime.fromtimestamp(clock.now(), timezone.utc)
+    key = found.key + NOTE_SUFFIX
+    if before is None:
+        try:
+            with session.begin_nested():
+                session.add(
+                    stored(
+                        **found.place,
+                        dag_run_id=found.dag_run_id,
+                        key=key,
+                        value=text,
+                        updated_at=at,
+                        expires_at=None,
+                    )
+                )
+        except IntegrityError:  # another was first, or the run is gone
+            return None
+        return text
+    where = (
+        stored.dag_run_id == found.dag_run_id,
+        stored.task_id == found.task_id,
+        stored.map_index == found.map_index,
+        stored.key == key,
+        stored.value == before,
+    )
+    changed: Any = session.execute(
+        update(stored).where(*where).values(value=text, updated_at=at),
+        execution_options={"synchronize_session": False},
+    )
+    return text if changed.rowcount == 1 else None
+
+
+# --- the query -------------------------------------------------------------------------------------------------
+
+
+def _store() -> Any:
+    from airflow.models.task_state_store import TaskStateStoreModel
+
+    return TaskStateStoreModel
+
+
+def _is(model: Any, found: Found) -> tuple[Any, ...]:
+    return tuple(getattr(model, name) == value for name, value in found.place.items())
+
+
+def _same(other: Any) -> Any:
+    names = ("dag_id", "run_id", "task_id", "map_index")
+    return and_(*(getattr(TaskInstance, name) == getattr(other, name) for name in names))
+
+
+def _due(last: int) -> Any:
+    """
+    Return the query for a page of records.
+
+    What it leaves out, ``judge`` would leave alone: most records are of tasks that have delivered their results.
+
+    :param last: the id of the last row of the page before.
+    """
+    stored, swept = _store(), aliased(_store())
+    ended, named = aliased(XComModel), aliased(XComModel)
+    done = cast(ended.value["done"].as_string(), String(10)).in_(("true", "1"))
+    delivered = or_(*(stored.value.contains(f'"state":{space}"delivered"') for space in ("", " ")))
+    return (
+        select(
+            stored.id,
+            stored.key,
+            stored.value,
+            stored.updated_at,
+            stored.dag_run_id,
+            *(getattr(TaskInstance, name) for name in ("dag_id", "run_id", "task_id", "map_index")),
+            TaskInstance.id.label("ti_id"),
+            TaskInstance.state,
+            TaskInstance.try_number,
+            TaskInstance.max_tries,
+            TaskInstance.end_date,
+            TaskInstance.updated_at.label("changed_at"),
+            TaskInstance.dag_version_id,
+            swept.value.label("swept"),
+            ended.value.label("ended"),
+            named.value.label("named"),
+        )
+        .select_from(stored)
+        .join(TaskInstance, _same(stored))
+        .outerjoin(
+            swept,
+            and_(
+                swept.dag_run_id == stored.dag_run_id,
+                swept.task_id == stored.task_id,
+                swept.map_index == stored.map_index,
+                swept.key == stored.key + NOTE_SUFFIX,
+            ),
+        )
+        .outerjoin(ended, and_(_same(ended), ended.key == OPERATION_KEY))
+        .outerjoin(named, and_(_same(named), named.key == OPERATION_NAME_KEY))
+        .where(
+            stored.id > last,
+            stored.key.in_(_KEYS),
+            stored.value.contains('"cancel_if_orphaned"'),
+            not_(delivered),
+            TaskInstance.state.in_(OVER_STATES),
+            or_(swept.id.is_(None), swept.updated_at != stored.updated_at),
+            or_(TaskInstance.state != "success", ended.key.is_(None), not_(func.coalesce(done, False))),
+        )
+        .order_by(stored.id)
+        .limit(PAGE_ROWS)
+    )
+
+
+def _found(row: Any) -> Found:
+    moments = [moment.timestamp() for moment in (row.end_date, row.changed_at) if moment is not None]
+    quiet_since = max(*moments, row.updated_at.timestamp()) if moments else None
+    return Found(
+        row.dag_id,
+        row.run_id,
+        row.task_id,
+        row.map_index,
+        row.key,
+        row.ti_id,
+        _text(row.state),
+        row.try_number,
+        row.max_tries,
+        quiet_since,
+        _json(row.value),
+        row.updated_at,
+        row.dag_run_id,
+        row.dag_version_id,
+        row.swept,
+        Note.from_json(_json(row.swept)),
+        _json(row.ended),
+        named if isinstance(named := _json(row.named), str) else None,
+    )
+
+
+def _text(state: Any) -> str | None:
+    return None if state is None else str(getattr(state, "value", state))
+
+
+def _json(value: Any) -> Any:
+    """Return a stored value; text that isn't JSON as it is, as XComs are stored in several ways."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
