@@ -42,6 +42,10 @@ class Refused(Exception):
     """The API server's answer to what it doesn't take."""
 
 
+class Unavailable(Exception):
+    """The API server's answer to what may be asked again: a 503."""
+
+
 class Worker:
     """A process that runs the task, and its supervisor."""
 
@@ -170,6 +174,8 @@ class Airflow:
         self.store: dict[str, Any] = {}
         self.workers: list[Worker] = []
         self.api_away = False
+        self.store_away = False
+        """Whether the API server answers 503 to all that is about the task's state store."""
         self.hides_store = False
         """Whether a gateway before the API answers 404 to whoever reads the task's state store."""
         self.triggers_are_unanswered = False
@@ -345,11 +351,12 @@ class Airflow:
         self, supervisor: Process, act: Callable[[], Any], done: Callable[[Any], None], tried: int = 0
     ) -> None:
         """Do something by the API server, which a supervisor asks a few times; ``done`` gets what came of it."""
-        if not self.api_away:
-            try:
-                done(act())
-            except Refused as error:
-                done(error)
+        try:
+            result = Unavailable() if self.api_away else act()
+        except (Refused, Unavailable) as error:
+            result = error
+        if not isinstance(result, Unavailable):
+            done(result)
         elif tried < len(API_RETRIES_S):
             pause_s = API_RETRIES_S[tried] * self._kernel.random.uniform(0.8, 1.2)
             self._kernel.at(pause_s, lambda: self.reach_api(supervisor, act, done, tried + 1), supervisor)
@@ -385,10 +392,16 @@ class Airflow:
 
         def arrived(result: Any) -> None:
             self.world.hand_over(process, name, "is answered")
+            if isinstance(msg, comms.GetTaskStateStore):
+                self.world.judge.record_is_read(process, failed=isinstance(result, Refused))
+            if worker is None and isinstance(result, comms.TaskStatesResult):
+                self.world.judge.told(process, result.task_states["run"]["task"])
             answers.append(result)
             waiter.fire()
 
         supervisor = process if worker is None else worker.supervisor
+        if isinstance(msg, comms.GetTaskStateStore):
+            self.world.judge.asks_for_record(process)
         self.world.hand_over(process, name, "leaves")
         self._kernel.check_alive(process)
         self._kernel.at(self.world.latency(), arrive, supervisor)
@@ -407,6 +420,10 @@ class Airflow:
             case comms.DeferTask() | comms.RetryTask() | comms.SucceedTask() | comms.RescheduleTask():
                 worker.pending = msg
                 return self.update(worker, msg)
+            case comms.GetTaskStateStore() | comms.SetTaskStateStore() | comms.DeleteTaskStateStore() if (
+                self.store_away
+            ):
+                raise Unavailable
             case comms.SetTaskStateStore() | comms.DeleteTaskStateStore() if msg.ti_id != self.id:
                 raise Refused("no such task instance")
             case comms.GetTaskStateStore():

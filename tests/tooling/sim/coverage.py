@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .schedule import Played
 
-__all__ = ["Coverage", "kind_of", "points_by_kind"]
+__all__ = ["Coverage", "kind_of", "moments", "points_by_kind"]
 
 _TRANSITION = re.compile(r"(\w+ -> \w+) \(try ")
 _POINT = re.compile(r"(.*) \[(\d+)\]$")
@@ -34,6 +34,25 @@ def points_by_kind(seen: Played, after: int = 0) -> dict[str, list[int]]:
     for _, actor, what in seen.trace:
         if (point := _POINT.match(what)) and int(point[2]) > after:
             points.setdefault(kind_of(actor, point[1]), []).append(int(point[2]))
+    return points
+
+
+def moments(seen: Played, after: int = 0) -> dict[tuple[str, str], list[int]]:
+    """
+    Return the numbers of a schedule's points: by kind, and by the kind of the point before of the same process.
+
+    So the poll before a cancel is another moment than the polls of a wait.
+
+    :param after: only of those that come after this one.
+    """
+    points: dict[tuple[str, str], list[int]] = {}
+    before: dict[str, str] = {}
+    for _, actor, what in seen.trace:
+        if point := _POINT.match(what):
+            kind = kind_of(actor, point[1])
+            if int(point[2]) > after:
+                points.setdefault((before.get(actor, ""), kind), []).append(int(point[2]))
+            before[actor] = kind
     return points
 
 

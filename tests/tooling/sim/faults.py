@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .triggerer import Triggerer
     from .world import World
 
-__all__ = ["FAULTS", "USERS"]
+__all__ = ["FAULTS", "USERS", "concerning"]
 
 HEARTBEATS_FAIL_S = 29.0
 
@@ -79,7 +79,7 @@ def _unknown_at_first(world: World) -> None:
 
 
 def _forget(world: World) -> None:
-    if world.server.running():
+    if world.server.operations:
         world.judge.forgotten()
         world.server.forget()
 
@@ -87,6 +87,8 @@ def _forget(world: World) -> None:
 def _skew(kind: str, by_s: float) -> Callable[[World], None]:
     def fault(world: World) -> None:
         world.skews[kind] = by_s
+        if by_s > 0:
+            world.judge.clock_is_set()
 
     return fault
 
@@ -103,6 +105,12 @@ def _lose_connection(world: World) -> None:
     world.kernel.at(20, lambda: setattr(world, "connection_is_gone", False))
 
 
+def _store_away(world: World) -> None:
+    world.airflow.store_away = True
+    world.judge.store_was_away()
+    world.kernel.at(90, lambda: setattr(world.airflow, "store_away", False))
+
+
 def _hide_record(world: World) -> None:
     world.airflow.hides_store = True
     world.kernel.at(8, lambda: setattr(world.airflow, "hides_store", False))
@@ -114,10 +122,11 @@ def _silence_for_triggers(world: World) -> None:
 
 
 def _holder(world: World) -> Triggerer:
-    """Return the triggerer that holds the task's trigger, or one."""
+    """Return the triggerer that holds the task's trigger, or was the last to hold one, or one."""
     held = world.airflow.trigger
     alive = [one for one in world.triggerers if not one.process.dead]
-    return held.holder if held is not None and held.holder in alive else alive[0]
+    known = [held.holder if held is not None else None, world.last_holder]
+    return next((one for one in known if one in alive), alive[0])
 
 
 def _kill_triggerer(world: World) -> None:
@@ -131,31 +140,58 @@ def _freeze_triggerer(world: World) -> None:
 
 
 def _end_triggerer(world: World) -> None:
-    world.judge.triggerer_ends()
-    world.end_triggerer(_holder(world))
+    ending = _holder(world)
+    world.judge.triggerer_ends(ending)
+    world.end_triggerer(ending)
 
 
 def _airflow(world: World) -> Airflow:
     return world.airflow
 
 
+def _heard_at_once(act: Callable[[World], None]) -> Callable[[World], None]:
+    """Let a worker's heartbeat come just after what a user does, so that it is told to end in the midst of a call."""
+
+    def fault(world: World) -> None:
+        worker = _airflow(world).worker
+        act(world)
+        if worker is not None:
+            worker.beat()
+
+    return fault
+
+
+def _mark(state: str) -> Callable[[World], None]:
+    return lambda world: _airflow(world).mark(state)
+
+
 USERS: dict[str, Callable[[World], None]] = {
-    "mark failed": lambda world: _airflow(world).mark("failed"),
-    "mark success": lambda world: _airflow(world).mark("success"),
-    "skip": lambda world: _airflow(world).mark("skipped"),
+    "mark failed": _mark("failed"),
+    "mark success": _mark("success"),
+    "skip": _mark("skipped"),
     "clear": lambda world: _airflow(world).clear(),
+    "mark failed at a heartbeat": _heard_at_once(_mark("failed")),
+    "clear at a heartbeat": _heard_at_once(lambda world: _airflow(world).clear()),
     "task vanishes": lambda world: _airflow(world).vanish(),
     "task vanishes for 20 s": lambda world: _airflow(world).vanish(20),
 }
 
-FAULTS: dict[str, Callable[[World], None]] = {
-    **USERS,
+_OF_WORKERS: dict[str, Callable[[World], None]] = {
     "kill worker": _kill_worker,
     "lose node": _lose_node,
     "evict worker": _evict,
     "reset orphans": lambda world: _airflow(world).reset_orphan(),
+    "workers' clocks are set 10 s ahead": _skew("worker", 10),
+}
+
+_OF_THE_API: dict[str, Callable[[World], None]] = {
     "API away for 20 s": _api_away(20),
     "API away for 60 s": _api_away(60),
+    "task state store away for 90 s": _store_away,
+    "record not found for 8 s": _hide_record,
+}
+
+_OF_THE_SERVICE: dict[str, Callable[[World], None]] = {
     "server refuses for 20 s": _server("refused", 20),
     "server says 503 for 8 s": _server("unavailable", 8),
     "server swallows for 20 s": _server("hole", 20),
@@ -166,14 +202,35 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "server is slow for 20 s": _slow,
     "server knows operations after 3 s": _unknown_at_first,
     "server forgets": _forget,
-    "workers' clocks are set 10 s ahead": _skew("worker", 10),
+    "answer lost": _lose_answer,
+}
+
+_OF_TRIGGERERS: dict[str, Callable[[World], None]] = {
     "triggerers' clocks are set 10 s ahead": _skew("triggerer", 10),
     "triggerers' clocks are set 10 s back": _skew("triggerer", -10),
-    "answer lost": _lose_answer,
     "connection gone for 20 s": _lose_connection,
-    "record not found for 8 s": _hide_record,
     "triggers unanswered for 40 s": _silence_for_triggers,
     "kill triggerer": _kill_triggerer,
     "freeze triggerer": _freeze_triggerer,
     "end triggerer": _end_triggerer,
 }
+
+FAULTS = {**USERS, **_OF_WORKERS, **_OF_THE_API, **_OF_THE_SERVICE, **_OF_TRIGGERERS}
+
+
+def concerning(kind: str) -> list[str]:
+    """
+    Return the faults of whoever takes part in a point of a schedule: who asks, and what is asked.
+
+    :param kind: as ``coverage.kind_of`` returns it. What changes in Airflow's database concerns everybody.
+    """
+    actor, _, what = kind.partition(": ")
+    faults = {
+        "worker": {**USERS, **_OF_WORKERS},
+        "triggerer": {**USERS, **_OF_TRIGGERERS},
+    }.get(actor, FAULTS)
+    if what.startswith(("GET ", "POST ")):
+        faults = {**faults, **_OF_THE_SERVICE}
+    elif actor == "worker":
+        faults = {**faults, **_OF_THE_API}
+    return list(faults)

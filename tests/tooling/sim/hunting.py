@@ -1,7 +1,8 @@
 """
 Whether the search sees what it should: each mutant of the package must be found by it, without a hint.
 
-``python -m tests.tooling.sim.hunting [--only WORDS] [--seed S] [--record]``; the exit code is 0 only if all were found.
+``python -m tests.tooling.sim.hunting [--only WORDS] [--missed] [--seed S] [--record]``; the exit code is 0 only if all
+were found. Recorded, the rows of those that weren't hunted for stay as they are.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from datetime import datetime, timezone
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .mutants import MUTANTS
 from .run import COLLECT_EVERY, warm_up
 from .schedule import play
-from .search import lines, mixed, shrunk, singles
+from .search import asked, lines, mixed, shrunk, singles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .mutation import Mutant
     from .world import Plan
 
-__all__ = ["Hunted", "hunt", "table"]
+__all__ = ["Hunted", "hunt", "kept", "table"]
 
 RESULTS = Path(__file__).parent / "MUTANTS.md"
 LIMIT_S = 60.0
+NOT_FOUND = "not found"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ class Hunted:
     violation: str
     schedules: int
     seconds: float
+
+    @property
+    def row(self) -> str:
+        """Return what came of it as a line of the table."""
+        start = f"| {self.mutant.name} | {self.schedules} | {self.seconds:.1f} |"
+        if self.plan is None:
+            return f"{start} {NOT_FOUND} | |"
+        faults = [what for _, what in self.plan.faults]
+        faults += [f"{self.plan.line[1]} at a line"] if self.plan.line else []
+        violation = self.violation.split("\n", 1)[0].replace("|", "\\|")[:100]
+        return f"{start} {violation} | {', '.join(faults) or 'none'} ({self.plan.form}) |"
 
     def __str__(self) -> str:
         found = f"{self.violation}: {self.plan}" if self.plan else "NOT FOUND"
@@ -81,50 +95,64 @@ def hunt(mutant: Mutant, seed: int, limit_s: float = LIMIT_S) -> Hunted:
 
 
 def _plans(seed: int) -> Iterator[Plan]:
-    """Yield single faults, some at lines of the source, and several at random, in turn; at last only these."""
+    """Yield single faults, some at lines of the source, and several of each kind, in turn; at last only the latter."""
     alone = list(singles(seed))
     random.Random(seed).shuffle(alone)
-    several, at_lines = mixed(seed), lines(seed)
-    return chain(chain.from_iterable((one, next(several), next(at_lines)) for one in alone), several)
+    several, at_lines, pairs = mixed(seed), lines(seed), asked(seed + 1)
+    in_turn = ((one, next(several), next(pairs), next(at_lines), next(pairs)) for one in alone)
+    return chain(chain.from_iterable(in_turn), several)
 
 
-def table(found: list[Hunted], head: str) -> str:
-    """Return what was found as Markdown."""
-    missed = sum(one.plan is None for one in found)
+def table(
+    found: list[Hunted],
+    head: str,
+    mutants: Sequence[Mutant] = (),
+    before: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """
+    Return what was found as Markdown.
+
+    :param mutants: all there are, in their order; else only those that were hunted for.
+    :param before: rows of others by the mutant's name, as ``kept`` returns them.
+    """
+    rows = {**before, **{one.mutant.name: one.row for one in found}}
+    shown = [rows[one.name] for one in mutants or [one.mutant for one in found] if one.name in rows]
+    missed = sum(f"| {NOT_FOUND} |" in row for row in shown)
     lines = [
         "# Results of `make sim MUTANTS=1`",
         "",
         head,
         "",
-        f"Mutants: {len(found)}; not found: {missed}. Seconds are of one core, up to the schedule that shows it.",
+        f"Mutants: {len(shown)}; not found: {missed}. Seconds are of one core, up to the schedule that shows it.",
         "",
         "| the package with one means less | schedules | seconds | what is broken then | with these faults |",
         "|---|---|---|---|---|",
     ]
-    for one in found:
-        if one.plan is None:
-            lines.append(f"| {one.mutant.name} | {one.schedules} | {one.seconds:.1f} | not found | |")
-            continue
-        faults = [what for _, what in one.plan.faults]
-        faults += [f"{one.plan.line[1]} at a line"] if one.plan.line else []
-        violation = one.violation.split("\n", 1)[0].replace("|", "\\|")[:100]
-        lines.append(
-            f"| {one.mutant.name} | {one.schedules} | {one.seconds:.1f} | {violation} | {', '.join(faults) or 'none'} ({one.plan.form}) |"
-        )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *shown]) + "\n"
+
+
+def kept(text: str) -> dict[str, str]:
+    """Return the rows of a table by the mutant's name."""
+    return {row.split(" | ")[0].removeprefix("| "): row for row in text.splitlines()[8:]}
 
 
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="words of the mutant's name")
+    parser.add_argument(
+        "--missed", action="store_true", help=f"only those that {RESULTS.name} hasn't as found"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for each")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
     found = []
+    before = kept(RESULTS.read_text()) if RESULTS.exists() else {}
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.name]
+    if options.missed:
+        chosen = [one for one in chosen if f"| {NOT_FOUND} |" in before.get(one.name, f"| {NOT_FOUND} |")]
     warm_up()
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
         for hunted in pool.map(partial(hunt, seed=options.seed, limit_s=options.limit), chosen):
@@ -135,7 +163,7 @@ def main() -> int:
     if options.record:
         limit = f"at most {options.limit:g} s of CPU each"
         head = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, seed {options.seed}, {limit}."
-        RESULTS.write_text(table(found, head))
+        RESULTS.write_text(table(found, head, MUTANTS, before))
     return bool(missed)
 
 

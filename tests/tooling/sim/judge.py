@@ -6,6 +6,7 @@ An exception that docs/guarantees.md names is noted when its cause happens; what
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .airflow import Worker
     from .forms import Form
     from .server import Operation
+    from .triggerer import Triggerer
     from .world import World
 
 __all__ = ["Judge"]
@@ -39,6 +41,12 @@ NOTICED_S = 5.0
 
 UNSEEN_GAP_S = 40.0
 """A poll comes every 30 s at the latest: two outages that are nearer to each other may look like one."""
+
+REPLACED_S = 120.0
+"""So long after the task has begun another operation, one from before a clear may still run."""
+
+LATE_S, LATE_POLLS = 15.0, 4
+"""An operation whose time is up for so long is polled at most so often by a process that doesn't cancel it."""
 
 NO_CODE_RUNS = frozenset({None, "queued", "scheduled", "up_for_reschedule", "up_for_retry"})
 
@@ -64,8 +72,26 @@ class Judge:
         self._deadlines: dict[str, float] = {}
         """By name or request id of an operation."""
         self._overlaps: list[str] = []
+        self._followed: list[tuple[Operation, float]] = []
+        """Operations from before a clear that ran when the next one began, and when that was."""
         self._outages: list[tuple[float, float]] = []
         """When the service or the way to it was out of order, from and until."""
+        self._answered_s: list[float] = []
+        """When whoever waits for the operation was told how it stands."""
+        self._cancelling: set[str] = set()
+        """The processes that have sent a cancel."""
+        self._late_polls: Counter[tuple[str, str]] = Counter()
+        """After the time was up: by operation and process."""
+        self._unanswered_by_airflow: set[str] = set()
+        """The workers that have failed as Airflow didn't answer."""
+        self._asked_s: dict[str, float] = {}
+        """By worker: when it asked for the record first."""
+        self._unread_s: dict[str, float] = {}
+        """By worker that wasn't told it: when it heard so last."""
+        self._told: set[str] = set()
+        """The triggerers that have learnt from Airflow that somebody has ended the task."""
+        self._knowing: set[str] = set()
+        """Those of them that have begun to act on it."""
         self.stopped = False
         """Whether a triggerer has stood still or was ended, so that it acts late on what it has seen."""
         self.exceptions: set[str] = set()
@@ -90,14 +116,33 @@ class Judge:
             self._world.kernel.note("judge", what)
             self._violations.append(what)
 
-    def triggerer_ends(self) -> None:
-        """Hear that a triggerer is told to end: it tries each cancel that is due once more."""
+    def triggerer_ends(self, triggerer: Triggerer) -> None:
+        """Hear that a triggerer is told to end: it tries each cancel that it knows to be due once more."""
         self.stopped = True
         world = self._world
-        unreached = world.server.trouble is not None or world.airflow.triggers_are_unanswered
+        unreached = world.server.trouble is not None or world.connection_is_gone
         just_over = self._over_s is not None and self._now() - self._over_s < NOTICED_S
-        if unreached or just_over or world.airflow.state in NO_CODE_RUNS:
+        asked_later = world.airflow.state in {*NO_CODE_RUNS, "removed"}
+        unasked = world.airflow.triggers_are_unanswered or just_over or asked_later
+        if unreached or (unasked and triggerer.process.name not in self._knowing):
             self.process_was_lost()
+
+    def told(self, process: Process, state: str | None) -> None:
+        """Hear that a triggerer learns of the task's state, for which it asks when a trigger is to end."""
+        if state in OVER or (self._is_ownerless and state != "deferred"):
+            self._told.add(process.name)
+
+    def acts(self, process: Process, verb: str) -> None:
+        """Hear that a process calls the service."""
+        if process.name in self._told:
+            self._knowing.add(process.name)
+        if verb == "cancel":
+            self._cancelling.add(process.name)
+
+    @property
+    def _is_ownerless(self) -> bool:
+        """Whether no later try knows the operation, so that it ends with the stay in which the task waits for it."""
+        return not (self._form.keeps_record or self._form.waits_only)
 
     @property
     def user_acted(self) -> bool:
@@ -116,12 +161,20 @@ class Judge:
         server.make_endless()
         if (why := self._nobody_sees_it()) is not None:
             self.excuse(why, "orphan")
-        if airflow.state == "running" and (server.trouble or airflow.api_away):
+        if airflow.state == "running" and self._unanswered:
             self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
         if state == "failed" and airflow.state == "deferred" and self._soon_late():
             self.excuse("marked failed in the seconds before its time is up", "orphan")
         if state == "success" and not self._form.waits:
             self.excuse("marked successful, and it hands its operation on", "orphan")
+
+    @property
+    def _unanswered(self) -> bool:
+        """Whether a worker that is told to end now may get no answer in its few seconds."""
+        airflow = self._world.airflow
+        server = self._world.server
+        lost = any(one.answer_lost and not one.answered for one in server.operations)
+        return bool(server.trouble) or lost or airflow.api_away or airflow.store_away
 
     def _nobody_sees_it(self) -> str | None:
         """Say why no code of the task hears of what a user does now."""
@@ -134,6 +187,8 @@ class Judge:
                 return "ended while its worker starts or is lost"
             if worker.terminating:
                 return "ended while its worker is told to end already"
+            if worker.process.name in self._unanswered_by_airflow:
+                return "ended when its worker has failed, as Airflow didn't answer"
         if airflow.state == "deferred" and (
             trigger is None or trigger.holder is None or not trigger.holder.sees_kills
         ):
@@ -145,7 +200,7 @@ class Judge:
         airflow = self._world.airflow
         if airflow.state == "running":
             self.worker_was_lost(told=True)
-        if not (self._form.keeps_record or self._form.waits_only):
+        if self._is_ownerless:
             name = "no record, and its DAG file didn't have it for a while"
             self.excuse(name, "cancel", "starts", "verdict")
         if for_good:
@@ -165,6 +220,12 @@ class Judge:
         self._cleared_ids |= set(self._deadlines)
         airflow, server = self._world.airflow, self._world.server
         server.make_endless()
+        if (
+            airflow.state == "running"
+            and self._unanswered
+            and (self._form.loses_starts or not self._clear_is_remembered)
+        ):
+            self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
         if self._clear_is_remembered:
             return
         if not self._form.keeps_record and airflow.state == "running" and airflow.next_method:
@@ -173,8 +234,6 @@ class Judge:
             self.excuse("cleared after it has handed its operation on, and there is no record", "orphan")
         elif (why := self._nobody_sees_it()) is not None:
             self.excuse(f"no record, and cleared: {why}", "orphan")
-        if airflow.state == "running" and (server.trouble or airflow.api_away):
-            self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
 
     @property
     def _clear_is_remembered(self) -> bool:
@@ -201,7 +260,7 @@ class Judge:
 
     def answer_was_lost(self) -> None:
         """Hear that the service doesn't answer: with an outage that goes before, a try may give up."""
-        if not (self._form.keeps_record or self._form.waits_only):
+        if self._is_ownerless:
             self._gives_up("no record, and the service didn't answer")
 
     def process_was_lost(self) -> None:
@@ -258,6 +317,17 @@ class Judge:
         if process in [one.process for one in self._world.airflow.workers]:
             self.excuse("the service refuses a worker's cancel", "orphan", "starts")
 
+    def cancel_unanswered(self, process: Process) -> None:
+        """Hear that something else than the service answers a cancel."""
+        if process in [one.process for one in self._world.airflow.workers]:
+            self.excuse("a worker's cancel isn't answered by the service", "orphan")
+
+    def clock_is_set(self) -> None:
+        """Hear that a clock is set ahead: an outage looks longer by that."""
+        if any(until_s > self._now() - UNSEEN_GAP_S for _, until_s in self._outages):
+            kinds = ("verdict", "gave up", "cancel", "orphan")
+            self.excuse("a clock is set ahead in an outage, which is too long then", *kinds)
+
     def begun(self, operation: Operation) -> None:
         """Hear that an operation has begun."""
         server = self._world.server
@@ -265,11 +335,9 @@ class Judge:
         if self._cleared_s is None and any(one.begun_by == operation.begun_by for one in others):
             self.broken(f"{operation.begun_by} has begun two operations", "twice")
         now = self._world.kernel.now
-        self._overlaps += [
-            f"{operation.name} begins while {one.name} runs"
-            for one in others
-            if not (one.forgotten or one.resource(now)["done"])
-        ]
+        running = [one for one in others if not (one.forgotten or one.resource(now)["done"])]
+        self._overlaps += [f"{operation.name} begins while {one.name} runs" for one in running]
+        self._followed += [(one, now) for one in running if self._is_of_before_the_clear(one)]
 
     def cancel_sent(self, operation: Operation, who: str) -> None:
         """Hear of a cancel: what is over isn't to be cancelled, so there is a look before."""
@@ -280,11 +348,43 @@ class Judge:
         if recent or own or self.stopped or not operation.resource(self._world.kernel.now)["done"]:
             return
         seen_s = operation.seen_s.get(who)
-        ended_s = min(operation.ends_s, operation.cancelled_s or operation.ends_s)
+        ended_s = operation.ended_s
         if seen_s is not None and seen_s >= ended_s:
             self.broken(f"{who} cancels {operation.name}, which it knows to be over", "in vain")
         elif self._world.kernel.now - ended_s > LOOK_S:
             self.broken(f"{who} cancels {operation.name}, which is over for long", "in vain")
+
+    def polled(self, operation: Operation, who: str) -> None:
+        """Hear that a process is told how an operation stands; whoever waits cancels one whose time is up."""
+        airflow, now = self._world.airflow, self._world.kernel.now
+        waiters = [airflow.worker, airflow.trigger and airflow.trigger.holder]
+        if who not in [one.process.name for one in waiters if one is not None]:
+            return
+        self._answered_s.append(self._now())
+        late = now > (self._deadlines.get(operation.name) or now) + LATE_S
+        if not late or operation.resource(now)["done"] or who in self._cancelling:
+            return
+        self._late_polls[operation.name, who] += 1
+        if self._late_polls[operation.name, who] == LATE_POLLS:
+            self.broken(f"{who} waits for {operation.name} beyond its deadline", "late")
+
+    def store_was_away(self) -> None:
+        """Hear that Airflow's task state store doesn't answer."""
+        if self.user_acted:
+            self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
+        if self._form.keeps_record and self._form.loses_starts:
+            self.excuse("the note of a start isn't taken, and there is no request id", "cancel", "starts")
+
+    def asks_for_record(self, process: Process) -> None:
+        """Hear that a worker asks for the record."""
+        self._asked_s.setdefault(process.name, self._now())
+
+    def record_is_read(self, process: Process, *, failed: bool) -> None:
+        """Hear of the answer; without one it asks on for as long as it would bear an outage of the service."""
+        if failed:
+            self._unread_s[process.name] = self._now()
+        else:
+            self._unread_s.pop(process.name, None)
 
     def noted(self, record: Any) -> None:
         """Hear of a record that Airflow has stored."""
@@ -296,8 +396,7 @@ class Judge:
     def cancelled(self, operation: Operation, by: str) -> None:
         """Hear of the cancel of an operation that ran."""
         airflow = self._world.airflow
-        ownerless = not (self._form.keeps_record or self._form.waits_only)
-        if ownerless and by.startswith("triggerer") and airflow.state != "deferred":
+        if self._is_ownerless and by.startswith("triggerer") and airflow.state != "deferred":
             self.excuse(
                 "no record, and a triggerer comes back when the task isn't deferred", "cancel", "starts"
             )
@@ -347,20 +446,42 @@ class Judge:
             self.broken(f"{worker.process.name} fails with {error!r}")
         if isinstance(error, OperationEventError):
             self.broken(f"{worker.process.name} can't go on: {error}")
-        if not isinstance(error, OperationsCallError) or worker.terminating:
+        name = worker.process.name
+        if isinstance(error, AirflowRuntimeError):
+            self._unanswered_by_airflow.add(name)
+        if worker.terminating:
+            return
+        if isinstance(error, AirflowRuntimeError) and name in self._unread_s:
+            asked_for_s = self._unread_s[name] - self._asked_s[name]
+            if asked_for_s < OUTAGE_TOLERANCE_S:
+                self.broken(f"{name} asks for its record for {asked_for_s:.0f} s only", "gave up")
+        self._leaves_none_behind(name)
+        if not isinstance(error, OperationsCallError):
             return
         if self._outage_is_intolerable():
             self.excuse("the service was away for longer than is tolerated", "verdict")
         else:
             begins = error.method == "POST" and error.name is None
-            if not (begins and self._form.loses_starts):  # such a start isn't sent again
+            cancels = (
+                error.method == "POST" and error.name is not None
+            )  # of an earlier try's; the next tries again
+            if not cancels and not (begins and self._form.loses_starts):  # such a start isn't sent again
                 self.broken(f"{worker.process.name} gives up on a short outage: {error}", "gave up")
+
+    def _leaves_none_behind(self, worker: str) -> None:
+        """See that a worker which ends by itself has cancelled what it has started, and no later try finds."""
+        if not (self._form.keeps_record and self._form.loses_starts) or self._outages:
+            return
+        for one in self._world.server.running():
+            if one.begun_by == worker and one.answered and one.name not in self._noted and not one.cancels:
+                self.broken(f"{worker} leaves {one.name} behind, and no later try knows of it", "left")
 
     def _outage_is_intolerable(self) -> bool:
         """Tell whether the service was away, as far as polls show it, for longer than is tolerated."""
         since_s = until_s = -UNSEEN_GAP_S
         for begins_s, ends_s in sorted(self._outages):
-            if begins_s > until_s + UNSEEN_GAP_S:
+            seen_between = any(until_s < at_s < begins_s for at_s in self._answered_s)
+            if seen_between or begins_s > until_s + UNSEEN_GAP_S:
                 since_s = begins_s
             until_s = max(until_s, ends_s)
             if min(until_s, self._now()) - since_s >= OUTAGE_TOLERANCE_S - 1:
@@ -373,8 +494,7 @@ class Judge:
         """Return what broke a promise, once everything has had its time."""
         world = self._world
         operations, state = world.server.operations, world.airflow.state
-        if self._form.loses_starts and any(not self._is_known(one) for one in operations):
-            self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
+        self._excuse_lost_starts()
         finds_earlier_ones = self._form.keeps_record and not self._form.airflow.clears_drop_task_state
         for overlap in self._overlaps if finds_earlier_ones else ():
             self.broken(overlap, "starts")
@@ -392,15 +512,23 @@ class Judge:
         for one in operations[:-1] if handed_on else operations:
             if one.forgotten:
                 continue
-            ends_s = (one.ends_s if one.cancelled_s is None else min(one.ends_s, one.cancelled_s)) - BEGIN_S
+            ends_s = one.ended_s - BEGIN_S
             if self._over_s is not None and ends_s > self._over_s + BOUND_S:
                 self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", "orphan")
+        for one, at_s in self._followed:
+            if not one.forgotten and one.ended_s > at_s + REPLACED_S:
+                self.broken(f"{one.name} runs on, and its task has another operation for long", "orphan")
         if not self._marked and self._over_s is not None and state != self._expected():
             self.broken(f"the task has {state}, and its operation says {self._expected()}", "verdict")
         for triggerer in world.triggerers:
             for error in triggerer.loop.errors:
                 self.broken(f"{triggerer.process.name}: {error}")
         return self._violations
+
+    def _excuse_lost_starts(self) -> None:
+        operations = self._world.server.operations
+        if self._form.loses_starts and any(not self._is_known(one) for one in operations):
+            self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
 
     def _is_known(self, operation: Operation) -> bool:
         """Tell whether a later try knows of an operation, or without a record: whether its own did."""

@@ -15,12 +15,13 @@ _SHIELDED = """self._kill = self._killing(), time.monotonic() + KILL_LIMIT_S
 _UNSHIELDED = """ti, deadline = self.task_instance, self.deadline_epoch_s
         await Kill(self.operation_name, self.owner, ti, deadline, self._hook, self.log).run()"""
 
-_PATIENT = """    asking.before_sleep = log
-    record = asking(records.read)"""
+_PATIENT = """    record = asking(records.read)
+    for _ in range("""
 _IMPATIENT = """    try:
         record = records.read()
     except Exception:
-        record = None"""
+        return None
+    for _ in range("""
 
 _STARTING = "_tasks.starting:StartsOperation"
 _BASE = "_tasks.base:BaseOperationOperator"
@@ -330,7 +331,7 @@ _ENDS = (
         "the deadline begins anew with each try",
         f"{_RUN}._watch_of",
         "since_s, since_s, deadline_epoch_s=record.deadline_epoch_s",
-        "since_s, since_s",
+        "clock.now(), since_s",
     ),
     Mutant(
         "what isn't over in time runs on",

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .coverage import points_by_kind
-from .faults import FAULTS, USERS
+from .coverage import moments, points_by_kind
+from .faults import FAULTS, USERS, concerning
 from .forms import FORMS
 from .schedule import Played, play
 from .world import Plan
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "asked",
     "batches",
     "lines",
     "mixed",
@@ -38,6 +39,12 @@ RANDOM_BATCH = 250
 
 RARE_AT_ONCE = 8
 """So many second faults are tried for each first one, whose schedule has to be played to know what comes of it."""
+
+FIRST_AT_ONCE, ASKED_AT_ONCE = 3, 10
+"""So many first faults are tried in each schedule, and so many second ones after each of them."""
+
+NEW_SHARE = 0.7
+"""Of those second faults: at moments that the schedule without a fault doesn't have."""
 
 AT_LINES = ("evict worker", "mark failed", "clear")
 """What ends a worker by SIGTERM."""
@@ -213,7 +220,34 @@ def rare_moments(seed: int) -> Iterator[Plan]:
             yield Plan(form, of, (first, (moment(seen, first[0]), second)))
 
 
+def asked(seed: int) -> Iterator[Plan]:
+    """
+    Yield for ever a fault at some kind of moment, and then another one of what is asked because of it.
+
+    After an end of a worker, a trigger or a task, for example, come calls that a quiet schedule doesn't have: the look
+    for a record, the question what became of the task, the poll before a cancel, the cancel. Each of these has faults
+    of whoever asks and of whoever is asked.
+    """
+    draw = random.Random(seed)
+    while True:
+        form, of = draw.choice(list(FORMS)), draw.randrange(1 << 30)
+        usual = moments(play(Plan(form, of)))
+        for _ in range(FIRST_AT_ONCE):
+            moment = draw.choice(sorted(usual))
+            fault = draw.choice(concerning(moment[1]))
+            first = (draw.choice(usual[moment]), fault)
+            yield Plan(form, of, (first,))
+            later = moments(play(Plan(form, of, (first,))), first[0])
+            new = sorted(set(later) - set(usual))
+            for _ in range(ASKED_AT_ONCE if later else 0):
+                moment = draw.choice(new if new and draw.random() < NEW_SHARE else sorted(later))
+                others = [one for one in concerning(moment[1]) if not (one in USERS and fault in USERS)]
+                point = draw.choice((later[moment][0], draw.choice(later[moment])))
+                yield Plan(form, of, (first, (point, draw.choice(others))))
+
+
 def mixed(seed: int) -> Iterator[Plan]:
     """Yield of each kind in turn, for ever."""
-    for each in zip(pairs(seed), takeovers(seed), retries(seed), rare_moments(seed), strict=False):
+    kinds = (pairs, takeovers, retries, rare_moments, asked)
+    for each in zip(*(kind(seed) for kind in kinds), strict=False):
         yield from each

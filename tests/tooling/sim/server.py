@@ -34,7 +34,7 @@ ODD: dict[str, tuple[int, Any]] = {
     "forbidden": (403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not you"}}),
     "no token": (401, {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "who are you"}}),
 }
-"""What a proxy or a service in trouble answers to a poll, by the trouble's name."""
+"""What a proxy or a service in trouble answers to all but a start, by the trouble's name."""
 
 _NO_CANCEL = {"error": {"code": 501, "status": "UNIMPLEMENTED", "message": "there is no cancel"}}
 _MISSING = {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
@@ -62,6 +62,8 @@ class Operation:
     """Of the error with which it ends; 0: none."""
     answered: bool = False
     """Whether a process knows that it was started."""
+    answer_lost: bool = False
+    """Whether the answer to its start was lost once."""
     cancelled_s: float | None = None
     cancels: list[float] = field(default_factory=list)
     cancelled_by: set[str] = field(default_factory=set)
@@ -69,6 +71,11 @@ class Operation:
     forgotten: bool = False
     seen_s: dict[str, float] = field(default_factory=dict)
     """When each process was told last how the operation stands."""
+
+    @property
+    def ended_s(self) -> float:
+        """When it ends, as far as is known now."""
+        return self.ends_s if self.cancelled_s is None else min(self.ends_s, self.cancelled_s)
 
     def resource(self, now: float) -> dict[str, Any]:
         """Return it as JSON."""
@@ -107,6 +114,7 @@ class Server:
         parts = urlsplit(url)
         verb = parts.path.rpartition(":")[2] if ":" in parts.path.rpartition("/")[2] else "get"
         what = f"{method} {verb}"
+        world.judge.acts(process, verb)
         world.hand_over(process, what, "leaves")
         kernel.check_alive(process)
 
@@ -125,7 +133,9 @@ class Server:
                 answer(Lost(sent=False), {})
             elif self.trouble == "unavailable":
                 answer(503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}})
-            elif self.trouble in ODD and verb == "get":
+            elif self.trouble in ODD and verb != "run":
+                if verb == "cancel":
+                    world.judge.cancel_unanswered(process)
                 answer(*ODD[self.trouble])
             elif self.trouble == "no cancel" and verb == "cancel":
                 world.judge.cancel_refused(process)
@@ -136,6 +146,8 @@ class Server:
                 if self.loses_next_answer:
                     self.loses_next_answer = False
                     self._world.judge.server_was_away()
+                    if verb == "run" and (begun := self._named(text.get("name", ""))) is not None:
+                        begun.answer_lost = True
                     answer(Lost(sent=True), {})
                 else:
                     answer(status, text)
@@ -172,6 +184,7 @@ class Server:
                 self._world.judge.cancelled(found, who)
             return 200, {}
         found.seen_s[who] = now
+        self._world.judge.polled(found, who)
         return 200, found.resource(now)
 
     def begin(self, who: str, request_id: str = "") -> None:

@@ -9,13 +9,153 @@ from airflow_provider_operations._tasks import starting
 from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations.triggers import _kill
 
-from .hunting import hunt, table
+from .hunting import hunt, kept, table
+from .moments import plan_at
 from .mutants import MUTANTS
 from .mutation import Mutant, NotInSourceError
+from .schedule import play
 
 CLEARS = Mutant(
     "clears", "_lifecycle.plan:plan", "cleared = record.max_tries != facts.max_tries", "cleared = False"
 )
+
+
+SHOWN = [
+    (
+        "what was cleared and can't be cancelled is forgotten",
+        "deferred",
+        1,
+        [
+            ("GET get leaves", "clear"),
+            ("worker [2-9] (GET get|POST cancel) leaves", "server forbids for 8 s"),
+        ],
+    ),
+    (
+        "the store's silence is no record",
+        "synchronous",
+        1,
+        [("GET get leaves", "kill worker"), ("worker 2 GetTaskStateStore leaves", "API away for 20 s")],
+    ),
+    (
+        "a retry believes at once that there is no record",
+        "synchronous",
+        1,
+        [
+            ("GET get leaves", "kill worker"),
+            ("worker 2 GetTaskStateStore leaves", "record not found for 8 s"),
+        ],
+    ),
+    (
+        "the record is asked for once",
+        "synchronous",
+        1,
+        [("GET get leaves", "kill worker"), ("worker 2 GetTaskStateStore leaves", "API away for 20 s")],
+    ),
+    (
+        "what can't be noted is cancelled, though its request id finds it",
+        "synchronous",
+        5,
+        [("POST run is answered", "task state store away for 90 s")],
+    ),
+    (
+        "what can't be noted, and has no request id, runs on",
+        "synchronous, no request id",
+        5,
+        [("POST run is answered", "task state store away for 90 s")],
+    ),
+    (
+        "a start without a request id is sent again",
+        "synchronous, no request id",
+        1,
+        [("POST run leaves", "answer lost")],
+    ),
+    (
+        "what the service has forgotten is started again",
+        "synchronous",
+        5,
+        [("GET get leaves", "kill worker", 6), ("-> scheduled", "server forgets")],
+    ),
+    (
+        "workers ask Airflow in the signal handler",
+        "synchronous",
+        1,
+        [("SetXCom leaves", "mark failed at a heartbeat")],
+    ),
+    (
+        "a refused cancel is refused for good",
+        "deferred",
+        1,
+        [
+            ("triggerer . GET get leaves", "mark failed"),
+            ("triggerer . POST cancel leaves", "server refuses cancels for 20 s"),
+        ],
+    ),
+    (
+        "triggers ask Airflow once",
+        "deferred",
+        1,
+        [
+            ("triggerer . GET get leaves", "mark failed"),
+            ("triggerer . GetTaskStates leaves", "triggers unanswered for 40 s"),
+        ],
+    ),
+    (
+        "triggers don't ask on while the task is between two stays",
+        "deferred, clears drop task state",
+        1,
+        [("triggerer . GET get leaves", "clear")],
+    ),
+    (
+        "a triggerer that ends cancels nothing more",
+        "deferred",
+        1,
+        [("triggerer . GET get leaves", "mark failed"), ("triggerer . GET get leaves", "end triggerer")],
+    ),
+    (
+        "an outage counts while the process stands still",
+        "deferred",
+        1,
+        [
+            ("triggerer . GET get leaves", "server says 503 for 8 s", 3),
+            ("triggerer . GET get (leaves|is answered: 503)", "freeze triggerer", 2),
+        ],
+    ),
+    (
+        "outages add up",
+        "deferred",
+        5,
+        [("GET get leaves", "answer lost", 3), ("GET get leaves", "answer lost", 7)],
+    ),
+    (
+        "triggers don't see that the task has another operation",
+        "deferred, clears drop task state",
+        5,
+        [("triggerer . GET get leaves", "clear")],
+    ),
+    (
+        "triggers act for a task without a record as for one with",
+        "deferred, no record",
+        1,
+        [("triggerer . GET get leaves", "clear"), ("airflow", "end triggerer", 1)],
+    ),
+    (
+        "the deadline begins anew with each try",
+        "synchronous, times out once",
+        1,
+        [("GET get leaves", "kill worker", 7)],
+    ),
+]
+"""Of mutants that take two faults, or a rare moment: name, form, seed, and the moments of a plan that shows each."""
+
+
+@pytest.mark.parametrize(("name", "form", "seed", "moments"), SHOWN, ids=[row[0] for row in SHOWN])
+def test_a_plan_shows_it(name: str, form: str, seed: int, moments: list[tuple[str, str]]) -> None:
+    """The judge sees what is broken, and the package as it is breaks nothing in the same schedule."""
+    plan = plan_at(form, seed, *moments)
+    assert not (seen := play(plan)).violations, seen
+    (mutant,) = [one for one in MUTANTS if one.name == name]
+    with mutant.applied():
+        assert play(plan).violations
 
 
 def test_names_differ() -> None:
@@ -77,7 +217,9 @@ def test_one_is_found() -> None:
     assert found.plan is not None
     assert "clear" in str(found.plan)
     assert "starts" in found.violation or "started" in found.violation or "runs" in found.violation
-    assert "clears" in table([found], "head")
+    shown = table([found], "head")
+    assert "clears" in shown
+    assert kept(shown) == {"clears": shown.splitlines()[-1]}
 
 
 def test_what_isnt_found_is_said() -> None:
@@ -86,3 +228,17 @@ def test_what_isnt_found_is_said() -> None:
     found = hunt(harmless, seed=1, limit_s=0.1)
     assert found.plan is None
     assert "not found: 1" in table([found], "head")
+
+
+def test_other_rows_stay() -> None:
+    """If only some are hunted for, the table keeps what was found of the others."""
+    harmless = Mutant("harmless", "_lifecycle.plan:plan", "cleared = record", "cleared = record")
+    found = hunt(harmless, seed=1, limit_s=0.1)
+    rows = {
+        CLEARS.name: "| clears | 3 | 0.1 | 2 starts | clear |",
+        "gone": "| gone | 3 | 0.1 | not found | |",
+    }
+    shown = table([found], "head", [CLEARS, harmless], rows)
+    assert rows[CLEARS.name] in shown
+    assert "gone" not in shown
+    assert "Mutants: 2; not found: 1." in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -13,18 +12,10 @@ from airflow_provider_operations.triggers import OperationTrigger
 
 from .faults import FAULTS
 from .forms import FAILS, FORMS, OUTLASTS
+from .moments import plan_at
 from .schedule import Played, play
 from .search import mixed, shrunk, singles
 from .world import Plan
-
-
-def _plan(form: str, seed: int, moment: str, fault: str) -> Plan:
-    """Return a plan with a fault at the first hand-over that is described so, by a regular expression."""
-    trace = play(Plan(form, seed)).trace
-    what = next(
-        what for _, actor, what in trace if re.search(moment, f"{actor} {what}") and what.endswith("]")
-    )
-    return Plan(form, seed, ((int(what.rpartition("[")[2][:-1]), fault),))
 
 
 def _starts(seen: Played) -> int:
@@ -60,7 +51,7 @@ def test_a_clear_while_the_service_does_not_know_its_operation_yet() -> None:
 
 def test_a_task_that_its_file_has_again_waits_on() -> None:
     """Airflow resumes it without an event; its operation is neither cancelled nor followed by another."""
-    seen = play(_plan("deferred", 1, r"triggerer \d GET", "task vanishes for 20 s"))
+    seen = play(plan_at("deferred", 1, (r"triggerer \d GET", "task vanishes for 20 s")))
     assert not seen.violations, seen
     assert [what for _, actor, what in seen.trace if actor == "log" and "without an event" in what]
     assert (_starts(seen), seen.world.airflow.state) == (1, "success")
@@ -69,7 +60,7 @@ def test_a_task_that_its_file_has_again_waits_on() -> None:
 
 def test_a_killed_task_is_cancelled() -> None:
     """A mark while the task is deferred: the trigger's ``on_kill`` cancels, within seconds."""
-    seen = play(_plan("deferred", 1, r"triggerer \d GET", "mark failed"))
+    seen = play(plan_at("deferred", 1, (r"triggerer \d GET", "mark failed")))
     assert not seen.violations, seen
     assert not seen.exceptions
     assert len(seen.world.server.operations[0].cancels) == 1
@@ -77,7 +68,7 @@ def test_a_killed_task_is_cancelled() -> None:
 
 def test_a_cleared_task_starts_afresh() -> None:
     """A clear while the task is deferred: the old operation is cancelled, and another one begins."""
-    seen = play(_plan("deferred", 1, r"triggerer \d GET", "clear"))
+    seen = play(plan_at("deferred", 1, (r"triggerer \d GET", "clear")))
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.world.server.operations[0].cancels
@@ -85,7 +76,7 @@ def test_a_cleared_task_starts_afresh() -> None:
 
 def test_a_lost_worker_is_replaced() -> None:
     """The next try takes the operation over."""
-    seen = play(_plan("synchronous", 5, "GET", "lose node"))
+    seen = play(plan_at("synchronous", 5, ("GET", "lose node")))
     assert not seen.violations, seen
     assert seen.world.airflow.try_number == 2
     assert _starts(seen) == 1
@@ -93,7 +84,7 @@ def test_a_lost_worker_is_replaced() -> None:
 
 def test_a_named_exception_is_counted() -> None:
     """A start whose answer is lost with its worker, without a request id."""
-    seen = play(_plan("synchronous, no request id", 5, "POST run is carried out", "kill worker"))
+    seen = play(plan_at("synchronous, no request id", 5, ("POST run is carried out", "kill worker")))
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.exceptions == {"a start's answer is lost, and there is no request id"}
@@ -101,10 +92,10 @@ def test_a_named_exception_is_counted() -> None:
 
 def test_a_sensor_that_is_marked_cancels() -> None:
     """What it waits for, as it was asked to; cleared, it waits on."""
-    seen = play(_plan("poking sensor", 2, "worker 1 GET", "mark failed"))
+    seen = play(plan_at("poking sensor", 2, ("worker 1 GET", "mark failed")))
     assert not seen.violations, seen
     assert seen.world.server.operations[0].cancels
-    seen = play(_plan("deferred sensor", 1, "takes trigger", "clear"))
+    seen = play(plan_at("deferred sensor", 1, ("takes trigger", "clear")))
     assert not seen.violations, seen
     assert not seen.world.server.operations[0].cancels
 
@@ -134,17 +125,17 @@ def test_a_dead_trigger_is_timed_out() -> None:
     """Without triggerers a task resumes when the time of its trigger is up."""
     never = "lose all triggerers"
     with patch.dict(FAULTS, {never: lambda world: [one.kill() for one in world.triggerers]}):
-        seen = play(_plan("deferred, times out once", 3, "running -> deferred", never))
+        seen = play(plan_at("deferred, times out once", 3, ("running -> deferred", never)))
     assert "the time of its trigger is up" in str(seen)
     assert seen.world.server.operations[0].cancels
 
 
 def test_an_older_airflow_keeps_no_record() -> None:
     """A killed trigger learns it by ``CancelledError``, and a lost worker's operation isn't taken over."""
-    seen = play(_plan("deferred on 3.2", 1, r"triggerer \d GET", "mark failed"))
+    seen = play(plan_at("deferred on 3.2", 1, (r"triggerer \d GET", "mark failed")))
     assert not seen.violations, seen
     assert seen.world.server.operations[0].cancels
-    seen = play(_plan("synchronous on 3.2", 5, "GET", "lose node"))
+    seen = play(plan_at("synchronous on 3.2", 5, ("GET", "lose node")))
     assert not seen.violations, seen
     assert _starts(seen) == 2
     assert seen.exceptions == {"no record, and its worker was lost"}
@@ -163,17 +154,15 @@ def test_a_signal_comes_between_two_lines() -> None:
 
 def test_what_is_handed_on_again_is_cancelled() -> None:
     """A try that repeats a lost try's success, and is refused as somebody has ended the task meanwhile."""
-    lost = _plan("hands its operation on", 5, "worker 1 SetXCom leaves", "kill worker")
-    what = next(what for _, actor, what in play(lost).trace if actor == "worker 2" and "SucceedTask" in what)
-    moment = int(what.rpartition("[")[2][:-1])
-    seen = play(replace(lost, faults=(*lost.faults, (moment, "mark failed"))))
+    lost = "worker 1 SetXCom leaves", "kill worker"
+    seen = play(plan_at("hands its operation on", 5, lost, ("worker 2 SucceedTask leaves", "mark failed")))
     assert not seen.violations, seen
     assert seen.world.server.operations[0].cancels
 
 
 def test_a_plan_shrinks() -> None:
     """Faults that have nothing to do with a violation are left out."""
-    moment = _plan("deferred", 1, r"triggerer \d GET", "mark failed")
+    moment = plan_at("deferred", 1, (r"triggerer \d GET", "mark failed"))
     other = (3, "answer lost")
     with patch.object(OperationTrigger, "on_kill", _nothing):
         assert shrunk(replace(moment, faults=(other, *moment.faults))) == moment

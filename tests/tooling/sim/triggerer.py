@@ -135,7 +135,7 @@ class Triggerer:
         trigger = self._world.airflow.trigger
         if trigger is not None and (trigger.holder is None or trigger.holder.is_stale):
             self._world.event(self.process.name, f"takes trigger {trigger.id}")
-            trigger.holder = self
+            trigger.holder = self._world.last_holder = self
         own = {trigger.id} if trigger is not None and trigger.holder is self else set()
         new = own - self._running - self._cancelling
         self._cancelling |= self._running - own

@@ -67,6 +67,8 @@ class World:
         self.airflow = Airflow(self, form.retries)
         if form.waits_only:
             self.server.begin(STRANGER)
+        self.last_holder: Triggerer | None = None
+        """The triggerer that has taken a trigger last."""
         self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
         self._channels: dict[Process | None, Channel] = {}
 
