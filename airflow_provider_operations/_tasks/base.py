@@ -647,7 +647,7 @@ class BaseOperationOperator(BaseOperator):
             self._killing.join(KILL_BUDGET_S)
 
     def _cancel_killed(self, hook: WorkerClient, starting: Future[Operation], decided: Event) -> None:
-        deadline = clock.now() + KILL_BUDGET_S
+        deadline_s = time.monotonic() + KILL_BUDGET_S
         if not wait([starting], KILL_BUDGET_S).done:
             self.log.error("killed while the start was unanswered: an operation may be running")
             return
@@ -655,7 +655,7 @@ class BaseOperationOperator(BaseOperator):
             return
         name = starting.result().name
         with hook:
-            if not self._kill_ends(name, max(deadline - clock.now() - CANCEL_CALL_S, 0.0)):
+            if not self._kill_ends(name, max(deadline_s - time.monotonic() - CANCEL_CALL_S, 0.0)):
                 return
             with _deciding_kill:
                 if self._left_to_later:  # the task has come to its deferral, or its end, meanwhile
@@ -667,8 +667,8 @@ class BaseOperationOperator(BaseOperator):
             if isinstance(seen, Operation) and seen.done:
                 self.log.info("%s: nothing to cancel, %s", name, since_then(seen))
                 return
-            left_s = max(deadline - clock.now(), CANCEL_CALL_S)
-            note = cancel(hook, name, left_s / 2, left_s / 2).note
+            left_s = max(deadline_s - time.monotonic(), CANCEL_CALL_S)
+            note = cancel(hook, name, left_s / 2, left_s / 2, within_s=left_s).note
         self.log.info("%s: the task was killed; %s", name, note)
 
     def _kill_ends(self, name: str, within_s: float) -> bool:

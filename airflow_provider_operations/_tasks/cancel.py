@@ -45,7 +45,13 @@ _NOT_NOW = frozenset({400, 409})
 
 
 def cancel(
-    hook: WorkerClient, name: str, outage_s: float, settle_s: float, started_epoch_s: float = math.inf
+    hook: WorkerClient,
+    name: str,
+    outage_s: float,
+    settle_s: float,
+    started_epoch_s: float = math.inf,
+    *,
+    within_s: float = 0.0,
 ) -> CancelEnd:
     """
     Cancel, wait until it is over, and say what became of it.
@@ -54,9 +60,11 @@ def cancel(
     :param settle_s: how long the end is waited for, once the server has been asked.
     :param started_epoch_s: when the operation was started, so that it may be unknown to the server yet; if the caller
         doesn't know, it may have been just now.
+    :param within_s: what of this the cancel call has left is for waiting, too.
     """
+    all_s = clock.now() + within_s
     failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
-    deadline = clock.now() + settle_s
+    deadline = max(clock.now() + settle_s, all_s)
     pause_s = 0.5
     found = False
     """Whether a poll has found it before the last cancel."""

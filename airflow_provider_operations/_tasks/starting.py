@@ -222,7 +222,10 @@ class StartsOperation(EndsFromTrigger):
         todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.RESEND and record is not None:
             self._log_plan(todo)
+            was_killed = self._killed
             record, _ = self._send_until_taken(self._call_to_service(), record, records, again=True)
+            if was_killed:  # nothing was held then; to hold it now cancels it
+                self._held = None
             todo = plan(record, facts, self._call_to_service)
         if todo.step is Step.REFUSE:
             call = self._call()
@@ -506,7 +509,7 @@ class StartsOperation(EndsFromTrigger):
             return False
 
         def send() -> Operation:
-            if self._killed:
+            if self._killed and not again:  # what is sent again may be running, and is to be found
                 raise _KilledBeforeStartError("the task was killed before the operation was started")
             for_s = self.outage_tolerance
             if call.recognised:  # later, the service would take a repetition for another start

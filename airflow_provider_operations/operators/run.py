@@ -252,6 +252,8 @@ class RunOperationOperator(StartsOperation):
             return False
         if self._found_by_request_id and records.stored is State.STARTING:
             return True
+        if records.stored is State.FAILED and records.current is not None and records.current.final:
+            return True  # the next try delivers the failure
         ends = time.monotonic() + within_s
         while records.stored is not State.STARTED and not self._settled and time.monotonic() < ends:
             time.sleep(0.05)  # in a thread of its own, while the main thread stores it

@@ -193,6 +193,18 @@ _WORKERS = (
         "if False:",
     ),
     Mutant(
+        "a killed worker doesn't send a lost start again",
+        f"{_STARTING}._send",
+        "if self._killed and not again:",
+        "if self._killed:",
+    ),
+    Mutant(
+        "a kill doesn't know that the next try delivers a failure",
+        f"{_RUN}._retry_knows_it",
+        "if records.stored is State.FAILED and records.current is not None and records.current.final:",
+        "if False:",
+    ),
+    Mutant(
         "workers have no last moment",
         f"{_BASE}.see_after_its_end",
         "name = self._left_to_later",

@@ -160,6 +160,39 @@ def test_what_is_handed_on_again_is_cancelled() -> None:
     assert seen.world.server.operations[0].cancels
 
 
+def test_a_lost_start_is_found_by_a_worker_that_is_killed() -> None:
+    """A retry is killed before its code runs: it sends the start of the try before again, and cancels what it finds."""
+    unnoted = "worker 1 POST run leaves", "API away for 20 s"
+    seen = play(plan_at("deferred", 5, unnoted, ("worker 2 DeleteXCom leaves", "mark failed at a heartbeat")))
+    assert not seen.violations, seen
+    assert (_starts(seen), len(seen.world.server.operations[0].cancels)) == (1, 1)
+
+
+def test_a_failure_for_good_stays_one_when_its_worker_is_evicted() -> None:
+    """A try delivers the failure of the one before again, and is told to end: there is nothing to cancel."""
+    lost = "worker 1 TaskState leaves", "lose node"
+    seen = play(plan_at("synchronous, fails", 1, lost, ("worker 2 GET get is answered", "evict worker")))
+    assert not seen.violations, seen
+    assert (_starts(seen), seen.world.airflow.state) == (1, "failed")
+
+
+def test_a_kill_just_after_the_start() -> None:
+    """The service doesn't know its operation for 3 s: the cancel is repeated for all of the worker's last 4 s."""
+    new = "-> scheduled", "server knows operations after 3 s"
+    seen = play(plan_at("synchronous on 3.2", 3, new, ("POST run is answered", "mark failed at a heartbeat")))
+    assert not seen.violations, seen
+    assert seen.world.server.operations[0].cancels
+
+
+def test_a_clock_is_set_while_a_worker_is_told_to_end() -> None:
+    """Its few seconds aren't measured by that clock: it waits for the note of what it has just started."""
+    evicted = "POST run leaves", "evict worker"
+    ahead = "POST run is carried out", "workers' clocks are set 10 s ahead"
+    seen = play(plan_at("synchronous, no request id", 3, evicted, ahead))
+    assert not seen.violations, seen
+    assert (_starts(seen), seen.world.server.operations[0].cancels) == (1, [])
+
+
 def test_a_plan_shrinks() -> None:
     """Faults that have nothing to do with a violation are left out."""
     moment = plan_at("deferred", 1, (r"triggerer \d GET", "mark failed"))
