@@ -124,7 +124,7 @@ def airflow_parser() -> argparse.ArgumentParser:
 
 
 def _checked_command(command: str, airflow_parser: argparse.ArgumentParser) -> None:
-    argv = shlex.split(command.removesuffix(" &").split(" | ", maxsplit=1)[0], comments=True)
+    argv = shlex.split(re.sub(r"( > \S+ 2>&1)? &$", "", command).split(" | ", maxsplit=1)[0], comments=True)
     if argv[0] == "airflow":
         parsed = _parse(airflow_parser, argv[1:])
         assert callable(parsed.func)
@@ -149,8 +149,14 @@ def _checked_command(command: str, airflow_parser: argparse.ArgumentParser) -> N
     else:
         assert argv[0] == "export"
         variable, _, value = argv[1].partition("=")
-        assert re.fullmatch(r"AIRFLOW_CONN_[A-Z0-9_]+", variable)
-        json.loads(value)
+        option = re.fullmatch(r"AIRFLOW__([A-Z]+)__([A-Z_]+)", variable)
+        if option:
+            from airflow.configuration import conf
+
+            assert conf.has_option(option[1].lower(), option[2].lower())
+        else:
+            assert re.fullmatch(r"AIRFLOW_CONN_[A-Z0-9_]+", variable)
+            json.loads(value)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -170,6 +176,8 @@ def test_commands(command: str, airflow_parser: argparse.ArgumentParser) -> None
         'pip install "airflow-provider-operations[googel]"',
         "pip install airflow-providers-operations",
         "export AIRFLOW_CONN_x='{}'",
+        "export AIRFLOW__CORE__LOAD_EXAMPLE=False",
+        "python -m airflow_provider_operations.emulator --port 8085 > emulator.log",
     ],
 )
 def test_a_wrong_command_is_noticed(command: str, airflow_parser: argparse.ArgumentParser) -> None:
