@@ -81,7 +81,7 @@ class Output:
         if not self._for_people:
             self._data(list(methods))
         elif not methods:
-            self._write("No methods found\n")
+            self._write("No method's id has all of these words in it\n")
         elif len(methods) == 1:
             (one,) = methods
             parameters = "\n".join(f"{name}: {about}" for name, about in one["parameters"].items())

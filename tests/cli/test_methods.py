@@ -86,7 +86,7 @@ def test_why_an_id_is_not_there(run: Run, unknown: str) -> None:
 def test_none_is_found(run: Run) -> None:
     """That is no error."""
     ended = run("methods", "no-such-thing")
-    assert (ended.code, ended.stdout) == (0, "No methods found\n")
+    assert (ended.code, ended.stdout) == (0, "No method's id has all of these words in it\n")
 
 
 def test_start(run: Run, emulator: Emulator) -> None:
