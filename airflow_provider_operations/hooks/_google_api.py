@@ -34,6 +34,16 @@ __all__ = ["ApiInUse", "start_call_of"]
 
 log = logging.getLogger(__name__)
 
+HOME = {"contentwarehouse": "us", "dialogflow": "global", "discoveryengine": "global", "documentai": "us"}
+"""
+APIs whose usual address serves one location only, and that location; the API documents don't say so.
+
+Sources: https://docs.cloud.google.com/document-warehouse/docs/regions,
+https://docs.cloud.google.com/dialogflow/es/docs/how/region,
+https://docs.cloud.google.com/generative-ai-app-builder/docs/locations,
+https://docs.cloud.google.com/document-ai/docs/regions
+"""
+
 _ZONE = re.compile(r"-[a-z]\Z")
 
 
@@ -77,6 +87,7 @@ class ApiInUse:
         settings = read_settings(fields, plain)
         self._check(settings, f"connection {fields.conn_id!r}")
         self.check_place(settings.service.base_url)
+        self._warn_away_from_home(settings.service.base_url)
         return settings, plain
 
     def check_place(self, base_url: str) -> None:
@@ -138,6 +149,20 @@ class ApiInUse:
                 f"{where} has no credentials, and {host} answers nobody without; set its auth to google, or name a "
                 f"connection of type {GOOGLE_CONN_TYPE}, such as google_cloud_default"
             )
+
+    def _warn_away_from_home(self, base_url: str) -> None:
+        """Say where a location is, if the usual address is asked and doesn't serve it."""
+        home, root = HOME.get(self.document.api), origin_of(self.document.root_url)
+        if home is None or self.location in {None, home} or origin_of(base_url) != root:
+            return
+        regional = self.document.endpoint("regional", str(self.location))
+        log.warning(
+            "%s serves %s only, and will probably refuse what is in %s: give %s",
+            root.host,
+            home,
+            self.location,
+            "endpoint='regional'" if regional else f"base_url='https://{self.location}-{root.host}'",
+        )
 
     def _is_a_host(self, host: str) -> bool:
         """Tell whether a host is one of this API's: also mutual TLS, a location's, or a private endpoint's."""

@@ -163,6 +163,65 @@ def test_what_the_table_says(
     assert {key: found[key] for key in options} == options
 
 
+@pytest.mark.parametrize(
+    ("api", "location", "arguments", "proposed"),
+    [
+        pytest.param("documentai", "eu", {}, "endpoint='regional'", id="documentai"),
+        pytest.param(
+            "documentai",
+            "eu",
+            {"base_url": "https://documentai.googleapis.com"},
+            "endpoint='regional'",
+            id="base_url",
+        ),
+        pytest.param("documentai", "us", {}, None, id="home"),
+        pytest.param("documentai", "eu", {"endpoint": "regional"}, None, id="asked-for"),
+        pytest.param(
+            "documentai", "eu", {"base_url": "https://eu-documentai.googleapis.com"}, None, id="own"
+        ),
+        pytest.param(
+            "discoveryengine",
+            "eu",
+            {},
+            "base_url='https://eu-discoveryengine.googleapis.com'",
+            id="not-in-the-table",
+        ),
+        pytest.param("discoveryengine", "global", {}, None, id="global"),
+        pytest.param("dialogflow:v3", "europe-west2", {}, "europe-west2-dialogflow", id="dialogflow"),
+        pytest.param("contentwarehouse", "eu", {}, "eu-contentwarehouse", id="contentwarehouse"),
+        pytest.param("redis", "europe-west1", {}, None, id="serves-all"),
+        pytest.param("documentai", None, {}, None, id="no-location"),
+    ],
+)
+def test_a_location_that_needs_its_own_address(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    api: str,
+    location: str | None,
+    arguments: dict[str, Any],
+    proposed: str | None,
+) -> None:
+    """Where the usual address doesn't serve the location, the log says what does, once; it isn't chosen by itself."""
+    with caplog.at_level("WARNING"):
+        asked(monkeypatch, ADC, api=api, location=location, **arguments)
+    said = [record.getMessage() for record in caplog.records if "serves" in record.getMessage()]
+    assert len(said) == (proposed is not None)
+    assert proposed is None or proposed in said[0]
+
+
+def test_an_emulator_serves_all_locations(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host that isn't Google's knows for itself."""
+    asked(
+        monkeypatch,
+        {"conn_type": "operations", "host": "http://127.0.0.1:9"},
+        api="documentai",
+        location="eu",
+    )
+    assert "serves" not in caplog.text
+
+
 def test_a_connections_host_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     """An emulator, or a private endpoint; then nothing is said of a host beside the connection."""
     for host in ("http://127.0.0.1:8085", "https://file-mine.p.googleapis.com", "file.googleapis.com"):
