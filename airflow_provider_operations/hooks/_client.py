@@ -148,9 +148,7 @@ class SharedClient:
         if (known := self._ready.get(key)) is not None and clock.now() < self._look_up_at_s:
             return known
         async with self._looking_up:
-            fields = self._fields
-            if fields is None or clock.now() >= self._look_up_at_s:
-                fields = await self._look_up(hook)
+            fields = await self._fresh_fields(hook)
             if (known := self._ready.get(key)) is None:
                 try:
                     known = self._ready[key] = await self._read(fields, overrides)
@@ -159,6 +157,20 @@ class SharedClient:
                     self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
                     raise
             return known
+
+    async def fields(self, hook: Any) -> ConnectionFields:
+        """
+        Return the connection's fields.
+
+        :param hook: class that looks the connection up.
+        """
+        async with self._looking_up:
+            return await self._fresh_fields(hook)
+
+    async def _fresh_fields(self, hook: Any) -> ConnectionFields:
+        if self._fields is None or clock.now() >= self._look_up_at_s:
+            return await self._look_up(hook)
+        return self._fields
 
     async def _look_up(self, hook: Any) -> ConnectionFields:
         try:

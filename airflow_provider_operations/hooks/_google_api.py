@@ -17,6 +17,7 @@ from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
 from airflow_provider_operations._connection.settings import is_said, read_settings
 from airflow_provider_operations._google_apis.call import REQUEST_ID, call_of
+from airflow_provider_operations._google_apis.lookup import find_api, find_method
 from airflow_provider_operations._lifecycle.start_call import StartCall
 from airflow_provider_operations._protocol.names import location_in
 from airflow_provider_operations._protocol.request import Service
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations._google_apis.table import Document, Method
 
-__all__ = ["ApiInUse", "start_call_of"]
+__all__ = ["ApiInUse", "api_in_use", "method_of", "start_call_of"]
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,30 @@ class ApiInUse:
         return host == root or bool(
             re.fullmatch(rf"{before}{re.escape(label)}{after}\.{re.escape(domain)}", host)
         )
+
+
+def api_in_use(api: str | Document, location: str | None, endpoint: str | None) -> ApiInUse:
+    """
+    Return an API and its address, as a hook's arguments say.
+
+    :raises ValueError: there is no such API.
+    """
+    document = find_api(api)
+    return ApiInUse(document, document.scopes, location, endpoint)
+
+
+def method_of(api_method: str | Method, api: str | Document | None) -> Method:
+    """
+    Return a method, to be called by a hook.
+
+    :param api: the hook's.
+    :raises ValueError: there is no such method, or it isn't of the hook's API.
+    """
+    method = find_method(api_method)
+    wanted = method.document.as_argument
+    if api is None or find_api(api).as_argument != wanted:
+        raise ValueError(f"{method.id} needs a hook with api={wanted!r}, not {api!r}")
+    return method
 
 
 def _with_region(location: str | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +17,7 @@ import yarl
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
-from airflow_provider_operations._connection.options import ServiceOptions
+from airflow_provider_operations._connection.options import ServiceOptions, checked_endpoint
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Outcome, Watch
 from airflow_provider_operations._protocol.polling import as_seconds
@@ -43,7 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from types import TracebackType
 
+    from airflow_provider_operations._connection.fields import ConnectionFields
     from airflow_provider_operations._connection.settings import Settings
+    from airflow_provider_operations._google_apis.own import ApiDocument
+    from airflow_provider_operations._google_apis.table import Method
+    from airflow_provider_operations._lifecycle.start_call import StartCall
     from airflow_provider_operations._protocol.request import Request, Service
     from airflow_provider_operations._protocol.retries import Retries
     from airflow_provider_operations._protocol.sent_secrets import SentSecrets
@@ -84,6 +89,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         error_format: int | None = None,
         wait_timeout_in: str | None = None,
         scopes: str | None = None,
+        api: str | ApiDocument | None = None,
+        endpoint: str | None = None,
+        location: str | None = None,
         poll_with: str | None = None,
         retries: Retries | None = None,
     ) -> None:
@@ -100,6 +108,9 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         )
         self._keep_arguments(options, retries)
         self._overrides["poll_with"] = poll_with
+        self.api, self._endpoint, self._location = api, checked_endpoint(endpoint), location
+        self._needs_table = api is not None
+        """Whether what the table says of the API isn't among the overrides yet."""
         self._sent_with: tuple[Ready, Token, SentSecrets] | None = None
         """The joined secrets of a connection and of a token, kept."""
         self._client: SharedClient | None = None
@@ -111,9 +122,21 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         return (await self._get_ready()).settings
 
     async def _get_ready(self) -> Ready:
-        ready = await self._shared().ready(self._overrides, type(self))
+        client = self._shared()
+        if self._needs_table:
+            fields = await client.fields(type(self))
+            self._overrides = await asyncio.to_thread(self._overrides_by_table, fields)
+            self._needs_table = False
+        ready = await client.ready(self._overrides, type(self))
         self.base_url = ready.settings.service.base_url
         return ready
+
+    def _overrides_by_table(self, fields: ConnectionFields) -> dict[str, Any]:
+        """Return the overrides with what the table says beside them; it is read, and imported, only now."""
+        from airflow_provider_operations.hooks._google_api import api_in_use
+
+        api = api_in_use(self.api or "", self._location, self._endpoint)
+        return api.read(fields, self._overrides)[1]
 
     def _shared(self) -> SharedClient:
         """Return what all hooks of the connection share; from now on this one is among its users."""
@@ -213,6 +236,28 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
             validates=validates,
         )
         return wanted(await self._call(request, retries, whole=True))
+
+    async def start_method(
+        self,
+        api_method: str | Method,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        retries: Retries | None = None,
+    ) -> Operation:
+        """Make the call of a method of Google's that starts an operation; the hook is made with the method's ``api``."""
+        settings = await self.settings()
+
+        def read_table() -> StartCall:
+            from airflow_provider_operations.hooks._google_api import method_of, start_call_of
+
+            method = method_of(api_method, self.api)
+            base_url = settings.service.base_url
+            return start_call_of(method, parameters, json, headers, base_url, self._endpoint)
+
+        call = await asyncio.to_thread(read_table)
+        return await self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)
 
     async def wait_until_done(
         self,

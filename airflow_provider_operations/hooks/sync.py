@@ -9,7 +9,7 @@ from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM
 from airflow_provider_operations._connection import form as connection_form
-from airflow_provider_operations.hooks._google_api import start_call_of
+from airflow_provider_operations.hooks._google_api import method_of, start_call_of
 from airflow_provider_operations.hooks.worker import WorkerClient
 
 if TYPE_CHECKING:
@@ -100,12 +100,7 @@ class OperationsHook(WorkerClient, HttpHook):
         :raises ValueError: there is no such method, it isn't of the hook's API, its parameters aren't right, or are of
             another location than the hook's address.
         """
-        from airflow_provider_operations._google_apis.lookup import find_api, find_method
-
-        method = find_method(api_method)
-        wanted = method.document.as_argument
-        if self.api is None or find_api(self.api).as_argument != wanted:
-            raise ValueError(f"{method.id} needs a hook with api={wanted!r}, not {self.api!r}")
+        method = method_of(api_method, self.api)
         base_url = self.settings.service.base_url
         call = start_call_of(method, parameters, json, headers, base_url, self._endpoint)
         return self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from airflow_provider_operations._google_apis.own import ApiDocument
     from airflow_provider_operations._protocol.request import Request
     from airflow_provider_operations._protocol.retries import Retries
-    from airflow_provider_operations.hooks._google_api import ApiInUse
     from airflow_provider_operations.hooks._tokens import Token, TokenSource
 
 __all__ = ["WorkerClient"]
@@ -130,7 +129,10 @@ class WorkerClient(OperationsCalls, BaseHook):
             if self.api is None:
                 settings = read_settings(fields, self._overrides)
             else:
-                settings, self._overrides = self._api_in_use(self.api).read(fields, self._overrides)
+                from airflow_provider_operations.hooks._google_api import api_in_use
+
+                api = api_in_use(self.api, self._location, self._endpoint)
+                settings, self._overrides = api.read(fields, self._overrides)
             self._sent = secrets_of(settings)
             mask_secret(to_mask(settings, self._sent))
             tls_of(settings)
@@ -154,13 +156,6 @@ class WorkerClient(OperationsCalls, BaseHook):
                 f"{error}; for {self.api} 'operations_conn_id' may also name a connection of type {GOOGLE_CONN_TYPE}, such "
                 "as google_cloud_default"
             ) from error
-
-    def _api_in_use(self, api: str | ApiDocument) -> ApiInUse:
-        from airflow_provider_operations._google_apis.lookup import find_api
-        from airflow_provider_operations.hooks._google_api import ApiInUse
-
-        document = find_api(api)
-        return ApiInUse(document, document.scopes, self._location, self._endpoint)
 
     @property
     def options(self) -> ServiceOptions:
