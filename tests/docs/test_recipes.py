@@ -20,7 +20,7 @@ from tests.hooks.google_documents import OPERATION_FIELDS, document
 from tests.support.connections import set_connection
 from tests.support.raw_server import RawServer, answer, sends
 
-from .markdown import DOCS, Section, codes, sections
+from .markdown import DOCS, Section, codes, sections, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,6 +317,87 @@ def _problems_of_a_body(
                 yield from _problems_of_a_body(api, field, item, f"{where}.{key}")
     elif "enum" in schema and value not in schema["enum"]:
         yield f"{where} is one of {schema['enum']}, not {value}"
+
+
+# --- services by nothing but their ids ---------------------------------------------------------------------------
+
+MORE = {section.title: section for section in sections(TEXT[TEXT.index("## More services") :])}
+NAMES = [
+    f"{parent}operations/o"
+    for parent in (
+        "",
+        "projects/p/locations/l/",
+        "projects/p/regions/r/",
+        "projects/p/locations/l/datasets/d/",
+        "projects/p/locations/l/endpoints/e/",
+    )
+] + ["transferOperations/o"]
+"""What the operations of these services are called like."""
+
+
+def problems_of_more(text: str) -> Iterator[str]:
+    """Compare the services that are there by their ids alone with the table and with Google's documents."""
+    found = {section.title: section for section in sections(text[text.index("## More services") :])}
+    parts = {title: section for title, section in found.items() if section.blocks}
+    rows = found["More services"].rows[1:]
+    tasks: list[RunOperationOperator] = []
+    for title, section in parts.items():
+        here, wrong = _tasks(section)
+        yield from wrong
+        tasks += here
+        linked = [row for row in rows if row[0].endswith(f"](#{slug(title)})")]
+        if len(linked) != len(here):
+            yield f"{title}: {len(here)} tasks for {len(linked)} rows"
+    for task, (service, method_id, request_id, cancels) in zip(tasks, rows, strict=False):
+        if [task.api_method] != codes(method_id):
+            yield f"{task.task_id} calls {task.api_method}, and its row says {method_id}"
+        if text.count(f"\n- **{service.strip('[').partition(']')[0]}**: ") != 1:
+            yield f"{service} has no paragraph, or several"
+        method = find_method(str(task.api_method))
+        api = read(method.document.name)
+        if task.json is not None:
+            request = raw_method(api, method.short_id).get("request")
+            yield from _problems_of_a_body(api, request, task.json, f"{task.task_id}: body")
+        if (request_id == "yes") != bool(method.request_id_in):
+            yield f"{task.task_id} takes a request id in {method.request_id_in}"
+        verbs = [verbs for name in NAMES if "get" in (verbs := method.document.verbs_of(name))]
+        may_cancel = any("cancel" in each for each in verbs)
+        if not verbs or cancels != ("yes" if may_cancel else "**no**"):
+            yield f"{task.task_id} can be cancelled: {may_cancel}"
+        if (task.cancel_on_kill, task.cancel_on_timeout) != (may_cancel, may_cancel):
+            yield f"{task.task_id}: there is a cancel or there is none, and the task is told otherwise"
+
+
+def test_more_services() -> None:
+    """Each is a row, a task and a paragraph; body, request id and cancel are those of its document."""
+    assert list(problems_of_more(TEXT)) == []
+
+
+def test_there_are_thirty() -> None:
+    """The services that people use most are there, those included that have no such operations."""
+    assert len(RECIPES) - 1 + len(MORE["More services"].rows) - 1 >= 30
+
+
+TYPOS_OF_MORE = [
+    ("`composer.projects.locations.environments.create`", "`composer.projects.locations.environments.patch`"),
+    ('"softwareConfig": {"imageVersion"', '"softwareConfig": {"imageVersions"'),
+    ('"type": "BASIC"', '"type": "BASE"'),
+    ('"numInstances": 2', '"numInstances": "2"'),
+    ('"updateMask": ["state"]', '"updateMasks": ["state"]'),
+    ("dataproc.projects.regions.clusters.create` | yes", "dataproc.projects.regions.clusters.create` | no"),
+    ("environments.create` | no | **no**", "environments.create` | no | yes"),
+    ("        **WITHOUT_CANCEL,\n", ""),
+    ("- **Dataplex**: ", "- "),
+    ("[Looker](#data)", "[Looker](#platform)"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), TYPOS_OF_MORE, ids=[old for old, _ in TYPOS_OF_MORE])
+def test_a_typo_in_more_services_is_noticed(old: str, new: str) -> None:
+    """What the test above is worth."""
+    begin = TEXT.index("## More services")
+    assert old in TEXT[begin:]
+    assert list(problems_of_more(TEXT[:begin] + TEXT[begin:].replace(old, new, 1)))
 
 
 # --- the tests -------------------------------------------------------------------------------------------------
