@@ -422,10 +422,40 @@ def _profile(bench: Bench, spec: Spec) -> list[str]:
         return [str(error)]
 
 
+# --- parsing ---------------------------------------------------------------------------------------------------
+
+
+def parse(bench: Bench) -> list[Row]:
+    """Parsing a DAG of 200 tasks by ``api_method``, against 200 by ``path``, each in a process of its own."""
+    kinds, rounds = ("path", "api_method", "api_methods"), bench.either(7, 3)
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind in kinds:
+            found[kind].append(bench.run("tests.tooling.bench.parsed", kind, "200"))
+    cpu_ms, memory_kb = (
+        {kind: statistics.median(one[key] for one in found[kind]) for kind in kinds}
+        for key in ("cpu_ms", "memory_kb")
+    )
+    path, one, many = kinds
+    return [
+        Row(
+            "parsing 200 tasks by api_method, against 200 by path",
+            "≤ 1.5 x CPU",
+            f"{cpu_ms[one] / cpu_ms[path]:.2f} x ({cpu_ms[one]:.0f} ms, {memory_kb[one] / 1024:.1f} MB); 200 methods of "
+            f"many APIs: {cpu_ms[many]:.0f} ms, {memory_kb[many] / 1024:.1f} MB",
+            f"by path: {cpu_ms[path]:.0f} ms, {memory_kb[path] / 1024:.1f} MB",
+            "",
+            cpu_ms[one] <= 1.5 * cpu_ms[path],
+            figures={"cpu_ms": cpu_ms, "memory_kb": memory_kb},
+        )
+    ]
+
+
 FIGURES: dict[str, Figure] = {
     "cpu": cpu,
     "start": start,
     "imports": imports,
+    "parse": parse,
     "memory": memory,
     "list": listing,
     "delay": delay,

@@ -20,7 +20,7 @@ from tests.tooling.bench.figures import FIGURES, IN_BACKGROUND
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-QUIET = ("cpu", "start", "imports")
+QUIET = ("cpu", "start", "imports", "parse")
 """Measured with nothing of ours beside them."""
 
 LONG = ("triggerer", "tasks", "crowds")
