@@ -569,13 +569,18 @@ class StartsOperation(EndsFromTrigger):
 
     def _see_what_the_api_has(self, operation: Operation, record: Record, records: Records) -> None:
         """
-        Say what can't be done to the operation, as its API has no method for it.
+        Say what can't be done to the operation, as its API has no method for it, and that its start is deprecated.
 
         :raises OperationsCallError: it runs, and can't be asked for.
         """
-        if self.api_method is None or operation.done:
+        if self.api_method is None:
             return
-        api, name = method_of(self.api_method).document, operation.name
+        method = method_of(self.api_method)
+        api, name = method.document, operation.name
+        if method.deprecated:
+            self.log.warning("%s is deprecated: see %s", method.id, api.documentation)
+        if operation.done:
+            return
         if not api.has_get:
             why = f"{name} was started and runs, but {api.name} has no method to ask for it, so its end can't be waited for"
             records.current = replace(record, state=State.STARTED, name=name)

@@ -259,6 +259,27 @@ def test_allowed_values() -> None:
     assert "MINIMAL" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (
+            "aiplatform:v1beta1.projects.locations.exampleStores.create",
+            {"parent": "projects/p/locations/europe-west1"},
+        ),
+        ("drive.files.download", {"fileId": "f"}),
+        ("servicemanagement.services.undelete", {"serviceName": "s.example.com"}),
+        ("serviceusage:v1beta1.services.generateServiceIdentity", {"parent": "projects/p/services/s"}),
+    ],
+)
+def test_posts_without_a_body(method: str, parameters: dict[str, Any]) -> None:
+    """Four methods are called by POST and take no body; none is sent, and a given one is refused."""
+    known = find_method(method)
+    call = call_of(known, parameters)
+    assert (call.verb, call.body) == ("POST", None)
+    with pytest.raises(InvalidParameters, match="takes no 'json'"):
+        call_of(known, parameters, {})
+
+
 def test_no_body() -> None:
     """A method without a body takes none."""
     delete = find_method("file.projects.locations.instances.delete")

@@ -71,6 +71,30 @@ def test_not_found(written: str, says: str) -> None:
         find_method(written)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "auditmanager:v1.projects.locations.operationDetails.get",
+        "auditmanager:v1.projects.locations.operationIds.get",
+        "deepreview:v1.operations.documents.reviews.get",
+        "streetviewpublish:v1.photoSequence.get",
+        "containeranalysis:v1alpha1.projects.operations.create",
+        "containeranalysis:v1alpha1.projects.operations.patch",
+        "remotebuildexecution:v2.operations.waitExecution",
+        "workstations:v1.projects.locations.operations.get",
+    ],
+)
+def test_what_answers_with_an_operation_and_starts_none(written: str) -> None:
+    """These ask for an operation, or write one down: the table has them for no start."""
+    with pytest.raises(UnknownMethod):
+        find_method(written)
+
+
+def test_a_start_by_get() -> None:
+    """One of Vertex AI's starts is a GET, and is one all the same."""
+    assert find_method("aiplatform.projects.locations.datasets.datasetVersions.restore").verb == "GET"
+
+
 def test_apis() -> None:
     """An API without a method, for what waits for operations that others have started."""
     assert find_api("file").name == "file:v1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -134,6 +135,14 @@ def test_endpoints() -> None:
     assert vertex.endpoint("locational", "global") is None
     assert redis.endpoint("regional", "europe-west1") == "https://redis.europe-west1.rep.googleapis.com"
     assert redis.endpoint("locational", "europe-west1") is None
+
+
+def test_mutual_tls_is_never_chosen() -> None:
+    """An address that wants a client's certificate is asked only where somebody says so."""
+    for name in table.documents():
+        found = table.document(name)
+        assert found is not None
+        assert ".mtls." not in json.dumps([found.root_url, found._entry["endpoints"]])
 
 
 TIMED = """

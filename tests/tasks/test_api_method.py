@@ -414,6 +414,28 @@ def test_a_missing_cancel_is_said(
     assert "has no cancel" not in logged.text
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters", "is_said"),
+    [
+        ("beyondcorp.projects.locations.appConnections.delete", {"name": f"{PLACE}/appConnections/a"}, True),
+        ("file.projects.locations.instances.delete", {"name": f"{PLACE}-b/instances/nfs"}, False),
+    ],
+)
+def test_a_deprecated_method_is_said(
+    emulator: Emulator,
+    driver: Driver,
+    logged: pytest.LogCaptureFixture,
+    method: str,
+    parameters: dict[str, str],
+    *,
+    is_said: bool,
+) -> None:
+    """It is started all the same; the log says that it may go, however short its operation."""
+    emulator.script_operation(duration=0)
+    assert run(driver, method, parameters=parameters).state == "success"
+    assert ("beyondcorp:v1.projects.locations.appConnections.delete is deprecated" in logged.text) == is_said
+
+
 # --- what is refused when the DAG is parsed ------------------------------------------------------------------------
 
 
@@ -726,6 +748,26 @@ def test_rendered_fields_of_a_mapped_task(monkeypatch: pytest.MonkeyPatch) -> No
     assert ServiceOptions.of(task) == ServiceOptions(
         base_url="https://cloudfunctions.googleapis.com", path_prefix="v2"
     )
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 0), reason="it needs a session of Airflow's database to expand")
+@pytest.mark.parametrize(
+    ("method", "given", "says"),
+    [
+        (CREATE, {"parant": PLACE}, "did you mean 'parent'"),
+        (CREATE, {"parent": "p"}, r"is like projects/\*/locations/\*"),
+        (f"{CREATE}r", GIVEN, "did you mean file"),
+    ],
+)
+def test_a_mapped_task_is_checked_when_it_is_rendered(method: str, given: dict[str, str], says: str) -> None:
+    """Before that nobody knows what it is made of."""
+    with DAG("d", schedule=None) as dag:
+        mapped = RunOperationOperator.partial(task_id="run", api_method=method).expand(parameters=[given])
+    ti = TaskInstance("run")
+    ti.map_index = 0
+    context: Any = {"ti": ti, "dag": dag, "dag_run": SimpleNamespace(conf={})}
+    with pytest.raises(ValueError, match=says):
+        mapped.render_template_fields(context)
 
 
 def test_another_connection_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
