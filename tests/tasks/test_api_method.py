@@ -82,6 +82,25 @@ def test_twenty_apis(emulator: Emulator, driver: Driver, case: dict[str, Any], *
     assert polled <= {path for _, path, *_ in sent(emulator, "get")}
 
 
+@WAYS
+def test_a_name_within_a_name(emulator: Emulator, driver: Driver, *, deferrable: bool) -> None:
+    """The policy's resource is one segment, in the start and in each poll, as Google's client sends it."""
+    parent = "policies/cloudresourcemanager.googleapis.com%2Fprojects%2Fp/denypolicies"
+    name = f"{parent}/d/operations/o"
+    emulator.script_operation(name=name, duration=30, response={"a": 1})
+    method, parameters = "iam:v2.policies.createPolicy", {"parent": parent, "policyId": "d"}
+    verdict = run(driver, method, parameters=parameters, json={}, deferrable=deferrable)
+    assert (verdict.state, verdict.value) == ("success", {"a": 1})
+    ours, polled = sent(emulator), {path for _, path, *_ in sent(emulator, "get")}
+    emulator.clear_journal()
+    with BesideUs("iam:v2", method, emulator.url) as google:
+        google.start(parameters, {}).execute()
+        (get,) = google.gets(name)
+        assert get.execute()["response"] == {"a": 1}
+    assert (sent(emulator), {path for _, path, *_ in sent(emulator, "get")}) == (ours, polled)
+    assert polled == {f"/v2/{name}"}
+
+
 # --- where it goes ---------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from tests.google_apis.test_own import EXAMPLE, GIVEN, MAKE
 from tests.support.connections import set_connection
 from tests.support.raw_requests import start
 from tests.support.tasks import TaskInstance
-from tests.versions import AIRFLOW
+from tests.versions import AIRFLOW, DagSerialization
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,11 +158,8 @@ def test_a_mapped_task(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     )
 
 
-@pytest.mark.skipif(AIRFLOW < (3, 0), reason="it is serialized elsewhere")
 def test_a_dag_is_serialized_without_the_document(file: Path) -> None:
     """Airflow stores DAGs as JSON, once for each version: nothing of the document is in it, mapped tasks or not."""
-    from airflow.serialization.serialized_objects import DagSerialization
-
     method = ApiDocument(file).find(MAKE)
     with DAG("d", schedule=None) as dag:
         RunOperationOperator(task_id="one", api_method=method, **GIVEN)
