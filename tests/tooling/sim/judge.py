@@ -86,6 +86,8 @@ class Judge:
         """The workers that have failed as Airflow didn't answer."""
         self._asked_s: dict[str, float] = {}
         """By worker: when it asked for the record first."""
+        self._has_read: set[str] = set()
+        """The workers that were told it."""
         self._unread_s: dict[str, float] = {}
         """By worker that wasn't told it: when it heard so last."""
         self._told: set[str] = set()
@@ -195,6 +197,14 @@ class Judge:
             return "ended while no triggerer has its trigger"
         return None
 
+    def _not_read_yet(self) -> str | None:
+        """Say so if a worker runs that doesn't know yet what an earlier one has left in a record."""
+        airflow = self._world.airflow
+        if airflow.worker is None or airflow.next_method or not self._form.keeps_record:
+            return None
+        has_read = airflow.worker.process.name in self._has_read
+        return None if has_read else "ended while its worker hasn't read the record yet"
+
     def vanished(self, *, for_good: bool) -> None:
         """Hear that the task isn't in its DAG file any more, just before Airflow notes it."""
         airflow = self._world.airflow
@@ -232,7 +242,7 @@ class Judge:
             self.excuse("no record, and cleared while it resumes", "starts")
         if airflow.state in OVER and not self._form.waits:
             self.excuse("cleared after it has handed its operation on, and there is no record", "orphan")
-        elif (why := self._nobody_sees_it()) is not None:
+        elif (why := self._nobody_sees_it() or self._not_read_yet()) is not None:
             self.excuse(f"no record, and cleared: {why}", "orphan")
 
     @property
@@ -384,6 +394,7 @@ class Judge:
         if failed:
             self._unread_s[process.name] = self._now()
         else:
+            self._has_read.add(process.name)
             self._unread_s.pop(process.name, None)
 
     def noted(self, record: Any) -> None:

@@ -193,6 +193,18 @@ def test_a_clock_is_set_while_a_worker_is_told_to_end() -> None:
     assert (_starts(seen), seen.world.server.operations[0].cancels) == (1, [])
 
 
+def test_a_clear_that_drops_what_a_retry_has_not_read() -> None:
+    """Nobody knows the operation of a lost worker then; a worker that has read the record cancels it."""
+    form, lost = "synchronous, clears drop task state", ("worker 1 GET", "kill worker")
+    unread = play(plan_at(form, 5, lost, ("worker 2 GetTaskStateStore leaves", "clear at a heartbeat")))
+    assert not unread.violations, unread
+    assert "no record, and cleared: ended while its worker hasn't read the record yet" in unread.exceptions
+    read = play(plan_at(form, 5, lost, ("worker 2 GetTaskStateStore is answered", "clear at a heartbeat")))
+    assert not read.violations, read
+    assert not read.exceptions
+    assert read.world.server.operations[0].cancels
+
+
 def test_a_plan_shrinks() -> None:
     """Faults that have nothing to do with a violation are left out."""
     moment = plan_at("deferred", 1, (r"triggerer \d GET", "mark failed"))
