@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["operation_task"]
 
-REQUEST_ARGUMENTS = ("path", "method", "json", "query", "headers")
+REQUEST_ARGUMENTS = ("path", "method", "json", "query", "headers", "resource_name")
 
-METHOD_ARGUMENTS = ("parameters", "json", "headers")
+METHOD_ARGUMENTS = ("parameters", "json", "headers", "resource_name")
 """The same where ``api_method`` says what is called."""
 
 

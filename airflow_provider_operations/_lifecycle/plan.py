@@ -92,8 +92,14 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
     if cleared:
         if record.state is State.DELIVERED or not record.name:
             return Plan(Step.START)
+        if record.foreign and call().digest != record.digest:
+            return Plan(
+                Step.START, f"cleared: {record.name}, which something else has started, is left alone"
+            )
+        if record.foreign:
+            return Plan(Step.LOOK)
         return Plan(Step.REPLACE, cleared=True)
-    if record.state is State.FAILED and not (record.final and record.name):
+    if record.state is State.FAILED and not (record.name and (record.final or record.foreign)):
         # An operation whose time was up may have outlived its cancel.
         return Plan(Step.REPLACE if record.name else Step.START)
     if not record.name:
@@ -123,7 +129,9 @@ def _after_a_lost_answer(record: Record, facts: Facts, call: StartCall, *, clear
     return Plan(Step.START, f"{problem}; an operation of it may be running; starting afresh", warns=True)
 
 
-def after_look(record: Record, seen: Operation | CallFailure, now_epoch_s: float, *, final: bool) -> Plan:
+def after_look(
+    record: Record, seen: Operation | CallFailure, now_epoch_s: float, *, final: bool, anew: bool = False
+) -> Plan:
     """
     Decide what a try does once it has polled the operation of an earlier one.
 
@@ -131,18 +139,23 @@ def after_look(record: Record, seen: Operation | CallFailure, now_epoch_s: float
     earlier try may have been ended before Airflow heard of it, even if its record says that it was handed over.
 
     :param final: whether no retry would help a failed operation.
+    :param anew: this try has an intent of its own, and may follow an operation that something else has started.
     """
-    name, origin = record.name, f"started by try {record.try_number}"
+    name, origin = record.name, f"{'followed' if record.foreign else 'started'} by try {record.try_number}"
     if isinstance(seen, CallFailure):
         if seen.says_missing and not in_grace(record.runs_since_epoch_s, now_epoch_s):
             problem = f"HTTP {seen.http_status}, the server has forgotten the operation, {origin}"
+            if record.foreign:  # it doesn't run any more, and none of ours does
+                return Plan(Step.START, f"{name}: {problem}; starting afresh")
             return Plan(Step.FORGOTTEN, problem)
         return Plan(Step.ADOPT, f"reattached to {name}, {origin}; no answer yet ({seen.problem})")
     if not seen.done:
         progress = f", {seen.progress}" if str(seen.progress) else ""
         return Plan(Step.ADOPT, f"reattached to {name}, {origin}, still running{progress}")
-    if seen.error is None:
+    if seen.error is None and not anew:
         return Plan(Step.ADOPT, f"{name}, {origin}, has succeeded meanwhile")
+    if record.foreign:  # what ended it says nothing about a start of ours
+        return Plan(Step.START, f"{name}, {origin}, is over ({ending(seen)}); starting afresh")
     if record.final or (final and not cancelled(seen)):
         return Plan(Step.ADOPT, f"{name}, {origin}, is over ({ending(seen)}), and was not delivered yet")
     return Plan(Step.START, f"{name}, {origin}, is over ({ending(seen)}); starting afresh")

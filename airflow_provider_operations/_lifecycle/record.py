@@ -59,6 +59,7 @@ class Record:
     :param cancel_if_orphaned: whether the operation may be cancelled when no task waits for it any more: the task
         cancels on a kill and on a time-out. False in older records.
     :param service: which service it is of, as ``ServiceOptions.arguments`` returns it; empty in older records.
+    :param foreign: something else has started the operation: it is waited for, and never cancelled.
     """
 
     state: State
@@ -77,6 +78,7 @@ class Record:
     doubtful: bool = False
     cancel_if_orphaned: bool = False
     service: Mapping[str, Any] = field(default_factory=dict)
+    foreign: bool = False
 
     @property
     def request_id_since_epoch_s(self) -> float:
@@ -95,7 +97,7 @@ class Record:
         :param max_tries: the task's now. Who clears a task whose operation is over may look at what exists before.
         """
         cleared = self.max_tries != max_tries
-        if self.state is State.REJECTED:
+        if self.state is State.REJECTED or self.foreign:
             return self.doubtful and not cleared
         return self.state in {State.STARTING, State.STARTED} or not cleared
 
@@ -177,4 +179,5 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "doubtful": _is_flag,
     "cancel_if_orphaned": _is_flag,
     "service": _is_service,
+    "foreign": _is_flag,
 }

@@ -25,6 +25,7 @@ class StartCall:
     :param service: the URL that the path is below; to elsewhere, it is another call.
     :param encoded: whether the path is percent-encoded already, as it is made of a method's parameters.
     :param starts_nothing: the service is only to say whether it would start an operation.
+    :param resource: the name of what it creates, where that has to be known.
     """
 
     path: str
@@ -37,6 +38,7 @@ class StartCall:
     service: str = ""
     encoded: bool = False
     starts_nothing: bool = False
+    resource: str = ""
 
     @property
     def recognised(self) -> bool:

@@ -151,7 +151,7 @@ def judge(found: Found, now_epoch_s: float) -> Judgement:
         record = Record.from_json(found.stored)
     except ValueError:
         return Judgement(Step.SHOW, None, "its record can't be read")
-    if not record.cancel_if_orphaned or record.handed_on or _is_foreign(found.stored):
+    if not record.cancel_if_orphaned or record.handed_on or record.foreign:
         return Judgement(Step.LEAVE, record)
     if record.state in {State.REJECTED, State.DELIVERED}:
         return Judgement(Step.LEAVE, record)
@@ -169,11 +169,6 @@ def judge(found: Found, now_epoch_s: float) -> Judgement:
     if found.named not in {None, record.name}:
         return Judgement(Step.SHOW, record, "its XCom names another operation than its record")
     return Judgement(Step.LOOK, record)
-
-
-def _is_foreign(stored: Any) -> bool:
-    """Tell whether the task waited for an operation that something else has started."""
-    return isinstance(stored, dict) and stored.get("foreign", False) is not False
 
 
 def _has_ended(ended: Any, name: str) -> bool:

@@ -104,6 +104,7 @@ _deciding_kill = Lock()
 """Held while it is decided whether a process that got SIGTERM cancels its operation or leaves it to others."""
 
 _LINK_ARGUMENT = "link_to_console"
+_FOREIGN_ARGUMENT = "foreign"
 """What a task that defers passes to its next stay, beside the arguments of ``execute_complete``."""
 
 
@@ -147,6 +148,8 @@ class BaseOperationOperator(BaseOperator):
     """The operation that a kill leaves to a trigger or the next try; ``see_after_its_end`` checks that there is one."""
     link_to_console: str | None = None
     """The link as this process knows it, empty if there is none; ``None``: an earlier stay may have pushed one."""
+    _follows_foreign: bool | None = None
+    """Whether the operation is another's, as this stay or the one before knows; ``None``: a record may say it."""
     _stay_ends_s: float = math.inf
     """When ``execution_timeout`` ends this stay, by ``time.monotonic``; infinite once it has raised."""
     _stay_began_epoch_s: float = 0.0
@@ -212,6 +215,19 @@ class BaseOperationOperator(BaseOperator):
         self, failure: CallFailure, name: str | None = None, *, final: bool
     ) -> OperationsCallError:
         return error_of_call(failure, name, final=final, may_be_final=not self._policy_decides)
+
+    @property
+    def _is_foreign(self) -> bool:
+        """Whether the task follows an operation that something else has started, and that it may never cancel."""
+        return False
+
+    @property
+    def _kill_cancels(self) -> bool:
+        return self.cancel_on_kill and not self._is_foreign
+
+    @property
+    def _timeout_cancels(self) -> bool:
+        return self.cancel_on_timeout and not self._is_foreign
 
     @property
     def hook(self) -> WorkerClient:
@@ -333,11 +349,11 @@ class BaseOperationOperator(BaseOperator):
             started_epoch_s=watch.started_epoch_s,
             deadline_epoch_s=deadline_epoch_s,
             outage_tolerance_s=watch.outage.tolerance_s,
-            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_kill=self._kill_cancels,
             poll_with=self.poll_with,
             end_from_trigger=self._trigger_ends(),
             # The trigger's default isn't stored.
-            owner=self._owner if self.cancel_on_kill else "record",
+            owner=self._owner if self._kill_cancels else "record",
             found=watch.found,
         )
         trigger.before_deferring = partial(self._before_deferring, watch.name)
@@ -349,9 +365,15 @@ class BaseOperationOperator(BaseOperator):
                 "operation_name": watch.name,
                 "started_epoch_s": watch.started_epoch_s,
                 _LINK_ARGUMENT: self.link_to_console,
+                **({_FOREIGN_ARGUMENT: self._is_foreign} if self._may_be_foreign else {}),
             },
             timeout=timedelta(seconds=left + BACKSTOP_S),
         )
+
+    @property
+    def _may_be_foreign(self) -> bool:
+        """Whether a later stay has to be told whose the operation is."""
+        return False
 
     def _trigger_ends(self) -> bool | str:
         """Return the trigger's ``end_from_trigger``."""
@@ -374,7 +396,7 @@ class BaseOperationOperator(BaseOperator):
         with _deciding_kill:
             if asks_later and not self._cancelled:
                 self._left_to_later = name  # before the next line reads: a signal may come at any
-        if self._cancelled or (self._killed and self.cancel_on_kill and not asks_later):
+        if self._cancelled or (self._killed and self._kill_cancels and not asks_later):
             raise OperationsError(f"operation {name} was cancelled, as its worker was told to end")
 
     @property
@@ -403,7 +425,7 @@ class BaseOperationOperator(BaseOperator):
         so the task's state is read, once. That a report was lost need not be feared: Airflow repeats it.
         """
         name = self._left_to_later
-        if not name or not self.cancel_on_kill:
+        if not name or not self._kill_cancels:
             return
         try:
             state = task_state(place_of(task_instance))
@@ -474,7 +496,7 @@ class BaseOperationOperator(BaseOperator):
             self._push_or_log(context, OPERATION_KEY, operation_xcom(outcome.operation))
         note = None
         if outcome.kind is Kind.TIMED_OUT:
-            note = self._cancel_late(outcome.name) if self.cancel_on_timeout else "it goes on running"
+            note = self._cancel_late(outcome.name) if self._timeout_cancels else "it goes on running"
         error = error_of(
             outcome,
             final=self._is_final,
@@ -500,6 +522,7 @@ class BaseOperationOperator(BaseOperator):
         self._begin_stay(context)
         given = dict(next_kwargs or {})
         self.link_to_console = given.pop(_LINK_ARGUMENT, None)
+        self._follows_foreign = given.pop(_FOREIGN_ARGUMENT, None)
         try:
             # Not super(): the sensors' base class would make a time-out of its own of this one, and skip on
             # errors on which it doesn't skip in poke mode.
@@ -521,6 +544,7 @@ class BaseOperationOperator(BaseOperator):
         super().pre_execute(context)
         ti = context["ti"]
         if EXECUTION_TIMEOUT_SPANS_STAYS and self.cancel_on_kill and getattr(ti, "next_method", None):
+            self._follows_foreign = (ti.next_kwargs or {}).get(_FOREIGN_ARGUMENT)
             name = (ti.next_kwargs or {}).get("operation_name") or self._own_name(context)
             if name:
                 self._hold(str(name))
@@ -601,7 +625,7 @@ class BaseOperationOperator(BaseOperator):
         operation: Future[Operation] = Future()
         operation.set_result(Operation(name))
         self._held = operation
-        if self._killed and not known and self.cancel_on_kill and self._kill_ends(name, 0.0):
+        if self._killed and not known and self._kill_cancels and self._kill_ends(name, 0.0):
             self._cancelled = True
             raise OperationsError(f"operation {name}: the task was killed; {self._cancel_late(name)}")
 
@@ -631,7 +655,7 @@ class BaseOperationOperator(BaseOperator):
         self._killed = True
         if self._left_to_later:  # ``see_after_its_end`` sees to it
             return
-        if not self.cancel_on_kill or self._hook is None or self._held is None:
+        if not self._kill_cancels or self._hook is None or self._held is None:
             return
         if self._killing is not None and self._killing.is_alive():
             return

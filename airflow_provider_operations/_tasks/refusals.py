@@ -29,6 +29,7 @@ class Refusals:
     What a refused start means.
 
     :param skips_existing: ALREADY_EXISTS skips the task.
+    :param follows_existing: then the operation is waited for that creates what exists.
     :param skips_missing: NOT_FOUND skips a task that deletes.
     :param codes: such a start is repeated;
     :param reasons: and one with such a reason.
@@ -36,6 +37,7 @@ class Refusals:
     """
 
     skips_existing: bool
+    follows_existing: bool
     skips_missing: bool
     codes: frozenset[Code | int]
     reasons: frozenset[str]
@@ -54,9 +56,10 @@ class Refusals:
 
         :raises ValueError: one of them is wrong.
         """
-        for argument, value in (("if_exists", if_exists), ("if_missing", if_missing)):
-            if value not in ("fail", "skip"):
-                raise ValueError(f"{argument!r} is 'fail' or 'skip', not {value!r}")
+        if if_exists not in ("fail", "skip", "wait"):
+            raise ValueError(f"'if_exists' is 'fail', 'skip' or 'wait', not {if_exists!r}")
+        if if_missing not in ("fail", "skip"):
+            raise ValueError(f"'if_missing' is 'fail' or 'skip', not {if_missing!r}")
         if isinstance(start_retry_on, bytes) or not isinstance(start_retry_on, int | str | Iterable):
             raise _no_code(start_retry_on)
         given = [start_retry_on] if isinstance(start_retry_on, int | str) else list(start_retry_on)
@@ -75,6 +78,7 @@ class Refusals:
                 raise _no_code(int(code))
         return cls(
             if_exists == "skip",
+            if_exists == "wait",
             if_missing == "skip",
             frozenset(codes),
             frozenset(str(reason) for reason in reasons),
@@ -92,6 +96,11 @@ class Refusals:
         missing = self.skips_missing and failure.method == "DELETE" and failure.status.code == Code.NOT_FOUND
         exists = self.skips_existing and failure.status.code == Code.ALREADY_EXISTS
         return missing or (exists and not doubtful)
+
+    def follows(self, failure: CallFailure) -> bool:
+        """Tell whether another's operation is to be looked for; only if this start has certainly started nothing."""
+        exists = failure.code_is_named and failure.status.code == Code.ALREADY_EXISTS
+        return self.follows_existing and exists and failure.had_no_effect
 
     def repeats(self, failure: CallFailure) -> bool:
         """Tell whether a later start may be taken; only of what has certainly started nothing."""

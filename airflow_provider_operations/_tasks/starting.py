@@ -33,6 +33,13 @@ from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._tasks.api import check_request, method_of
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
 from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
+from airflow_provider_operations._tasks.following import (
+    NotFound,
+    check_following,
+    created_resource,
+    find,
+    sought,
+)
 from airflow_provider_operations._tasks.refusals import Refusals
 from airflow_provider_operations.exceptions import (
     WORTH_A_RETRY,
@@ -65,6 +72,9 @@ ABSENT_AGAIN, ABSENT_PAUSE_S = 3, 5.0
 PREDECESSOR_LIMIT_S = 300.0
 """How long a cleared task waits for the end of the operation before; then it starts all the same, with a warning."""
 
+
+LIST_DOUBT_S = 20.0
+"""How long a list is asked for again whose answer may not be the service's own, but a proxy's page."""
 
 MIN_START_PAUSE_S = 10.0
 """Between two starts of which the service has refused the first; Airflow may fail a task that resumes sooner (#72716)."""
@@ -132,6 +142,7 @@ class StartsOperation(EndsFromTrigger):
         on_uncertain_start: str = "start",
         retry_on: Collection[Code | int | str] | Code | int | str | None = None,
         if_exists: str = "fail",
+        resource_name: str | None = None,
         if_missing: str = "fail",
         start_retry_on: Collection[Code | int | str] | Code | int | str = (),
         start_timeout: timedelta | float = 3600.0,
@@ -177,7 +188,9 @@ class StartsOperation(EndsFromTrigger):
         ):
             refuse_early(value, argument, read)
         start_method(method)
+        check_following(if_exists, resource_name, known, parameters, comes=self._function_returns_it)
         self.if_exists = if_exists
+        self.resource_name = resource_name
         self.if_missing = if_missing
         self.start_retry_on = start_retry_on
         self.start_timeout = start_timeout
@@ -212,6 +225,8 @@ class StartsOperation(EndsFromTrigger):
         if not self.durable:
             return self._start(records)
         record = self._read_patiently(records)
+        if record is not None and record.name:
+            self._follows_foreign = record.foreign
         facts = Facts(
             records.max_tries,
             clock.now(),
@@ -242,17 +257,22 @@ class StartsOperation(EndsFromTrigger):
             return self._start(records)
         if todo.step is Step.REDELIVER:
             return Begun(record, None)
-        todo, seen = self._look(record)
+        anew = record.foreign and (record.state is State.FAILED or record.max_tries != records.max_tries)
+        todo, seen = self._look(record, anew=anew)
         if todo.step is Step.START:
+            self._held = None
             return self._start(records)
-        return Begun(self._note_reattached(records, record), seen)
+        if anew:
+            record = self._followed_anew(record, records)
+        taken_over = replace(record, reattached=True, **self._for_a_sweep())
+        return Begun(self._note_followed(records, taken_over), seen)
 
-    def _look(self, record: Record) -> tuple[Plan, Operation | CallFailure]:
+    def _look(self, record: Record, *, anew: bool = False) -> tuple[Plan, Operation | CallFailure]:
         """Poll the operation of an earlier try, and decide what to do about it."""
         self._hold(record.name)
         seen = self.hook.poll(record.name)
         final = isinstance(seen, Operation) and self._is_final(seen)
-        todo = after_look(record, seen, clock.now(), final=final)
+        todo = after_look(record, seen, clock.now(), final=final, anew=anew)
         if todo.step is Step.FORGOTTEN and isinstance(seen, CallFailure):
             return todo, replace(seen, problem=todo.reason)
         self._log_plan(todo)
@@ -262,14 +282,13 @@ class StartsOperation(EndsFromTrigger):
         if todo.reason:
             (self.log.warning if todo.warns else self.log.info)("%s", todo.reason)
 
-    def _note_reattached(self, records: Records, record: Record) -> Record:
-        """Store that this try has taken the operation over; if that fails, it is logged."""
-        taken_over = replace(record, reattached=True, **self._for_a_sweep())
+    def _note_followed(self, records: Records, record: Record) -> Record:
+        """Store that this try waits for an operation that it hasn't started; if that fails, it is logged."""
         try:
-            records.write(taken_over)
+            records.write(record)
         except Exception as error:  # whatever the store raises
             self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
-        return taken_over
+        return record
 
     def _read_patiently(self, records: Records) -> Record | None:
         """
@@ -318,8 +337,9 @@ class StartsOperation(EndsFromTrigger):
         if isinstance(seen, Operation) and seen.done:
             over = True
             self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))
-        elif not (self.cancel_on_kill if cleared else self.cancel_on_timeout):
-            self.log.warning("%s: %s is left alone, as was asked; starting afresh", why, name)
+        elif not (self._kill_cancels if cleared else self._timeout_cancels):
+            asked = "as something else has started it" if self._is_foreign else "as was asked"
+            self.log.warning("%s: %s is left alone, %s; starting afresh", why, name, asked)
         else:
             self.log.info("%s: cancelling %s before starting afresh", why, name)
             end = cancel(self.hook, name, CANCEL_OUTAGE_S, PREDECESSOR_LIMIT_S, started_epoch_s)
@@ -354,7 +374,11 @@ class StartsOperation(EndsFromTrigger):
         """Return the start call with the place that the connection leads to, without which it isn't the same call."""
         call, service = self._call(), self.hook.settings.service
         below = service.base_url if call.encoded else f"{service.base_url}/{service.path_prefix}"
-        return replace(call, service=below)
+        if not self._refusals.follows_existing:
+            return replace(call, service=below)
+        method = None if self.api_method is None else method_of(self.api_method)
+        resource = created_resource(self.resource_name, method, self.parameters)
+        return replace(call, service=below, resource=resource)
 
     def _call_of_method(self, method: Method) -> StartCall:
         """Return the start call of a method of Google's, for the service that the connection leads to."""
@@ -499,6 +523,7 @@ class StartsOperation(EndsFromTrigger):
         retried = OperationsError("told to end")
         doubt = again  # whether an attempt before the last may have had an effect
         self._found_by_request_id = self._next_try_finds_it(call, record, records, retried)
+        self._follows_foreign = False
 
         def left(failure: CallFailure) -> bool:
             """Tell whether a failure isn't repeated by the hook, which asks this last; note what it repeats."""
@@ -530,18 +555,30 @@ class StartsOperation(EndsFromTrigger):
         try:
             operation = answer.result()
         except OperationsCallError as error:
-            if error.failure.had_no_effect and not doubt:
+            failure = error.failure
+            if failure.had_no_effect and not doubt:
                 self._held = None
                 records.write(replace(record, state=State.REJECTED))
-                if self._refusals.skips(error.failure, doubtful=record.doubtful):
-                    refused = self._error_of_call(error.failure, final=True)
+                if self._refusals.skips(failure, doubtful=record.doubtful):
+                    refused = self._error_of_call(failure, final=True)
                     raise AirflowSkipException(f"nothing was started: {refused}") from None
-            if self._refusals.repeats(error.failure):
-                raise _RefusedForNow(error.failure, uncertain=doubt) from None
+            may_look_again = False
+            if self._refusals.follows(failure):
+                found = self._find_foreign(call, record)
+                if isinstance(found, Operation):
+                    return self._follow(
+                        found, call, replace(record, doubtful=record.doubtful or doubt), records
+                    )
+                failure = replace(
+                    failure, problem=f"{failure.problem}, and nothing is waited for: {found.why}"
+                )
+                may_look_again = found.transient
+            if self._refusals.repeats(failure):
+                raise _RefusedForNow(failure, uncertain=doubt) from None
             # It was carried out, but which operation it began could not be read: the same id brings that answer again.
-            lost = call.recognised and error.failure.http_status in range(200, 300)
-            final = not lost and self._is_final(error.failure)
-            raise self._error_of_call(error.failure, final=final) from None
+            lost = call.recognised and failure.http_status in range(200, 300)
+            final = not (lost or may_look_again) and self._is_final(failure)
+            raise self._error_of_call(failure, final=final) from None
         except (ValueError, _KilledBeforeStartError):  # nothing was sent
             if not again:
                 records.write(replace(record, state=State.REJECTED))
@@ -566,6 +603,61 @@ class StartsOperation(EndsFromTrigger):
         except Exception as error:  # whatever the store raises
             self._started_but_not_noted(call, started, records, operation, error)
         return Begun(started, operation)
+
+    def _find_foreign(self, call: StartCall, record: Record) -> Operation | NotFound:
+        """Look for the operation that creates what a start was to create; while the service is away, ask again."""
+        method = None if self.api_method is None else method_of(self.api_method)
+        for_s = min(self.outage_tolerance, max(record.deadline_epoch_s - clock.now(), 0.0))
+        retries = Retries(None, for_s=for_s, doubt_s=LIST_DOUBT_S, abandoned=lambda: self._killed)
+        return find(self.hook, sought(call.resource, method, call.path), retries)
+
+    def _follow(self, found: Operation, call: StartCall, record: Record, records: Records) -> Begun:
+        """Go on with an operation that something else has started; that it isn't ours is known before anything is done."""
+        self._follows_foreign = True
+        self.log.info(
+            "%s exists, and %s is creating it, which something else has started: waiting for that; this task won't "
+            "cancel it",
+            call.resource, found.name,
+        )  # fmt: skip
+        followed = replace(
+            record,
+            state=State.STARTED,
+            name=found.name,
+            answered_epoch_s=clock.now(),
+            handed_on=not self.wait_for_completion,
+            cancel_if_orphaned=False,
+            foreign=True,
+        )
+        followed = self._note_followed(records, followed)
+        self._hold(found.name)
+        return Begun(followed, found)
+
+    def _followed_anew(self, record: Record, records: Records) -> Record:
+        """Return the record of an intent of its own: after a time-out, another failure that was delivered, or a clear."""
+        now_s = clock.now()
+        return replace(
+            record,
+            state=State.STARTED,
+            max_tries=records.max_tries,
+            try_number=records.try_number,
+            started_epoch_s=now_s,
+            deadline_epoch_s=self._deadline_epoch_s(now_s),
+            answered_epoch_s=now_s,
+            final=False,
+        )
+
+    @property
+    def _is_foreign(self) -> bool:
+        if self._follows_foreign is not None:  # the store may not have taken the note of it
+            return self._follows_foreign
+        record = self._records.current if self._records is not None else None
+        if record is not None and record.name:
+            return record.foreign
+        return self.if_exists == "wait"  # where it isn't known, nothing is cancelled
+
+    @property
+    def _may_be_foreign(self) -> bool:
+        return self.if_exists == "wait" or self._is_foreign
 
     def _see_what_the_api_has(self, operation: Operation, record: Record, records: Records) -> None:
         """

@@ -321,6 +321,12 @@ class WorkerClient(OperationsCalls, BaseHook):
         """Ask once for the operation."""
         return self._ask(self.settings.service.get_operation(name))
 
+    def list_page(
+        self, parent: str, filter_: str | None, page_size: int, token: str | None, retries: Retries
+    ) -> tuple[list[Operation], str] | CallFailure:
+        """Ask for a page of a list: its operations, and the next one's token."""
+        return self._call(self.settings.service.list_operations(parent, filter_, page_size, token), retries)
+
     def try_cancel(self, name: str, retries: Retries | None = None) -> CallFailure | None:
         """Ask for the cancellation; return what went wrong, if anything."""
         return self._call(self.settings.service.cancel_operation(name), retries)

@@ -82,7 +82,10 @@ class RunOperationOperator(StartsOperation):
     :param request_id_ttl: how long the service recognises a request id, in seconds; default 1 h.
     :param on_uncertain_start: when an earlier try's start was never answered and can't be repeated: ``start``
         afresh with a warning, or ``fail``.
-    :param if_exists: ``skip`` skips the task where the service refuses the start with ALREADY_EXISTS; ``fail``.
+    :param if_exists: what it does where the service refuses the start with ALREADY_EXISTS: ``fail``; ``skip`` the
+        task; ``wait`` for the one operation that runs and creates it, which is never cancelled.
+    :param resource_name: for ``if_exists="wait"``: the name of what the start creates, which is in the
+        ``metadata.target`` of its operation; of ``api_method`` mostly known. (templated)
     :param if_missing: ``skip`` skips a task that deletes (``method="DELETE"``) where there is nothing to delete
         (NOT_FOUND); ``fail``.
     :param start_retry_on: codes (``ABORTED``) or reasons (``google.rpc.ErrorInfo``), or a single one, with which a
@@ -109,6 +112,7 @@ class RunOperationOperator(StartsOperation):
         "query",
         "headers",
         "parameters",
+        "resource_name",
         *SERVICE_FIELDS,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
@@ -288,12 +292,14 @@ class RunOperationOperator(StartsOperation):
                     # Airflow may still kill this process, e.g. for a heartbeat after the failure was reported.
                     self._leave(name)
                 else:
-                    if self.cancel_on_timeout:
+                    if self._timeout_cancels:
                         self.log.warning("%s: giving up on it; %s", name, self._cancel_late(name))
                     self._held = None
             raise
 
     def _is_final(self, failed: Operation | CallFailure) -> bool:
+        if self._is_foreign and (isinstance(failed, Operation) or failed.missing):
+            return False  # it was another's request; a retry starts ours
         if isinstance(failed, Operation) and failed.error:
             if failed.error.code in self.retry_on:
                 return False

@@ -573,7 +573,7 @@ def test_the_function_returns_no_path(driver: Driver, emulator: Emulator, return
 
     verdict = driver.run(make)
     assert isinstance(verdict.error, TypeError)
-    assert "a dict of parameters, json, headers; it returned" in str(verdict.error)
+    assert "a dict of parameters, json, headers, resource_name; it returned" in str(verdict.error)
     assert emulator.journal() == []
 
 

@@ -498,7 +498,7 @@ def test_killed_between_two_starts(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"if_exists": "wait"}, "'if_exists' is 'fail' or 'skip', not 'wait'"),
+        ({"if_exists": "waits"}, "'if_exists' is 'fail', 'skip' or 'wait', not 'waits'"),
         ({"if_missing": None}, "'if_missing' is 'fail' or 'skip', not None"),
         ({"start_retry_on": "aborted please"}, "not 'aborted please'"),
         ({"start_retry_on": ["ABORTD"]}, "is 'ABORTED' meant?"),
@@ -509,7 +509,7 @@ def test_killed_between_two_starts(
         ({"start_retry_on": ["ALREADY_EXIST"]}, "is 'ALREADY_EXISTS' meant?"),
         ({"start_retry_on": 1234}, "not 1234"),
         ({"start_retry_on": ["OK"]}, "not 0"),
-        ({"if_exists": ["skip"]}, "'if_exists' is 'fail' or 'skip'"),
+        ({"if_exists": ["skip"]}, "'if_exists' is 'fail', 'skip' or 'wait'"),
         ({"start_timeout": -1}, "start_timeout"),
     ],
     ids=repr,

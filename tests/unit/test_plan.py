@@ -83,6 +83,33 @@ TABLE: dict[str, tuple[Record | None, Facts, StartCall, Step]] = {
         Step.START,
     ),
     "it failed, and the task was cleared": (record(State.FAILED, max_tries=0), FACTS, KNOWN, Step.REPLACE),
+    "another's runs": (record(State.STARTED, foreign=True), FACTS, KNOWN, Step.LOOK),
+    "another's was handed on": (
+        record(State.STARTED, foreign=True, handed_on=True),
+        replace(FACTS, waits=False),
+        KNOWN,
+        Step.REDELIVER,
+    ),
+    "another's was delivered": (record(State.DELIVERED, foreign=True), FACTS, KNOWN, Step.REDELIVER),
+    "another's failed, or wasn't over in time": (record(State.FAILED, foreign=True), FACTS, KNOWN, Step.LOOK),
+    "another's runs, and the task was cleared": (
+        record(State.STARTED, foreign=True, max_tries=0),
+        FACTS,
+        KNOWN,
+        Step.LOOK,
+    ),
+    "another's runs, and the task was edited and cleared": (
+        record(State.STARTED, foreign=True, max_tries=0, digest="other"),
+        FACTS,
+        KNOWN,
+        Step.START,
+    ),
+    "another's failed, and the task was cleared": (
+        record(State.FAILED, foreign=True, max_tries=0),
+        FACTS,
+        KNOWN,
+        Step.LOOK,
+    ),
 }
 
 
@@ -100,7 +127,10 @@ def test_the_call_is_made_only_to_be_compared() -> None:
         raise AssertionError("made")
 
     for found, facts, _, step in TABLE.values():
-        if found is None or found.state is not State.STARTING:
+        compared = found is not None and (
+            found.state is State.STARTING or (found.foreign and found.max_tries != facts.max_tries)
+        )
+        if not compared:
             assert plan(found, facts, never).step is step
 
 
@@ -146,6 +176,34 @@ def test_the_operation_says_what_a_try_does(seen: Operation | CallFailure, final
     todo = after_look(record(State.STARTED), seen, NOW, final=final)
     assert todo.step is step
     assert "started by try 1" in todo.reason
+
+
+ANOTHERS: dict[str, tuple[Operation | CallFailure, bool, Step]] = {
+    "it runs": (Operation("operations/x"), False, Step.ADOPT),
+    "it runs, and the time of a try is up": (Operation("operations/x"), True, Step.ADOPT),
+    "it has succeeded": (Operation("operations/x", done=True, response={}), False, Step.ADOPT),
+    "it has succeeded, after its failure was delivered": (
+        Operation("operations/x", done=True, response={}),
+        True,
+        Step.START,
+    ),
+    "it failed for good": (failed(Code.FAILED_PRECONDITION), False, Step.START),
+    "it was cancelled": (failed(Code.CANCELLED), True, Step.START),
+    "no answer": (
+        replace(MISSING, http_status=503, status=Status(Code.UNAVAILABLE)),
+        False,
+        Step.ADOPT,
+    ),
+    "the server has forgotten it": (replace(MISSING, names_code=True), False, Step.START),
+}
+
+
+@pytest.mark.parametrize(("seen", "anew", "step"), ANOTHERS.values(), ids=ANOTHERS)
+def test_what_becomes_of_anothers_operation(seen: Operation | CallFailure, anew: bool, step: Step) -> None:
+    """While it runs nothing is started; its success is delivered, and after any other end a start of ours is due."""
+    todo = after_look(record(State.STARTED, foreign=True), seen, NOW, final=True, anew=anew)
+    assert todo.step is step
+    assert "followed by try 1" in todo.reason
 
 
 SEEN_AFTER_A_FINAL_FAILURE: dict[str, tuple[Operation | CallFailure, Step]] = {

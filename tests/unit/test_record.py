@@ -45,6 +45,7 @@ ODD = {
         {"error_format": 1.5},
         {"scopes": {"a": "b"}},
     ],
+    "foreign": FLAG,
 }
 
 

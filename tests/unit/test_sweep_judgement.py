@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Found, Step]] = {
     "an old record": (found({**RECORD.to_json(), "cancel_if_orphaned": False}), Step.LEAVE),
     "handed on": (found(replace(RECORD, handed_on=True)), Step.LEAVE),
     "foreign": (found({**RECORD.to_json(), "foreign": True}), Step.LEAVE),
-    "foreign, oddly": (found({**RECORD.to_json(), "foreign": "no"}), Step.LEAVE),
+    "foreign, oddly": (found({**RECORD.to_json(), "foreign": "no"}), Step.SHOW),
     "not foreign": (found({**RECORD.to_json(), "foreign": False}), Step.LOOK),
     "rejected": (found(replace(RECORD, state=State.REJECTED, name="")), Step.LEAVE),
     "delivered": (found(replace(RECORD, state=State.DELIVERED)), Step.LEAVE),

@@ -121,7 +121,7 @@ _STARTS = (
     Mutant(
         "a start that may have had an effect counts as refused",
         f"{_STARTING}._send",
-        "if error.failure.had_no_effect and not doubt:",
+        "if failure.had_no_effect and not doubt:",
         "if True:",
     ),
     Mutant(
@@ -189,7 +189,7 @@ _WORKERS = (
     Mutant(
         "a kill that comes before the operation is known has no effect",
         f"{_BASE}._hold",
-        "if self._killed and not known and self.cancel_on_kill and self._kill_ends(name, 0.0):",
+        "if self._killed and not known and self._kill_cancels and self._kill_ends(name, 0.0):",
         "if False:",
     ),
     Mutant(
@@ -233,7 +233,7 @@ _TRIGGERS = (
     Mutant(
         "the owner isn't handed to the trigger",
         f"{_BASE}._defer_for",
-        'owner=self._owner if self.cancel_on_kill else "record"',
+        'owner=self._owner if self._kill_cancels else "record"',
         'owner="task"',
     ),
     Mutant(
@@ -348,8 +348,8 @@ _ENDS = (
     Mutant(
         "what isn't over in time runs on",
         f"{_BASE}._deliver",
-        "note = self._cancel_late(outcome.name) if self.cancel_on_timeout",
-        "note = None if self.cancel_on_timeout",
+        "note = self._cancel_late(outcome.name) if self._timeout_cancels",
+        "note = None if self._timeout_cancels",
     ),
     Mutant(
         "what is handed on counts as left behind",
@@ -365,4 +365,31 @@ _ENDS = (
     ),
 )
 
-MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS)
+_FOREIGN = (
+    Mutant(
+        "another's operation is taken for the task's own",
+        f"{_STARTING}._is_foreign",
+        "return self._follows_foreign",
+        "return False",
+    ),
+    Mutant(
+        "a trigger doesn't know that an operation is another's",
+        f"{_BASE}._defer_for",
+        "cancel_on_kill=self._kill_cancels",
+        "cancel_on_kill=self.cancel_on_kill",
+    ),
+    Mutant(
+        "another's operation is passed on as the task's own",
+        f"{_BASE}._defer_for",
+        "_FOREIGN_ARGUMENT: self._is_foreign",
+        "_FOREIGN_ARGUMENT: False",
+    ),
+    Mutant(
+        "a failure of another's is delivered for good",
+        f"{_RUN}._is_final",
+        "if self._is_foreign and (isinstance(failed, Operation) or failed.missing):",
+        "if False:",
+    ),
+)
+
+MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS, *_FOREIGN)
