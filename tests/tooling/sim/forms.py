@@ -37,6 +37,9 @@ class Form:
     :param waits_only: a sensor, for an operation that something else has started.
     :param waits: the operator's ``wait_for_completion``.
     :param ends: how the first operations end, by code; all later ones succeed.
+    :param foreign: what the task would create, somebody else's operation is creating; its starts are refused as long
+        as that runs (ALREADY_EXISTS), and it waits for that. ``ends`` begins with how that one ends.
+    :param foreign_runs_s: how long that one runs.
     :param refused: so many starts are refused as another operation is running (ABORTED), and repeated by the task.
     :param timeout_s: the task's ``timeout``.
     :param execution_timeout_s: the task's ``execution_timeout``.
@@ -52,6 +55,8 @@ class Form:
     ends_from_trigger: bool = False
     ends: tuple[int, ...] = ()
     refused: int = 0
+    foreign: bool = False
+    foreign_runs_s: float | None = None
     timeout_s: float | None = None
     execution_timeout_s: float | None = None
     airflow: Version = VERSIONS["3.3"]
@@ -101,6 +106,8 @@ def _task(form: Form) -> Any:
                 end_from_trigger=form.ends_from_trigger,
                 **alike,
             )
+        if form.foreign:
+            alike |= {"if_exists": "wait", "resource_name": "things/x"}
         return RunOperationOperator(
             path="things:run",
             request_id_field="requestId" if form.request_ids else None,
@@ -139,6 +146,13 @@ FORMS = {
     "deferred, its starts are refused": Form(deferrable=True, refused=2),
     "synchronous, its starts are refused": Form(deferrable=False, refused=2),
     "no record, its starts are refused": Form(deferrable=True, refused=2, durable=False),
+    "deferred, another's operation runs": Form(deferrable=True, foreign=True),
+    "synchronous, another's operation runs": Form(deferrable=False, foreign=True),
+    "no record, another's operation runs": Form(deferrable=True, foreign=True, durable=False),
+    "deferred, another's operation fails": Form(deferrable=True, foreign=True, ends=(FAILS,)),
+    "deferred, another's operation outlasts a try": Form(
+        deferrable=True, foreign=True, timeout_s=TIMEOUT_S, foreign_runs_s=1.5 * TIMEOUT_S
+    ),
     "deferred sensor, times out": Form(
         deferrable=True, waits_only=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
     ),
@@ -152,4 +166,7 @@ FORMS = {
     "synchronous on 3.0": Form(deferrable=False, airflow=VERSIONS["3.0"]),
     "deferred, clears drop task state": Form(deferrable=True, airflow=_DROPS),
     "synchronous, clears drop task state": Form(deferrable=False, airflow=_DROPS),
+    "deferred, another's operation runs, clears drop task state": Form(
+        deferrable=True, foreign=True, airflow=_DROPS
+    ),
 }

@@ -17,6 +17,7 @@ from airflow_provider_operations.exceptions import OperationEventError, Operatio
 from .airflow import OVER
 from .forms import FAILS, OUTAGE_TOLERANCE_S, OUTLASTS, UNAVAILABLE
 from .kernel import BEGIN_S, Process
+from .server import STRANGER
 
 if TYPE_CHECKING:
     from .airflow import Worker
@@ -101,6 +102,10 @@ class Judge:
 
     def _now(self) -> float:
         return self._world.kernel.now - BEGIN_S
+
+    def is_foreign(self, operation: Operation) -> bool:
+        """Tell whether an operation isn't the task's to end, whatever anybody does to the task."""
+        return self._form.foreign and operation.begun_by == STRANGER
 
     # --- what happens ----------------------------------------------------------------------------------------
 
@@ -322,6 +327,10 @@ class Judge:
         """Hear that the service knows of none of its operations any more."""
         self.excuse("the service has forgotten the operation", "verdict", "gave up")
 
+    def nothing_to_follow(self) -> None:
+        """Hear that another's operation, for which a start was refused, is over before it is looked for."""
+        self.excuse("what another was creating is over when it is looked for", "verdict", "gave up")
+
     def cancel_refused(self, process: Process) -> None:
         """Hear that the service has refused to cancel."""
         if process in [one.process for one in self._world.airflow.workers]:
@@ -350,7 +359,9 @@ class Judge:
         self._followed += [(one, now) for one in running if self._is_of_before_the_clear(one)]
 
     def cancel_sent(self, operation: Operation, who: str) -> None:
-        """Hear of a cancel: what is over isn't to be cancelled, so there is a look before."""
+        """Hear of a cancel: what is over isn't to be cancelled, so there is a look before; and another's never is."""
+        if self.is_foreign(operation):
+            self.broken(f"{who} cancels {operation.name}, which is another's")
         now = self._now()
         recent = any(until > now - UNSEEN_GAP_S for _, until in self._outages)
         # A kill may interrupt the cancel of a time-out, and be done when that goes on.
@@ -504,7 +515,8 @@ class Judge:
     def verdict(self) -> list[str]:
         """Return what broke a promise, once everything has had its time."""
         world = self._world
-        operations, state = world.server.operations, world.airflow.state
+        operations = [one for one in world.server.operations if not self.is_foreign(one)]
+        state = world.airflow.state
         self._excuse_lost_starts()
         finds_earlier_ones = self._form.keeps_record and not self._form.airflow.clears_drop_task_state
         for overlap in self._overlaps if finds_earlier_ones else ():
@@ -537,7 +549,7 @@ class Judge:
         return self._violations
 
     def _excuse_lost_starts(self) -> None:
-        operations = self._world.server.operations
+        operations = [one for one in self._world.server.operations if not self.is_foreign(one)]
         if self._form.loses_starts and any(not self._is_known(one) for one in operations):
             self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
 
@@ -547,7 +559,7 @@ class Judge:
 
     def _expected(self) -> str:
         """Return the state in which a task ends that nobody has marked."""
-        last = self._world.server.operations[-1:]
+        last = [one for one in self._world.server.operations if not self.is_foreign(one)][-1:]
         failed = [one for one in last if one.code == FAILS and one.cancelled_s is None]
         outlived = self._form.waits_only and OUTLASTS in self._form.ends
         return "failed" if (failed and self._form.waits) or outlived else "success"

@@ -22,7 +22,7 @@ RUNS_S = (3.0, 40.0, 150.0)
 """So long an operation runs, one of them."""
 
 STRANGER = "somebody else"
-"""Who has begun what a sensor waits for."""
+"""Who has begun what a sensor waits for, and what a task follows whose start is refused."""
 
 ENDLESS_S = 3000.0
 """An operation whose task somebody ends runs for so long, if nobody cancels it."""
@@ -37,6 +37,7 @@ ODD: dict[str, tuple[int, Any]] = {
 """What a proxy or a service in trouble answers to all but a start, by the trouble's name."""
 
 _NO_CANCEL = {"error": {"code": 501, "status": "UNIMPLEMENTED", "message": "there is no cancel"}}
+_EXISTS = {"error": {"code": 409, "status": "ALREADY_EXISTS", "message": "things/x is there"}}
 _MISSING = {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
 
 
@@ -60,6 +61,7 @@ class Operation:
     """The process that has started it."""
     code: int = 0
     """Of the error with which it ends; 0: none."""
+    metadata: dict[str, str] = field(default_factory=dict)
     answered: bool = False
     """Whether a process knows that it was started."""
     answer_lost: bool = False
@@ -79,6 +81,9 @@ class Operation:
 
     def resource(self, now: float) -> dict[str, Any]:
         """Return it as JSON."""
+        return {**self._resource(now), **({"metadata": self.metadata} if self.metadata else {})}
+
+    def _resource(self, now: float) -> dict[str, Any]:
         if self.cancelled_s is not None and now >= self.cancelled_s:
             return {"name": self.name, "done": True, "error": {"code": 1, "message": "cancelled"}}
         if now < self.ends_s:
@@ -113,6 +118,7 @@ class Server:
         assert process is not None
         parts = urlsplit(url)
         verb = parts.path.rpartition(":")[2] if ":" in parts.path.rpartition("/")[2] else "get"
+        verb = "list" if parts.path == "/v1/operations" else verb
         what = f"{method} {verb}"
         world.judge.acts(process, verb)
         world.hand_over(process, what, "leaves")
@@ -133,7 +139,7 @@ class Server:
                 answer(Lost(sent=False), {})
             elif self.trouble == "unavailable":
                 answer(503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}})
-            elif self.trouble in ODD and verb != "run":
+            elif self.trouble in ODD and verb != "run" and (verb != "list" or "page" in self.trouble):
                 if verb == "cancel":
                     world.judge.cancel_unanswered(process)
                 answer(*ODD[self.trouble])
@@ -163,11 +169,17 @@ class Server:
             known = [one for one in self.operations if request_id and one.request_id == request_id]
             if known and self._form.request_ids:
                 return 200, known[0].resource(now)
+            if self._form.foreign and any(one.begun_by == STRANGER for one in self.running()):
+                return 409, _EXISTS
             if self._refused < self._form.refused:
                 self._refused += 1
                 return 409, {"error": {"code": 409, "status": "ABORTED", "message": "another one is running"}}
             self.begin(who, request_id)
             return 200, self.operations[-1].resource(now)
+        if verb == "list":
+            if not self.running():
+                self._world.judge.nothing_to_follow()
+            return 200, {"operations": [one.resource(now) for one in self.operations if not one.forgotten]}
         name = path.removeprefix("/v1/").partition(":")[0]
         found = self._named(name)
         if found is None or found.forgotten or self._is_too_new(found):
@@ -194,7 +206,10 @@ class Server:
         number = len(self.operations)
         ends = self._form.ends[number] if number < len(self._form.ends) else 0
         runs_s = ENDLESS_S if ends == OUTLASTS else self._world.runs_s
-        self.operations.append(Operation(name, now, now + runs_s, request_id, who, max(ends, 0)))
+        if who == STRANGER and self._form.foreign_runs_s is not None:
+            runs_s = self._form.foreign_runs_s
+        metadata = {"target": "things/x", "verb": "run"} if self._form.foreign else {}
+        self.operations.append(Operation(name, now, now + runs_s, request_id, who, max(ends, 0), metadata))
         self._world.kernel.note("server", f"{name} begins, for {who}")
         self._world.judge.begun(self.operations[-1])
         if self._world.judge.is_to_end(self.operations[-1]):
@@ -220,4 +235,5 @@ class Server:
     def make_endless(self) -> None:
         """Let what runs now run on for long, so that an orphan is seen."""
         for one in self.running():
-            one.ends_s = max(one.ends_s, BEGIN_S + ENDLESS_S)
+            if not self._world.judge.is_foreign(one):
+                one.ends_s = max(one.ends_s, BEGIN_S + ENDLESS_S)

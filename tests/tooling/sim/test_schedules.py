@@ -29,7 +29,7 @@ def test_without_faults(name: str) -> None:
     assert not seen.violations, seen
     assert not seen.exceptions
     outlasts = OUTLASTS in form.ends
-    fails = FAILS in form.ends or (outlasts and form.waits_only)
+    fails = (FAILS in form.ends and not form.foreign) or (outlasts and form.waits_only)
     assert seen.world.airflow.state == ("failed" if fails else "success")
     assert _starts(seen) == (1 if fails or not form.ends else 2)
     assert bool(seen.world.server.operations[0].cancels) == outlasts
@@ -150,6 +150,17 @@ def test_a_signal_comes_between_two_lines() -> None:
     assert not seen.violations, seen
     assert f"comes to {where}" in str(seen)
     assert seen.world.airflow.try_number == 2
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.foreign])
+@pytest.mark.parametrize("fault", ["mark failed", "mark success", "clear", "lose node", "kill triggerer"])
+def test_anothers_operation_is_left_running(name: str, fault: str) -> None:
+    """Whatever ends the task, or the process that waits."""
+    for moment in ("GET get is carried out", "running -> (deferred|success)"):
+        seen = play(_plan(name, 4, moment, fault))
+        assert not seen.violations, seen
+        assert not seen.exceptions, seen
+        assert not seen.world.server.operations[0].cancels
 
 
 def test_what_is_handed_on_again_is_cancelled() -> None:

@@ -65,7 +65,7 @@ class World:
         self.judge = Judge(self, form)
         self.server = Server(self, form)
         self.airflow = Airflow(self, form.retries)
-        if form.waits_only:
+        if form.waits_only or form.foreign:
             self.server.begin(STRANGER)
         self.last_holder: Triggerer | None = None
         """The triggerer that has taken a trigger last."""
