@@ -157,7 +157,7 @@ def test_a_signal_comes_between_two_lines() -> None:
 def test_anothers_operation_is_left_running(name: str, fault: str) -> None:
     """Whatever ends the task, or the process that waits."""
     for moment in ("GET get is carried out", "running -> (deferred|success)"):
-        seen = play(_plan(name, 4, moment, fault))
+        seen = play(plan_at(name, 4, (moment, fault)))
         assert not seen.violations, seen
         assert not seen.exceptions, seen
         assert not seen.world.server.operations[0].cancels
