@@ -19,3 +19,40 @@ with DAG(dag_id="e2e_refused", schedule=None, catchup=False):
     RunOperationOperator(
         task_id="missing", path="projects/refused-missing/things/x", method="DELETE", if_missing="skip"
     )
+
+with DAG(dag_id="e2e_foreign", schedule=None, catchup=False):
+    for case, deferrable in (("deferred", True), ("synchronous", False), ("none", True)):
+        place = f"projects/foreign-{case}"
+        follows = RunOperationOperator(
+            task_id=case,
+            path=f"{place}/things",
+            resource_name=f"{place}/things/x",
+            if_exists="wait",
+            deferrable=deferrable,
+            poke_interval=2,
+        )
+        if case != "none":
+            script = {
+                "duration": 90,
+                "metadata": {"target": f"{place}/things/x"},
+                "response": {"by": "another"},
+            }
+            another = RunOperationOperator(
+                task_id=f"another_{case}",
+                path=f"{place}/others:create",
+                json={"operation": script},
+                wait_for_completion=False,
+            )
+            another >> follows
+
+for case, deferrable in (("deferred", True), ("running", False)):
+    with DAG(dag_id=f"e2e_foreign_killed_{case}", schedule=None, catchup=False) as dag:
+        RunOperationOperator(
+            task_id="run",
+            path=f"projects/foreign-killed-{case}/things",
+            resource_name=f"projects/foreign-killed-{case}/things/x",
+            if_exists="wait",
+            deferrable=deferrable,
+            poke_interval=2,
+        )
+    globals()[dag.dag_id] = dag
