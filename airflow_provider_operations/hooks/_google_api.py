@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
 from airflow_provider_operations._connection.credentials import GOOGLE_HOSTS
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations._google_apis.table import Document, Method
 
-__all__ = ["ApiInUse", "api_in_use", "method_of", "start_call_of"]
+__all__ = ["ApiInUse", "another_proposed", "api_in_use", "method_of", "start_call_of"]
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +175,14 @@ class ApiInUse:
         return host == root or bool(
             re.fullmatch(rf"{before}{re.escape(label)}{after}\.{re.escape(domain)}", host)
         )
+
+
+def another_proposed(error: AirflowNotFoundException, api: str | Document) -> AirflowNotFoundException:
+    """Return the error that a connection is missing, with another one proposed, which is never taken by itself."""
+    return AirflowNotFoundException(
+        f"{error}; for {api} 'operations_conn_id' may also name a connection of type {GOOGLE_CONN_TYPE}, such as "
+        "google_cloud_default"
+    )
 
 
 def api_in_use(api: str | Document, location: str | None, endpoint: str | None) -> ApiInUse:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import aiohttp
 import tenacity
 import yarl
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.providers.http.hooks.http import HttpAsyncHook, SessionConfig
 
 from airflow_provider_operations._airflow.compat import ask_airflow, mask_secret
@@ -124,12 +125,20 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
     async def _get_ready(self) -> Ready:
         client = self._shared()
         if self._needs_table:
-            fields = await client.fields(type(self))
+            fields = await self._fields(client)
             self._overrides = await asyncio.to_thread(self._overrides_by_table, fields)
             self._needs_table = False
         ready = await client.ready(self._overrides, type(self))
         self.base_url = ready.settings.service.base_url
         return ready
+
+    async def _fields(self, client: SharedClient) -> ConnectionFields:
+        try:
+            return await client.fields(type(self))
+        except AirflowNotFoundException as error:
+            from airflow_provider_operations.hooks._google_api import another_proposed
+
+            raise another_proposed(error, self.api or "") from error
 
     def _overrides_by_table(self, fields: ConnectionFields) -> dict[str, Any]:
         """Return the overrides with what the table says beside them; it is read, and imported, only now."""

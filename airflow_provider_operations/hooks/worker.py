@@ -25,7 +25,6 @@ from urllib3.util import parse_url
 
 from airflow_provider_operations._airflow.compat import mask_secret
 from airflow_provider_operations._connection.fields import ConnectionFields
-from airflow_provider_operations._connection.google_provider import GOOGLE_CONN_TYPE
 from airflow_provider_operations._connection.options import ServiceOptions, checked_endpoint
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
@@ -152,10 +151,9 @@ class WorkerClient(OperationsCalls, BaseHook):
         except AirflowNotFoundException as error:
             if self.api is None:
                 raise
-            raise AirflowNotFoundException(
-                f"{error}; for {self.api} 'operations_conn_id' may also name a connection of type {GOOGLE_CONN_TYPE}, such "
-                "as google_cloud_default"
-            ) from error
+            from airflow_provider_operations.hooks._google_api import another_proposed
+
+            raise another_proposed(error, self.api) from error
 
     @property
     def options(self) -> ServiceOptions:

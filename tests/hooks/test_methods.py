@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._google_apis.call import InvalidParameters
@@ -122,3 +123,16 @@ def test_a_wrong_address(
     monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "google_cloud_platform"}))
     with pytest.raises(InvalidConnection, match=says):
         calls("start_method", CREATE, parameters=parameters, json={})
+
+
+def test_another_connection_is_proposed(
+    hook_of: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the connection is missing, the error names the one that most have; it is never taken by itself."""
+    calls = hook_of("http://127.0.0.1:9", api="redis")
+    monkeypatch.delenv("AIRFLOW_CONN_OPS")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps({"conn_type": "google_cloud_platform"})
+    )
+    with pytest.raises(AirflowNotFoundException, match=r"for redis .* such as google_cloud_default"):
+        calls("start_method", CREATE, parameters=CLUSTER, json={})
