@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from airflow.models.trigger import TRIGGER_FAIL_REPR
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_operations.exceptions import OperationEventError, OperationsCallError, OperationsError
@@ -473,7 +474,8 @@ class Judge:
             self._unanswered_by_airflow.add(name)
         if worker.terminating:
             return
-        if isinstance(error, AirflowRuntimeError) and name in self._unread_s:
+        fails_anyway = worker.ti.next_method == TRIGGER_FAIL_REPR  # then a record is only looked for
+        if isinstance(error, AirflowRuntimeError) and name in self._unread_s and not fails_anyway:
             asked_for_s = self._unread_s[name] - self._asked_s[name]
             if asked_for_s < OUTAGE_TOLERANCE_S:
                 self.broken(f"{name} asks for its record for {asked_for_s:.0f} s only", "gave up")

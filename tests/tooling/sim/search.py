@@ -40,8 +40,8 @@ RANDOM_BATCH = 250
 RARE_AT_ONCE = 8
 """So many second faults are tried for each first one, whose schedule has to be played to know what comes of it."""
 
-FIRST_AT_ONCE, ASKED_AT_ONCE = 3, 10
-"""So many first faults are tried in each schedule, and so many second ones after each of them."""
+ALONE_AT_ONCE, FIRST_AT_ONCE, ASKED_AT_ONCE = 8, 3, 10
+"""So many faults are tried alone in each schedule, so many as a first one, and so many second ones after each of them."""
 
 NEW_SHARE = 0.7
 """Of those second faults: at moments that the schedule without a fault doesn't have."""
@@ -232,11 +232,11 @@ def asked(seed: int) -> Iterator[Plan]:
     while True:
         form, of = draw.choice(list(FORMS)), draw.randrange(1 << 30)
         usual = moments(play(Plan(form, of)))
-        for _ in range(FIRST_AT_ONCE):
-            moment = draw.choice(sorted(usual))
-            fault = draw.choice(concerning(moment[1]))
-            first = (draw.choice(usual[moment]), fault)
-            yield Plan(form, of, (first,))
+        kinds = draw.choices(sorted(usual), k=ALONE_AT_ONCE + FIRST_AT_ONCE)
+        alone = [(draw.choice(usual[one]), draw.choice(concerning(one[1]))) for one in kinds]
+        yield from (Plan(form, of, (one,)) for one in alone)
+        for first in alone[:FIRST_AT_ONCE]:
+            fault = first[1]
             later = moments(play(Plan(form, of, (first,))), first[0])
             new = sorted(set(later) - set(usual))
             for _ in range(ASKED_AT_ONCE if later else 0):
