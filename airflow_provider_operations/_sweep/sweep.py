@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import ending, in_grace
@@ -117,17 +119,26 @@ class Sweep:
     def run(self) -> list[Result]:
         """Do it; return what a person may want to know, in no order."""
         for found in self._database.found():
-            judgement = judge(found, clock.now())
-            if judgement.step is Step.LOOK and judgement.record is not None:
-                self._see_to(found, judgement.record)
-            elif judgement.step is Step.WAIT and found.note is not None and found.note.cancels:
-                self._tell(found, judgement.record, Fate.ASKED, _not_over_yet(found.note))
-            elif judgement.step in {Step.SHOW, Step.LOST}:
-                self._tell(found, judgement.record, Fate.SHOWN, judgement.reason)
-                if judgement.step is Step.LOST and judgement.record is not None and not self._dry_run:
-                    self._settle(found, judgement.record, found.swept, judgement.reason)
+            try:
+                self._consider(found)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:  # of one task, which mustn't keep all others from being seen to
+                log.exception("%s can't be seen to", found.place)
+                self._tell(found, None, Fate.SHOWN, f"{type(error).__name__}, see the log")
         self._await_ends()
         return self._results
+
+    def _consider(self, found: Found) -> None:
+        judgement = judge(found, clock.now())
+        if judgement.step is Step.LOOK and judgement.record is not None:
+            self._see_to(found, judgement.record)
+        elif judgement.step is Step.WAIT and found.note is not None and found.note.cancels:
+            self._tell(found, judgement.record, Fate.ASKED, _not_over_yet(found.note))
+        elif judgement.step in {Step.SHOW, Step.LOST}:
+            self._tell(found, judgement.record, Fate.SHOWN, judgement.reason)
+            if judgement.step is Step.LOST and judgement.record is not None and not self._dry_run:
+                self._settle(found, judgement.record, found.swept, judgement.reason)
 
     def _see_to(self, found: Found, record: Record) -> None:
         """Look whether an operation runs, unless its record isn't to be trusted; then cancel it."""

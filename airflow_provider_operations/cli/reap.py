@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._sweep.database import Database, NoSweepError
@@ -66,7 +66,7 @@ def _database(out: Output) -> Database:
             )
     except NoSweepError as error:
         raise NoRecords(str(error)) from error
-    except DBAPIError as error:
+    except SQLAlchemyError as error:
         raise NoDatabase(_said(error)) from error
     return database
 
@@ -77,7 +77,7 @@ def _sweep(database: Database, out: Output, *, dry_run: bool) -> list[Result]:
     one = Sweep(database, services, dry_run=dry_run)
     try:
         results = one.run()
-    except DBAPIError as error:
+    except SQLAlchemyError as error:
         raise NoDatabase(_said(error)) from error
     finally:
         services.close()
@@ -94,9 +94,10 @@ def _row(result: Result) -> dict[str, Any]:
     return {**asdict(result), "fate": result.fate.value}
 
 
-def _said(error: DBAPIError) -> str:
+def _said(error: SQLAlchemyError) -> str:
     # Its whole text has the query and its parameters.
-    return f"Airflow's database doesn't answer: {type(error).__name__}: {error.orig}"
+    why = f"{type(error).__name__}: {error.orig}" if isinstance(error, DBAPIError) else type(error).__name__
+    return f"Airflow's database doesn't answer: {why}"
 
 
 @contextmanager

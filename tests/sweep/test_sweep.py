@@ -456,6 +456,29 @@ def test_a_sweep_killed_in_each_phase(
     assert len(orphans.emulator.journal("cancel")) <= 2
 
 
+def test_one_task_keeps_no_other_from_being_seen_to(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wrong with it."""
+    orphans.add()
+    name = orphans.add("other", 1)
+    arguments = Database.arguments
+
+    def some(self: Database, found: Any) -> Any:
+        if found.dag_id == "dag":
+            raise KeyError("tasks")
+        return arguments(self, found)
+
+    monkeypatch.setattr(Database, "arguments", some)
+    results = sweep()
+    assert [(result.dag_id, result.fate.value) for result in results] == [
+        ("dag", "left alone"),
+        ("other", "cancelled"),
+    ]
+    assert results[0].said == "KeyError, see the log"
+    assert orphans.done(name)
+
+
 def test_a_dry_run_changes_nothing(orphans: Orphans, sweep: Swept) -> None:
     """It looks, and says what a sweep would do."""
     name = orphans.add()

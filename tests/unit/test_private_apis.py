@@ -290,6 +290,13 @@ def test_tracked_protocol() -> None:
             assert client.getsockname() in emulator._server._open
 
 
+@pytest.mark.skipif(AIRFLOW < (3, 3), reason="Airflow 3.3 or later has it")
+def test_state_ref() -> None:
+    """A worker with a state backend of its own stores a reference under this key."""
+    context: Any = importlib.import_module("airflow.sdk.execution_time.context")
+    assert context._wrap_external_ref("x") == {"__airflow_state_ref__": "x"}
+
+
 # --- the page ---------------------------------------------------------------------------------------------------
 
 
