@@ -10,12 +10,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.utils.session import create_session
 
 from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
 from airflow_provider_operations._sweep.database import OWNER, PAGE_ROWS, Database
 from airflow_provider_operations._sweep.service import Services
 from airflow_provider_operations._sweep.sweep import AGAIN_S, CLAIM_S, Fate, Sweep
+from airflow_provider_operations.ui.audit import noted
+from airflow_provider_operations.ui.tasks import TaskKey
 from tests.support.connections import set_connection
 
 from .conftest import SERVICE, TASK
@@ -50,6 +53,16 @@ def test_an_orphan_is_cancelled(orphans: Orphans, sweep: Swept, state: str) -> N
     assert len(orphans.emulator.journal("cancel")) == 1
     (noted,) = orphans.notes()
     assert noted["settled"] is True
+
+
+def test_the_tab_says_that_a_sweep_has_asked(orphans: Orphans, sweep: Swept) -> None:
+    """As it says who has asked through the tab."""
+    name = orphans.add()
+    sweep()
+    with create_session() as session:
+        asked = noted(TaskKey("dag", "run", "task"), name, session)
+    assert asked is not None
+    assert asked["by"] == "airflow operations reap"
 
 
 @pytest.mark.parametrize(
