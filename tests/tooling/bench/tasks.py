@@ -77,7 +77,11 @@ class Found:
 
 
 def tasks(bench: Bench) -> list[Row]:
-    """CPU of a task in all of Airflow's processes, by its form and the length of its operation."""
+    """
+    CPU of a task in all of Airflow's processes, by its form and the length of its operation.
+
+    ``BENCH_FORMS`` and ``BENCH_LENGTHS_S`` (JSON lists), ``BENCH_ROUNDS`` and ``BENCH_TASKS`` measure less, or longer.
+    """
     lengths = json.loads(os.environ.get("BENCH_LENGTHS_S", "null")) or bench.either([3, 9, 60], [3])
     rows: list[Row] = []
     for preloaded in (False, True):
@@ -86,6 +90,11 @@ def tasks(bench: Bench) -> list[Row]:
             runs = _on_airflow(bench, database, server, lengths, preloaded=preloaded)
         rows += _rows(runs.found, runs.idle, lengths, preloaded=preloaded)
     return rows
+
+
+def _forms() -> list[str]:
+    """Return those that are measured: all, or as ``BENCH_FORMS`` says."""
+    return json.loads(os.environ.get("BENCH_FORMS", "null")) or list(FORMS)
 
 
 def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded: bool) -> list[Row]:
@@ -100,7 +109,7 @@ def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded
 
     target = 1.3 if preloaded else 1.7
     rows = []
-    for form in FORMS:
+    for form in _forms():
         judged = form == "operator_deferred"
         rows.append(
             Row(
@@ -125,7 +134,8 @@ def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded
 
 
 def _on_airflow(bench: Bench, database: str, server: str, lengths: list[int], *, preloaded: bool) -> Runs:
-    count, rounds = int(os.environ.get("BENCH_TASKS", "8")), bench.either(5, 1)
+    count = int(os.environ.get("BENCH_TASKS", "8"))
+    rounds = int(os.environ.get("BENCH_ROUNDS", bench.either(5, 1)))
     path = [str(ROOT), os.environ.get("PYTHONPATH", ""), *([str(HERE / "preloading")] if preloaded else [])]
     environment = {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
@@ -144,7 +154,7 @@ def _on_airflow(bench: Bench, database: str, server: str, lengths: list[int], *,
     with Standalone(HERE / "task_dags", environment) as airflow:
         bench.say("  Airflow is up")
         runs = Runs(airflow, engine, server, count)
-        wanted = [("noop", 0), *((f"{form}_{length}", length) for form in FORMS for length in lengths)]
+        wanted = [("noop", 0), *((f"{form}_{length}", length) for form in _forms() for length in lengths)]
         for number in range(rounds + 1):
             bench.say(f"  round {number} of {rounds}")
             for dag_id, length in random.sample(wanted, len(wanted)):
