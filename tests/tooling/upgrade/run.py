@@ -247,7 +247,8 @@ def main() -> int:
         environment = {
             "AIRFLOW_CONN_OPERATIONS_DEFAULT": connection,
             "PYTHONPATH": "",
-            # A machine that does other things, too.
+            # A machine that does other things, too; by default Airflow fails a task that waits for 5 s for its API.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "120",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
