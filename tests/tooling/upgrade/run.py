@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -237,6 +238,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make upgrade", description="Upgrade while tasks are deferred")
     parser.add_argument("commit", help="or tag, of which the older wheel is built")
     commit = parser.parse_args().commit
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else Airflow and the emulator would live on
     uv = installer()
     installation = Installation(uv)
     old, new = wheel_of(commit, uv), build(uv, dist=FOLDER / "new")
