@@ -251,6 +251,8 @@ def main() -> int:
             "PYTHONPATH": "",
             # A machine that does other things, too; by default Airflow fails a task that waits for 5 s for its API.
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+            # Its scheduler begins before its API server; what becomes due meanwhile would fail after four attempts.
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "15",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "120",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
