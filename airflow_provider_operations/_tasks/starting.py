@@ -256,7 +256,7 @@ class StartsOperation(EndsFromTrigger):
         if record is None or todo.step is Step.START:
             return self._start(records)
         if todo.step is Step.REDELIVER:
-            return Begun(record, None)
+            return Begun(self._handed_on(record, records), None)
         anew = record.foreign and (record.state is State.FAILED or record.max_tries != records.max_tries)
         todo, seen = self._look(record, anew=anew)
         if todo.step is Step.START:
@@ -264,7 +264,7 @@ class StartsOperation(EndsFromTrigger):
             return self._start(records)
         if anew:
             record = self._followed_anew(record, records)
-        taken_over = replace(record, reattached=True, **self._for_a_sweep())
+        taken_over = replace(record, reattached=True, handed_on=False, **self._for_a_sweep())
         return Begun(self._note_followed(records, taken_over), seen)
 
     def _look(self, record: Record, *, anew: bool = False) -> tuple[Plan, Operation | CallFailure]:
@@ -288,6 +288,18 @@ class StartsOperation(EndsFromTrigger):
             records.write(record)
         except Exception as error:  # whatever the store raises
             self.log.warning("that this try waits for %s could not be noted (%r)", record.name, error)
+        return record
+
+    def _handed_on(self, record: Record, records: Records) -> Record:
+        """
+        Return the record of an operation that isn't waited for; store that, if the try that has started it waited.
+
+        A DAG may have changed meanwhile. This is no note that the task can do without: a sweep would cancel the operation.
+        """
+        if self.wait_for_completion or record.handed_on or record.state is not State.STARTED:
+            return record
+        record = replace(record, handed_on=True)
+        _retrying(NOTE_LIMIT_S)(records.write, record)
         return record
 
     def _read_patiently(self, records: Records) -> Record | None:

@@ -729,6 +729,27 @@ def test_handed_on_once(emulator: Emulator, driver: Driver, dies: Any) -> None:
     assert kinds(emulator) == ["start"]
 
 
+def test_handed_on_by_a_retry_of_a_changed_dag(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A DAG that doesn't wait any more says so in the record: else a sweep would take its operation for an orphan."""
+    task = Task(driver)
+    die(task, dies("stored, not waiting"))
+    task.arguments["wait_for_completion"] = False
+
+    assert task.retry().value == operations(emulator)[0]["name"]
+    assert (task.record["state"], task.record["handed_on"]) == ("started", True)
+    assert kinds(emulator) == ["start"]
+
+
+def test_waited_for_by_a_retry_of_a_changed_dag(emulator: Emulator, driver: Driver, dies: Any) -> None:
+    """A DAG that waits now says so, too: if it is lost as well, its operation is an orphan."""
+    task = Task(driver, wait_for_completion=False)
+    die(task, dies("stored, not waiting"))
+    task.arguments["wait_for_completion"] = True
+
+    task.retry()
+    assert task.record["handed_on"] is False
+
+
 def test_store_out_of_reach(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its record nothing is started."""
     task = Task(driver)
