@@ -79,12 +79,17 @@ class Database:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def found(self) -> Iterator[Found]:
-        """Return the tasks that are over and whose record may concern a sweep; read page by page."""
+        """
+        Return the tasks that are over and whose record may concern a sweep; read page by page.
+
+        In a page, who was asked for longest ago comes first: an operation that brings no answer, after which its
+        service isn't asked any more in a sweep, holds up no other for good.
+        """
         last = 0
         while True:
             with create_session() as session:
                 rows = session.execute(_due(last)).all()
-            yield from map(_found, rows)
+            yield from sorted(map(_found, rows), key=_asked_for_at)
             if len(rows) < PAGE_ROWS:
                 return
             last = rows[-1].id
@@ -267,6 +272,7 @@ def _due(last: int) -> Any:
             TaskInstance.updated_at.label("changed_at"),
             TaskInstance.dag_version_id,
             swept.value.label("swept"),
+            swept.updated_at.label("swept_at"),
             ended.value.label("ended"),
             named.value.label("named"),
         )
@@ -317,9 +323,14 @@ def _found(row: Any) -> Found:
         row.dag_version_id,
         row.swept,
         Note.from_json(_json(row.swept)),
+        row.swept_at,
         _json(row.ended),
         named if isinstance(named := _json(row.named), str) else None,
     )
+
+
+def _asked_for_at(found: Found) -> float:
+    return 0.0 if found.note is None else found.note.at_epoch_s
 
 
 def _text(state: Any) -> str | None:

@@ -17,13 +17,28 @@ from airflow_provider_operations._lifecycle.record import Record, State, is_mome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["OVER_STATES", "QUIET_S", "Found", "Judgement", "Note", "Step", "judge", "own_fields", "stranger"]
+__all__ = [
+    "AGAIN_AT_MOST_S",
+    "OVER_STATES",
+    "QUIET_S",
+    "Found",
+    "Judgement",
+    "Note",
+    "Step",
+    "judge",
+    "operation_of",
+    "own_fields",
+    "stranger",
+]
 
 OVER_STATES = OVER | {"removed"}
 """States of a task that waits for no operation; ``up_for_retry`` and no state at all aren't among them."""
 
 QUIET_S = 60.0
 """A task has been over, and its record unchanged, for so long: until then, its own process or trigger may see to it."""
+
+AGAIN_AT_MOST_S = 3600.0
+"""Longest pause after which an operation that doesn't end is asked to cancel again."""
 
 NOTE_VERSION = 1
 
@@ -36,7 +51,8 @@ class Note:
     :param of: which operation it is about, see ``Found.operation``.
     :param by: the sweep that has written it.
     :param settled: no sweep has to see to the operation again.
-    :param due_epoch_s: no sweep sees to it before; a sweep that works on it has claimed it until then.
+    :param due_epoch_s: no sweep sees to it before; a sweep that works on it has claimed it until then. What is later
+        than any sweep asks for, a wrong clock or somebody else has written.
     :param cancels: how often it was asked to cancel.
     """
 
@@ -81,6 +97,7 @@ class Found:
     :param stored_at: when it was written, as the database has it.
     :param swept: the note of sweeps as stored text, ``None`` if there is none.
     :param note: the same, read.
+    :param swept_at: when it was written; the record's own moment, if that note has settled it.
     :param ended: the XCom ``operation``; ``None`` if there is none.
     :param named: the operation that the XCom ``operation_name`` names.
     """
@@ -101,6 +118,7 @@ class Found:
     dag_version_id: Any = None
     swept: str | None = None
     note: Note | None = None
+    swept_at: Any = None
     ended: Any = None
     named: str | None = None
 
@@ -157,9 +175,9 @@ def judge(found: Found, now_epoch_s: float) -> Judgement:
         return Judgement(Step.LEAVE, record)
     note = found.note
     if note is not None and note.of == operation_of(record):
-        if note.settled:
+        if note.settled and found.swept_at == found.stored_at:  # the record wasn't written again
             return Judgement(Step.LEAVE, record)
-        if now_epoch_s < note.due_epoch_s:
+        if now_epoch_s < note.due_epoch_s <= now_epoch_s + 2 * AGAIN_AT_MOST_S:  # hosts' clocks differ
             return Judgement(Step.WAIT, record)
     if record.state is State.STARTING:
         reason = "the answer to its start is lost, so an operation may be running whose name nobody knows"

@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 REQUEST_S = 10.0
 """Longest exchange with a service, unless its connection says less: other services wait for it."""
 
-CANCEL_RETRIES_S = 5.0
-"""How long a cancel is repeated; the next sweep repeats it, too."""
-
 
 class NotAskedError(Exception):
     """A service wasn't asked; the text says why, and is the same for all operations of the service."""
@@ -58,9 +55,12 @@ class Services:
         return self._away.get(options)
 
     def cancel(self, options: ServiceOptions, name: str) -> CallFailure | None:
-        """Ask for the cancellation; return what went wrong, if anything."""
-        retries = Retries(attempts=2, for_s=CANCEL_RETRIES_S)
-        failure: CallFailure | None = self._call(options, lambda hook: hook.try_cancel(name, retries))
+        """
+        Ask for the cancellation, once: before it is repeated, the next sweep reads anew whether the task is over.
+
+        :return: what went wrong, if anything.
+        """
+        failure: CallFailure | None = self._call(options, lambda hook: hook.try_cancel(name, Retries(1)))
         return failure
 
     def _call(self, options: ServiceOptions, call: Callable[[Any], Any]) -> Any:

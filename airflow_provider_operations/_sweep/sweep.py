@@ -23,7 +23,14 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import ending, in_grace
 from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations._protocol.response import CallFailure
-from airflow_provider_operations._sweep.judgement import Note, Step, judge, operation_of, stranger
+from airflow_provider_operations._sweep.judgement import (
+    AGAIN_AT_MOST_S,
+    Note,
+    Step,
+    judge,
+    operation_of,
+    stranger,
+)
 from airflow_provider_operations._sweep.service import NotAskedError
 from airflow_provider_operations.operation import Operation
 
@@ -43,8 +50,8 @@ CLAIM_S = 180.0
 SETTLE_LIMIT_S = 15.0
 """How long the ends of all cancelled operations together are awaited."""
 
-AGAIN_S, AGAIN_AT_MOST_S = 60.0, 3600.0
-"""When an operation that doesn't end is asked to cancel again; the pause doubles."""
+AGAIN_S = 60.0
+"""When an operation that doesn't end is asked to cancel again; the pause doubles, up to ``AGAIN_AT_MOST_S``."""
 
 
 class Fate(str, Enum):
@@ -205,7 +212,7 @@ class Sweep:
         deadline, pause_s = clock.now() + SETTLE_LIMIT_S, 0.5
         waiting = self._asked
         while waiting:
-            waiting = [asked for asked in waiting if not self._has_ended(asked)]
+            waiting = [each for each in waiting if clock.now() >= deadline or not self._has_ended(each)]
             if not waiting or clock.now() + pause_s > deadline:
                 break
             clock.sleep(pause_s)

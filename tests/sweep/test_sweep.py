@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import threading
 import uuid
@@ -14,9 +15,9 @@ from airflow.utils.session import create_session
 
 from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
-from airflow_provider_operations._sweep.database import OWNER, PAGE_ROWS, Database
+from airflow_provider_operations._sweep.database import NOTE_SUFFIX, OWNER, PAGE_ROWS, Database
 from airflow_provider_operations._sweep.service import Services
-from airflow_provider_operations._sweep.sweep import AGAIN_S, CLAIM_S, Fate, Sweep
+from airflow_provider_operations._sweep.sweep import AGAIN_S, CLAIM_S, SETTLE_LIMIT_S, Fate, Sweep
 from airflow_provider_operations.ui.audit import noted
 from airflow_provider_operations.ui.tasks import TaskKey
 from tests.support.connections import set_connection
@@ -147,6 +148,47 @@ def test_a_task_that_started_another_is_swept_again(orphans: Orphans, sweep: Swe
     assert orphans.done(name)
 
 
+def test_a_record_that_was_written_again_is_swept_again(orphans: Orphans, sweep: Swept) -> None:
+    """What a service once didn't know, as its connection led elsewhere, a later try of the task may wait for again."""
+    name = orphans.add()
+    orphans.emulator.script_fault(
+        kind="get",
+        times=1,
+        status=404,
+        body={"error": {"code": 404, "message": "unknown", "status": "NOT_FOUND"}},
+    )
+    assert sweep() == []
+    assert sweep() == []
+    orphans.rows.execute(
+        f"UPDATE task_state_store SET updated_at = '2027-01-15 07:56:00.000000' WHERE key = '{RECORD_KEY}'"
+    )
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.done(name)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"settled": True}, {"due_epoch_s": 1e13}, {"due_epoch_s": 1e13, "cancels": 1000}],
+    ids=["settled", "claimed for ever", "asked for ever"],
+)
+def test_a_forged_note_hides_no_orphan(
+    orphans: Orphans, sweep: Swept, moved: MovedClock, forged: dict[str, Any]
+) -> None:
+    """Nor does one of a sweep whose clock was wrong."""
+    name = orphans.add()
+    note = {
+        "version": 1, "of": f"id-{name} {name}", "by": "x", "at_epoch_s": moved.now, "said": "", "settled": False,
+        "due_epoch_s": 0, "cancels": 0, **forged,
+    }  # fmt: skip
+    orphans.rows.insert(
+        "task_state_store", dag_id="dag", run_id="run", task_id="task", map_index=-1, dag_run_id=1,
+        key=RECORD_KEY + NOTE_SUFFIX, value=json.dumps(note),
+        updated_at=datetime.fromtimestamp(moved.now, timezone.utc),
+    )  # fmt: skip
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.done(name)
+
+
 def test_a_sensor(orphans: Orphans, sweep: Swept) -> None:
     """Its record is under a key of its own, and its argument says which operation it waits for."""
     task = {**TASK, "_task_module": "airflow_provider_operations.sensors"}
@@ -200,6 +242,47 @@ def test_a_service_that_refuses(orphans: Orphans, sweep: Swept) -> None:
     assert result.fate is Fate.REFUSED
     assert "UNIMPLEMENTED" in result.said
     assert fates(sweep()) == ["asked to cancel"]
+
+
+def test_a_cancel_is_sent_once(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """Not again seconds later, when somebody may have acted on the task: the next sweep reads it anew."""
+    name = orphans.add()
+    orphans.emulator.script_fault(kind="cancel", status=503, times=1)
+    assert fates(sweep()) == ["not cancelled"]
+    assert len(orphans.emulator.journal("cancel")) == 1
+    moved.now += CLAIM_S
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.done(name)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_an_operation_that_cant_be_asked_for_keeps_no_other_from_being_seen_to(
+    orphans: Orphans, sweep: Swept, status: int
+) -> None:
+    """Who got no answer comes last in the next sweep."""
+    odd = orphans.add()
+    name = orphans.add(map_index=1)
+    orphans.emulator.script_fault(kind="get", operation=odd, status=status)
+    assert fates(sweep()) == ["no answer", "no answer"]
+    assert fates(sweep()) == ["asked to cancel", "no answer"]
+    assert [entry["operation"] for entry in orphans.emulator.journal("cancel")] == [name]
+
+
+def test_ends_are_not_awaited_for_longer_than_promised(
+    orphans: Orphans, sweep: Swept, moved: MovedClock
+) -> None:
+    """However many there are, and however slowly the service answers."""
+    for index in range(5):
+        orphans.add(map_index=index, script={"onCancel": "ignore"})
+
+    class Slow(Services):
+        def look(self, *arguments: Any) -> Any:
+            moved.now += 9
+            return super().look(*arguments)
+
+    began = moved.now
+    assert fates(sweep(services=Slow())) == ["asked to cancel"] * 5
+    assert moved.now - began <= 5 * 9 + SETTLE_LIMIT_S + 9
 
 
 def test_a_service_out_of_reach(
