@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from airflow_provider_operations._airflow.compat import (
     AirflowRescheduleException,
     first_reschedule_date,
 )
+from airflow_provider_operations._airflow.states import is_last_try
 from airflow_provider_operations._airflow.xcom import OPERATION_NAME_KEY
 from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._lifecycle.record import SENSOR_RECORD_KEY, Record, State, is_moment
@@ -208,6 +210,19 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
         )
         self._tolerate(lambda: records.write(record))
 
+    def _ends_by(self, error: Exception, context: Context) -> bool:
+        """Tell whether an error ends the task itself, so that its state says nothing of a kill."""
+        final = isinstance(error, AirflowFailException) or self._will_fail(error)
+        return final or self.never_fail or is_last_try(context["ti"])
+
+    def _take_back_note(self, context: Context) -> None:
+        """Note that the operation goes on although no task waits for it: a sensor that gives up on a service leaves it."""
+        if not (self.cancel_on_kill and self.cancel_on_timeout):
+            return
+        records = Records(context, self.log, SENSOR_RECORD_KEY)
+        if (record := records.read()) is not None:
+            records.write(replace(record, cancel_if_orphaned=False))
+
     def _tolerate(self, use_store: Callable[[], None]) -> None:
         """Use Airflow's task state store for a note that is worth no wait, and without which the sensor waits as well."""
         try:
@@ -241,11 +256,13 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
     def _deliver(self, context: Context, outcome: Outcome) -> Any:
         try:
             result = super()._deliver(context, outcome)
-        except OperationsError:
-            if outcome.kind is Kind.CALL_FAILED:
+        except OperationsError as error:
+            if outcome.kind is Kind.CALL_FAILED and not self._ends_by(error, context):
                 self._leave(outcome.name)
             else:
                 self._held = None  # dealt with as asked: a kill doesn't cancel it any more
+                if outcome.kind is Kind.CALL_FAILED:
+                    self._tolerate(lambda: self._take_back_note(context))
             raise
         self._held = None
         return result

@@ -208,6 +208,29 @@ def test_told_to_end_after_the_stay(
     assert kinds(emulator) == ["start"]
 
 
+@pytest.mark.parametrize(
+    ("try_number", "cancelled"), [(1, True), (4, False)], ids=["marked", "gave up on it"]
+)
+def test_a_sensor_that_gave_up(
+    emulator: Emulator, airflow: Airflow, try_number: int, *, cancelled: bool
+) -> None:
+    """
+    A sensor whose last try gives up on a service that doesn't answer has failed by that, and cancels nothing.
+
+    Failed with a retry left, it was marked.
+    """
+    task: Any = sensor(cancel_on_kill=True, outage_tolerance=5)
+    task.deferrable = False
+    emulator.script_fault(kind="get", status=503)
+    ti = TaskInstance("run", try_number)
+    with pytest.raises(OperationsCallError):
+        task.execute(context_of(ti, StateStore()))
+    airflow.say("failed")
+    last_moment(task, ti)
+    task.on_kill()
+    assert kinds(emulator) == (["start", "cancel"] if cancelled else ["start"])
+
+
 def test_left_as_asked_when_the_time_was_up(emulator: Emulator, airflow: Airflow) -> None:
     """With ``cancel_on_timeout=False`` the operation goes on, whatever ends the process after that."""
     task = RunOperationOperator(

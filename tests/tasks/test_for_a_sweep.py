@@ -123,3 +123,37 @@ def test_a_sensor_waits_without_the_store(emulator: Emulator, driver: Driver) ->
         store=Away(),
     )
     assert verdict.state == "success"
+
+
+@pytest.mark.parametrize(
+    ("try_number", "more", "may"),
+    [(1, {}, True), (4, {}, False), (1, {"never_fail": True}, False)],
+    ids=["a retry is left", "the last try", "never fails"],
+)
+@pytest.mark.parametrize(
+    "how",
+    [{"deferrable": True}, {"mode": "poke"}, {"mode": "reschedule"}],
+    ids=["deferrable", "poke", "reschedule"],
+)
+def test_a_sensor_that_gives_up(
+    emulator: Emulator, driver: Driver, try_number: int, more: dict[str, Any], may: bool, how: dict[str, Any]
+) -> None:
+    """What it leaves running on purpose, as the service doesn't answer, is no orphan; a retry waits on for it."""
+    start(emulator.url, name=NAME, duration=30_000)
+    emulator.script_fault(kind="get", status=503, after=3)
+    store = StateStore()
+    driver.run(
+        lambda: OperationSensor(
+            task_id="wait",
+            operation_name=NAME,
+            outage_tolerance=20,
+            cancel_on_kill=True,
+            cancel_on_timeout=True,
+            **how,
+            **more,
+        ),
+        store=store,
+        try_number=try_number,
+    )
+    assert store[SENSOR_RECORD_KEY]["cancel_if_orphaned"] is may
+    assert emulator.journal("cancel") == []
