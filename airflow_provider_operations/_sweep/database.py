@@ -23,6 +23,7 @@ from sqlalchemy import String, and_, cast, func, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased, lazyload
 
+from airflow_provider_operations._airflow.compat import team_names
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
 from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
@@ -100,6 +101,13 @@ class Database:
         query = select(stored.id).where(stored.key.in_(_KEYS), stored.value.contains("__airflow_state_ref__"))
         with create_session() as session:
             return session.scalar(query.limit(1)) is not None
+
+    def team(self, found: Found) -> str | None:
+        """Return the team that a task's DAG belongs to; its workers may know a connection by the same id as others do."""
+        if not conf.getboolean("core", "multi_team", fallback=False):
+            return None
+        with create_session() as session:
+            return team_names([found.dag_id], session).get(found.dag_id)
 
     def arguments(self, found: Found) -> list[Mapping[str, Any]] | None:
         """

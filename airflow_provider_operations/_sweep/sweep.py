@@ -156,6 +156,10 @@ class Sweep:
         if problem := stranger(record, arguments):
             self._tell(found, record, Fate.SHOWN, problem)
             return
+        if team := self._database.team(found):
+            said = f"its DAG belongs to the team {team}, whose connections a sweep doesn't find"
+            self._tell(found, record, Fate.NO_ANSWER, said)
+            return
         options = ServiceOptions.stored(record.service)
         if away := self._services.why_away(options):
             self._tell(found, record, Fate.NO_ANSWER, away)

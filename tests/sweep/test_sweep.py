@@ -319,6 +319,23 @@ def test_a_connection_that_is_gone(orphans: Orphans, sweep: Swept, caplog: pytes
     assert sum("isn't defined" in line for line in caplog.messages) == 1
 
 
+@pytest.mark.parametrize("multi_team", [True, False])
+def test_a_connection_of_a_team(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch, multi_team: bool
+) -> None:
+    """A team's connection may lead elsewhere than the one of the same id that a sweep finds."""
+    monkeypatch.setenv("AIRFLOW__CORE__MULTI_TEAM", str(multi_team))
+    orphans.rows.insert("team", name="mine")
+    orphans.rows.insert("dag_bundle_team", dag_bundle_name="bundle", team_name="mine")
+    orphans.add()
+    (result,) = sweep()
+    if multi_team:
+        assert (result.fate, "the team mine" in result.said) == (Fate.NO_ANSWER, True)
+        assert orphans.emulator.journal() == orphans.emulator.journal("start")
+    else:
+        assert result.fate is Fate.CANCELLED
+
+
 # --- the record is no privilege ----------------------------------------------------------------------------------
 
 

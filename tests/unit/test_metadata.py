@@ -90,7 +90,7 @@ def test_options_that_are_read_are_airflows_own() -> None:
     sources = "".join(file.read_text() for file in package.rglob("*.py"))
     read = re.findall(r'conf\.(?:get\w*|has_option)\(\s*"(\w+)", "(\w+)"', sources)
     assert len(read) == len(re.findall(r"\bconf\.", sources)) > 0
-    assert {section for section, _ in read} <= {"api", "operators", "state_store"}
+    assert {section for section, _ in read} <= {"api", "core", "operators", "state_store"}
     assert "config" not in get_provider_info()
 
 
