@@ -6,16 +6,19 @@ Only what ``judge`` calls ``LOOK`` is asked for at its service, and only if ``st
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._airflow.states import OVER
 from airflow_provider_operations._connection.options import SERVICE_FIELDS, ServiceOptions
-from airflow_provider_operations._lifecycle.record import Record, State, is_moment
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record, State, is_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from airflow_provider_operations.operation import Operation
 
 __all__ = [
     "AGAIN_AT_MOST_S",
@@ -25,6 +28,7 @@ __all__ = [
     "Judgement",
     "Note",
     "Step",
+    "another",
     "judge",
     "operation_of",
     "own_fields",
@@ -39,6 +43,9 @@ QUIET_S = 60.0
 
 AGAIN_AT_MOST_S = 3600.0
 """Longest pause after which an operation that doesn't end is asked to cancel again."""
+
+CLOCKS_DIFFER_S = 3600.0
+"""So much the clocks of a service and of a worker may differ, before an operation is taken for another."""
 
 NOTE_VERSION = 1
 
@@ -229,6 +236,26 @@ def own_fields(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if "{" in str(fields.get("operation_name", "")) or not isinstance(fields.get("operation_name", ""), str):
         del fields["operation_name"]
     return fields
+
+
+def another(found: Found, record: Record, seen: Operation) -> str:
+    """
+    Say why what a service has under an operation's name may not be the task's operation; empty if nothing says so.
+
+    A connection may lead to another host by now, a service may use a name again, and whoever may edit a task's state may
+    have put in another name.
+    """
+    if seen.metadata is None and seen.other:
+        return "what the service has under its name looks like a resource rather than an operation"
+    created_s = seen.times.created_s
+    if created_s is None:
+        return ""
+    own = found.key == RECORD_KEY
+    earliest_s = record.started_epoch_s if own else 0.0
+    latest_s = (record.answered_epoch_s or math.inf) if own else record.started_epoch_s
+    if earliest_s - CLOCKS_DIFFER_S <= created_s <= latest_s + CLOCKS_DIFFER_S:
+        return ""
+    return "the service says that it was created at another time than the task's operation"
 
 
 def stranger(record: Record, sources: Sequence[Mapping[str, Any]]) -> str:

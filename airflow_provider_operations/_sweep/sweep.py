@@ -27,6 +27,7 @@ from airflow_provider_operations._sweep.judgement import (
     AGAIN_AT_MOST_S,
     Note,
     Step,
+    another,
     judge,
     operation_of,
     stranger,
@@ -185,6 +186,9 @@ class Sweep:
             said = ending(seen) if isinstance(seen, Operation) else "the service doesn't know it"
             if not self._dry_run:
                 self._settle(found, record, text, said)
+        elif problem := another(found, record, seen):
+            self._give_back(found, claim, text)
+            self._tell(found, record, Fate.SHOWN, problem)
         elif self._dry_run:
             self._tell(found, record, Fate.ORPHAN, "it runs, and no task waits for it")
         elif text is not None:

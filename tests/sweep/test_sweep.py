@@ -395,6 +395,17 @@ def test_names_that_are_none(orphans: Orphans, sweep: Swept) -> None:
     assert orphans.emulator.journal() == orphans.emulator.journal("start")
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_name_that_was_used_again(orphans: Orphans, sweep: Swept, dry_run: bool) -> None:
+    """As where a connection leads to another host by now: what was created at another time is left alone."""
+    name = orphans.add(script={"metadata": {"createTime": "2026-12-24T12:00:00Z"}})
+    (result,) = sweep(dry_run=dry_run)
+    assert (result.fate, "created at another time" in result.said) == (Fate.SHOWN, True)
+    assert orphans.emulator.journal("cancel") == []
+    assert not orphans.done(name)
+    assert fates(sweep()) == ["left alone"]
+
+
 # --- meanwhile ---------------------------------------------------------------------------------------------------
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from airflow_provider_operations._connection.options import SERVICE_FIELDS
-from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record, State
+from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY, Record, State
 from airflow_provider_operations._sweep.judgement import (
     OVER_STATES,
     Found,
     Note,
     Step,
+    another,
     judge,
     operation_of,
     own_fields,
     stranger,
 )
+from airflow_provider_operations.operation import Operation
 
 NOW = 1.8e9
 SERVICE: dict[str, Any] = {
@@ -132,6 +135,43 @@ def test_a_note_is_read_again() -> None:
     """What a sweep has written, the next one reads."""
     one = note(settled=True, due_epoch_s=NOW, cancels=3)
     assert Note.from_json(one.to_json()) == one
+
+
+# --- what a service has under its name --------------------------------------------------------------------------
+
+HOUR = 3600
+ANSWERED = replace(RECORD, answered_epoch_s=NOW - 890)
+SENSOR = {"key": SENSOR_RECORD_KEY}
+
+
+def created(at: float) -> dict[str, Any]:
+    return {"metadata": {"createTime": datetime.fromtimestamp(at, timezone.utc).isoformat()}}
+
+
+@pytest.mark.parametrize(
+    ("record", "more", "seen", "said"),
+    [
+        pytest.param(ANSWERED, {}, {}, "", id="it says nothing"),
+        pytest.param(
+            ANSWERED, {}, {"metadata": {"createTime": "today"}, "state": "X"}, "", id="nothing readable"
+        ),
+        pytest.param(ANSWERED, {}, {"state": "READY"}, "looks like a resource", id="a resource"),
+        pytest.param(ANSWERED, {}, created(NOW - 895), "", id="its own"),
+        pytest.param(ANSWERED, {}, created(NOW - 900 - HOUR + 1), "", id="a clock is slow"),
+        pytest.param(ANSWERED, {}, created(NOW - 890 + HOUR - 1), "", id="a clock is fast"),
+        pytest.param(ANSWERED, {}, created(NOW - 900 - HOUR - 1), "another time", id="older"),
+        pytest.param(ANSWERED, {}, created(NOW - 890 + HOUR + 1), "another time", id="younger"),
+        pytest.param(RECORD, {}, created(NOW + HOUR), "", id="when it was answered isn't known"),
+        pytest.param(RECORD, SENSOR, created(NOW - 1e6), "", id="a sensor's, of long ago"),
+        pytest.param(RECORD, SENSOR, created(NOW - 900 + HOUR + 1), "another time", id="a sensor's, younger"),
+    ],
+)
+def test_another(record: Record, more: dict[str, Any], seen: dict[str, Any], said: str) -> None:
+    """What isn't an operation, or was created when the task can't have started it, isn't cancelled."""
+    why = another(
+        replace(found(record), **more), record, Operation.from_json({"name": "operations/x", **seen})
+    )
+    assert (said in why, bool(why)) == (True, bool(said))
 
 
 # --- whose it is -----------------------------------------------------------------------------------------------
