@@ -8,8 +8,10 @@ no row is locked that a worker might want to write.
 from __future__ import annotations
 
 import json
+import logging
 from collections import OrderedDict
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 __all__ = ["NOTE_SUFFIX", "OWNER", "Database", "NoSweepError"]
+
+log = logging.getLogger(__name__)
 
 NOTE_SUFFIX = "_sweep"
 """What is appended to a record's key for the key of its note."""
@@ -311,9 +315,31 @@ def _due(last: int) -> Any:
     )
 
 
+def _named(stored: Any, record: Any) -> str | None:
+    """
+    Return the operation that an XCom names; where a backend keeps it elsewhere, what that reads there.
+
+    :param record: the task's, as stored; where both say the same, no backend is asked.
+    """
+    named = _json(stored)
+    if not isinstance(named, str):
+        return None
+    if not isinstance(record, dict) or record.get("name") == named:
+        return named
+    from airflow.providers.common.compat.sdk import XCom
+
+    try:
+        kept = XCom.deserialize_value(SimpleNamespace(key=OPERATION_NAME_KEY, value=stored))
+    except Exception as error:  # of any XCom backend
+        log.warning("an XCom %r can't be read: %s", OPERATION_NAME_KEY, type(error).__name__)
+        return named
+    return kept if isinstance(kept, str) and kept else named
+
+
 def _found(row: Any) -> Found:
     moments = [moment.timestamp() for moment in (row.end_date, row.changed_at) if moment is not None]
     quiet_since = max(*moments, row.updated_at.timestamp()) if moments else None
+    record = _json(row.value)
     return Found(
         row.dag_id,
         row.run_id,
@@ -325,7 +351,7 @@ def _found(row: Any) -> Found:
         row.try_number,
         row.max_tries,
         quiet_since,
-        _json(row.value),
+        record,
         row.updated_at,
         row.dag_run_id,
         row.dag_version_id,
@@ -333,7 +359,7 @@ def _found(row: Any) -> Found:
         Note.from_json(_json(row.swept)),
         row.swept_at,
         _json(row.ended),
-        named if isinstance(named := _json(row.named), str) else None,
+        _named(row.named, record),
     )
 
 

@@ -387,6 +387,29 @@ def test_other_forgeries(orphans: Orphans, sweep: Swept, more: dict[str, Any], s
     assert orphans.emulator.journal() == orphans.emulator.journal("start")
 
 
+@pytest.mark.parametrize(
+    ("kept", "fate"),
+    [("its own", "cancelled"), ("operations/another", "left alone"), (None, "left alone"), (5, "left alone")],
+    ids=["its own", "another", "can't be read", "no name"],
+)
+def test_an_xcom_backend(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch, kept: Any, fate: str
+) -> None:
+    """Where a backend keeps XComs elsewhere, it is asked what the reference in the database stands for."""
+
+    class Backend:
+        @staticmethod
+        def deserialize_value(result: Any) -> Any:
+            assert result.value == "s3://bucket/x"
+            if kept is None:
+                raise PermissionError("s3cret")
+            return name if kept == "its own" else kept
+
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.XCom", Backend, raising=False)
+    name = orphans.add(name="s3://bucket/x")
+    assert fates(sweep()) == [fate]
+
+
 def test_names_that_are_none(orphans: Orphans, sweep: Swept) -> None:
     """A name leads to no other path of the service."""
     orphans.add(record={"name": "operations/../secrets/x"})
