@@ -184,6 +184,7 @@ class Sweep:
             self._tell(found, record, Fate.NO_ANSWER, seen.problem)
         elif isinstance(seen, CallFailure) or seen.done:
             said = ending(seen) if isinstance(seen, Operation) else "the service doesn't know it"
+            log.info("%s: no orphan: %s", record.name, said)
             if not self._dry_run:
                 self._settle(found, record, text, said)
         elif problem := another(found, record, seen):

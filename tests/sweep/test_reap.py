@@ -70,6 +70,13 @@ def test_for_people(run: Run, orphans: Orphans) -> None:
     assert "operations that run on, or may: 1" in ended.stderr
 
 
+def test_what_is_left_alone(run: Run, orphans: Orphans) -> None:
+    """It is shown, and is no alarm: it would be one for as long as the run is kept."""
+    orphans.add(record={"name": 5})
+    ended = run("reap", "-o", "json")
+    assert (ended.code, [row["fate"] for row in ended.data]) == (0, ["left alone"])
+
+
 def test_a_dry_run(run: Run, orphans: Orphans) -> None:
     """Code 1 says that there are orphans."""
     name = orphans.add()

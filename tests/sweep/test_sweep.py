@@ -120,12 +120,16 @@ def test_what_is_over_is_asked_for_once(orphans: Orphans, sweep: Swept) -> None:
     assert list(Database().found()) == []
 
 
-def test_an_operation_that_the_service_has_forgotten(orphans: Orphans, sweep: Swept) -> None:
-    """There is nothing to cancel."""
+def test_an_operation_that_the_service_has_forgotten(
+    orphans: Orphans, sweep: Swept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nothing to cancel; the log says so, in case the connection leads elsewhere by mistake."""
+    caplog.set_level(logging.INFO)
     orphans.add(record={"name": "operations/gone"})
     assert sweep() == []
     assert sweep() == []
     assert len(orphans.emulator.journal("get")) == 1
+    assert caplog.messages.count("operations/gone: no orphan: the service doesn't know it") == 1
 
 
 def test_a_lost_start_is_shown_once(orphans: Orphans, sweep: Swept) -> None:
