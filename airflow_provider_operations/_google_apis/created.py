@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_operations._google_apis.table import Document, Method
 
-__all__ = ["created_by", "id_parameter", "parent_with_list"]
+__all__ = ["created_by", "id_parameter", "parent_with_list", "singulars"]
 
 _COLLECTION = re.compile(r"[\w./-]*\{\+(\w+)\}/(\w+)")
 """``v1/{+parent}/instances``."""
@@ -30,12 +30,13 @@ def id_parameter(method: Method) -> str | None:
     ids = [
         name
         for name, parameter in method.parameters.items()
-        if not parameter.in_path and name.endswith("Id") and name[:-2].lower().endswith(_singulars(found[2]))
+        if not parameter.in_path and name.endswith("Id") and name[:-2].lower().endswith(singulars(found[2]))
     ]
     return ids[0] if len(ids) == 1 else None
 
 
-def _singulars(collection: str) -> tuple[str, ...]:
+def singulars(collection: str) -> tuple[str, ...]:
+    """Return what one of a collection may be called, in lower case: ``instance`` of ``instances``."""
     plural = collection.lower()
     endings = (("ies", "y"), ("es", ""), ("s", ""))
     return tuple(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import InvalidName, checked_name
 from airflow_provider_operations._protocol.rendering import one_line
 from airflow_provider_operations._protocol.response import CallFailure
@@ -49,7 +50,7 @@ class Sought:
     What an operation has to say of itself.
 
     :param resource: its ``metadata.target``.
-    :param does: how what it does begins: ``create``.
+    :param does: what it does: ``create``, also as ``CreateThing`` or ``CREATE_THING``, if the resource is a thing.
     :param parent: what it is listed under; ``None``: the API has no list for it.
     """
 
@@ -147,7 +148,11 @@ def _usual_parent(resource: str) -> str:
 
 
 def find(hook: WorkerClient, wanted: Sought, retries: Retries) -> Operation | NotFound:
-    """Return the one operation that runs and creates the resource."""
+    """
+    Return the one operation that runs and creates the resource.
+
+    :param retries: of all pages of the list together.
+    """
     if wanted.parent is None:
         return NotFound(f"the API doesn't list the operations about {wanted.resource}")
     place = f"under {wanted.parent}" if wanted.parent else "of the service"
@@ -178,7 +183,7 @@ def _of_its_kind(found: Operation, wanted: Sought) -> Operation | NotFound:
     does = _what_it_does(found)
     if does is None:
         return NotFound(f"{found.name}, whose target is {wanted.resource}, doesn't say what it does")
-    if not does.casefold().startswith(wanted.does.casefold()):
+    if not _is_meant(does, wanted):
         said = one_line(does, 100)
         return NotFound(f"{found.name}, whose target is {wanted.resource}, says that it does {said!r}")
     return found
@@ -191,12 +196,24 @@ def _what_it_does(operation: Operation) -> str | None:
     return None if said is None else re.split("[./]", said)[-1]
 
 
+def _is_meant(does: str, wanted: Sought) -> bool:
+    """Tell whether an operation does what is sought, and does it to the resource: not ``CreateBackup`` to a thing."""
+    from airflow_provider_operations._google_apis.created import singulars
+
+    said = re.sub("[_-]", "", does).casefold()
+    collection = wanted.resource.split("/")[-2:][0].casefold()
+    of_what = {"", collection, *singulars(collection)}
+    return said in {wanted.does.casefold() + what for what in of_what}
+
+
 def _list(hook: WorkerClient, parent: str, retries: Retries) -> list[Operation] | CallFailure | None:
     """Return the operations under a parent, of all or of those that run; ``None``: they are too many."""
     filter_: str | None = hook.settings.list_filter or None
     listed: list[Operation] = []
     token: str | None = None
+    end_s = clock.now() + retries.for_s
     for _ in range(MAX_PAGES):
+        retries = replace(retries, for_s=max(end_s - clock.now(), 0.0))
         page = hook.list_page(parent, filter_, PAGE_SIZE, token, retries)
         if isinstance(page, CallFailure) and filter_ is not None and page.http_status in {400, 501}:
             filter_, token, listed = None, None, []  # it may be the filter that isn't understood

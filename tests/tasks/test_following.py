@@ -20,6 +20,7 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.hooks import OperationsHook
+from airflow_provider_operations.hooks.worker import WorkerClient
 from airflow_provider_operations.operators import RunOperationOperator
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.support.tasks import StateStore, TaskInstance, context_of
@@ -158,6 +159,14 @@ CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{"metadata": {"verb": None, "method": "a.v1.Service.DeleteThing"}}],
         "says that it does 'DeleteThing'",
     ),
+    "one that creates something in it": (
+        [{"metadata": {"verb": None, "method": "a.v1.Service.CreateBackup"}}],
+        "says that it does 'CreateBackup'",
+    ),
+    "one whose type begins alike": (
+        [{"metadata": {"verb": None, "type": "CREATED_BY_A_SCHEDULE"}}],
+        "says that it does 'CREATED_BY_A_SCHEDULE'",
+    ),
     "one that doesn't say what it does": ([{"metadata": {"verb": None}}], "doesn't say what it does"),
 }
 
@@ -188,6 +197,7 @@ def test_nothing_is_followed(
         {"verb": "Create"},
         {"verb": None, "method": "a.v1.Service.CreateThing"},
         {"operationType": "CREATE_THING"},
+        {"operationType": "CREATE-THINGS"},
     ],
     ids=lambda said: str(list(said)),
 )
@@ -261,6 +271,25 @@ def test_a_list_in_an_outage(emulator: Emulator, driver: Driver, fault: dict[str
     error = driver.run(partial(task, outage_tolerance=20)).error
     assert isinstance(error, OperationsCallError)
     assert not isinstance(error, AirflowFailException)
+
+
+def test_an_outage_at_each_page(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together have the time that one outage may take, and no more than the task has left."""
+    monkeypatch.setattr(following, "PAGE_SIZE", 1)
+    for number in range(4):
+        foreign(emulator, 5000, target=f"projects/p/things/{number}")
+    exists(emulator)
+    real = WorkerClient.list_page
+
+    def list_page(*arguments: Any) -> Any:  # each is there when its time is almost up
+        driver.moved.sleep(max(arguments[-1].for_s - 1, 0))
+        return real(*arguments)
+
+    monkeypatch.setattr(WorkerClient, "list_page", list_page)
+    began_s = clock.now()
+    assert driver.run(partial(task, outage_tolerance=100)).state == "failed"
+    assert len(emulator.journal("list")) == 4
+    assert clock.now() - began_s <= 100
 
 
 def test_the_code_counts(emulator: Emulator, driver: Driver) -> None:
