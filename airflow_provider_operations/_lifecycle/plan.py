@@ -92,14 +92,10 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
     if cleared:
         if record.state is State.DELIVERED or not record.name:
             return Plan(Step.START)
-        if record.foreign and call().digest != record.digest:
-            return Plan(
-                Step.START, f"cleared: {record.name}, which something else has started, is left alone"
-            )
-        if record.foreign:
-            return Plan(Step.LOOK)
-        return Plan(Step.REPLACE, cleared=True)
-    if record.state is State.FAILED and not (record.name and (record.final or record.foreign)):
+        return _after_anothers(record, call()) if record.foreign else Plan(Step.REPLACE, cleared=True)
+    if record.state is State.FAILED and record.foreign and record.name:
+        return _after_anothers(record, call())
+    if record.state is State.FAILED and not (record.name and record.final):
         # An operation whose time was up may have outlived its cancel.
         return Plan(Step.REPLACE if record.name else Step.START)
     if not record.name:
@@ -109,6 +105,14 @@ def plan(record: Record | None, facts: Facts, call: Callable[[], StartCall]) -> 
         reason = f"{record.name}, started by try {record.try_number}, was delivered already"
         return Plan(Step.REDELIVER, reason)
     return Plan(Step.LOOK)
+
+
+def _after_anothers(record: Record, call: StartCall) -> Plan:
+    """Decide about an operation that something else has started, as there is an intent of its own now."""
+    if call.digest_of_sought == record.digest:
+        return Plan(Step.LOOK)
+    why = "as the task asks for something else now"
+    return Plan(Step.START, f"{record.name}, which something else has started, is left alone, {why}")
 
 
 def _after_a_lost_answer(record: Record, facts: Facts, call: StartCall, *, cleared: bool) -> Plan:

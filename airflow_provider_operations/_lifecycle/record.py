@@ -46,7 +46,7 @@ class Record:
 
     :param max_tries: the task's, when the intent began.
     :param request_id: UUID4, sent where the service takes request ids.
-    :param digest: of the rendered start call without its request id.
+    :param digest: of the rendered start call without its request id; if ``foreign``, with the resource's name.
     :param started_epoch_s: when the intent began; its deadline counts from here.
     :param doubtful: what the service says exists may be what an earlier start of this task has begun.
     :param sent_epoch_s: when ``request_id`` was made, which is later if starts before were refused; 0 in older records.

@@ -59,6 +59,11 @@ class StartCall:
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def digest_of_sought(self) -> str:
+        """Equal for equal calls that create the same: what that is may be said beside the call."""
+        return hashlib.sha256(f"{self.digest} {self.resource}".encode()).hexdigest()
+
     def arguments(self, request_id: str) -> dict[str, Any]:
         """
         Return the arguments of ``start_operation``, the request id in its place.

@@ -119,6 +119,8 @@ class StartsOperation(EndsFromTrigger):
     """Whether this stay goes on with starting, after a start that was refused for the time being."""
     _first_start_epoch_s: float = 0.0
     """When the first of these starts was sent, as far as the trigger's arguments say it."""
+    _outlived: str = ""
+    """The operation of an earlier intent of this task that runs on, although it was to be cancelled."""
     _settled: bool = False
     """Whether an error needs no further cancelling: the operation is done, or has been dealt with."""
 
@@ -265,6 +267,8 @@ class StartsOperation(EndsFromTrigger):
         if anew:
             record = self._followed_anew(record, records)
         taken_over = replace(record, reattached=True, handed_on=False, **self._for_a_sweep())
+        if record.foreign:  # a sweep that doesn't know what that is cancels nothing either
+            taken_over = replace(taken_over, cancel_if_orphaned=False)
         return Begun(self._note_followed(records, taken_over), seen)
 
     def _look(self, record: Record, *, anew: bool = False) -> tuple[Plan, Operation | CallFailure]:
@@ -345,9 +349,9 @@ class StartsOperation(EndsFromTrigger):
         why = "cleared" if cleared else "failed before"
         seen = self.hook.poll(name)
         forgotten = isinstance(seen, CallFailure) and seen.says_missing
-        over = forgotten and not in_grace(started_epoch_s, clock.now())
+        over = over_now = forgotten and not in_grace(started_epoch_s, clock.now())
         if isinstance(seen, Operation) and seen.done:
-            over = True
+            over = over_now = True
             self.log.info("%s: %s is over (%s); starting afresh", why, name, ending(seen))
         elif not (self._kill_cancels if cleared else self._timeout_cancels):
             asked = "as something else has started it" if self._is_foreign else "as was asked"
@@ -358,6 +362,9 @@ class StartsOperation(EndsFromTrigger):
             if end.failure is not None and not end.refused:
                 raise self._error_of_call(end.failure, name, final=False)
             (self.log.info if end.over else self.log.warning)("%s: %s; starting afresh", name, end.note)
+            over_now = end.over
+        if not (over_now or self._is_foreign):
+            self._outlived = name
         self._held = None
         return over
 
@@ -575,12 +582,12 @@ class StartsOperation(EndsFromTrigger):
                     refused = self._error_of_call(failure, final=True)
                     raise AirflowSkipException(f"nothing was started: {refused}") from None
             may_look_again = False
-            if self._refusals.follows(failure):
+            if self._refusals.follows(failure) and not call.starts_nothing:
                 found = self._find_foreign(call, record)
                 if isinstance(found, Operation):
-                    return self._follow(
-                        found, call, replace(record, doubtful=record.doubtful or doubt), records
-                    )
+                    record = replace(record, doubtful=record.doubtful or doubt)
+                    follow = self._resume_own if found.name == self._outlived else self._follow
+                    return follow(found, call, record, records)
                 failure = replace(
                     failure, problem=f"{failure.problem}, and nothing is waited for: {found.why}"
                 )
@@ -635,6 +642,7 @@ class StartsOperation(EndsFromTrigger):
             record,
             state=State.STARTED,
             name=found.name,
+            digest=call.digest_of_sought,
             answered_epoch_s=clock.now(),
             handed_on=not self.wait_for_completion,
             cancel_if_orphaned=False,
@@ -643,6 +651,23 @@ class StartsOperation(EndsFromTrigger):
         followed = self._note_followed(records, followed)
         self._hold(found.name)
         return Begun(followed, found)
+
+    def _resume_own(self, found: Operation, call: StartCall, record: Record, records: Records) -> Begun:
+        """Go on with an operation of this task that has outlived its cancel; it stays the task's own."""
+        self.log.warning(
+            "%s exists, and %s, which this task has started and couldn't cancel, is creating it still: waiting for that",
+            call.resource, found.name,
+        )  # fmt: skip
+        self._hold(found.name)
+        resumed = replace(
+            record,
+            state=State.STARTED,
+            name=found.name,
+            answered_epoch_s=clock.now(),
+            handed_on=not self.wait_for_completion,
+            reattached=True,
+        )
+        return Begun(self._note_followed(records, resumed), found)
 
     def _followed_anew(self, record: Record, records: Records) -> Record:
         """Return the record of an intent of its own: after a time-out, another failure that was delivered, or a clear."""

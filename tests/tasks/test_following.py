@@ -39,6 +39,12 @@ CREATE = {
     "parameters": {"parent": "projects/p/locations/l", "instanceId": "nfs"},
 }
 
+VALIDATED = "projects/p/locations/l/backups/b"
+VALIDATES = {
+    "api_method": "alloydb:v1.projects.locations.backups.create",
+    "parameters": {"parent": "projects/p/locations/l", "backupId": "b", "validateOnly": True},
+}
+
 
 def foreign(emulator: Emulator, duration: float = 50, *, target: str = RESOURCE, **script: Any) -> str:
     """Let somebody else create something; return the operation's name."""
@@ -314,6 +320,49 @@ def test_a_start_whose_answer_was_lost(emulator: Emulator, driver: Driver) -> No
     assert len(emulator.operations()) == 1
 
 
+@pytest.mark.parametrize("cleared", [True, False])
+@pytest.mark.parametrize("ends", ["kill", "success"])
+def test_an_operation_of_its_own_that_outlives_its_cancel(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch, *, cleared: bool, ends: str
+) -> None:
+    """That it is the task's own is known then, so it is waited for as such: a kill and a sweep cancel it."""
+    of = {"duration": 1000, "onCancel": "ignore", "metadata": {"target": RESOURCE}, "response": {"by": "us"}}
+    own = {"json": {"operation": of}, "timeout": 5000}
+    store, ti = StateStore(), TaskInstance("run")
+    with pytest.raises(TaskDeferred):
+        task(deferrable=True, **own).execute(context_of(ti, store))
+    if not cleared:
+        store[RECORD]["state"] = "failed"  # as a time-out leaves it
+    emulator.clear_journal()
+    exists(emulator)
+    again, last_try = task(**own), 5 if cleared else 4
+    real = clock.sleep
+
+    def sleep(seconds: float) -> None:
+        taken = store[RECORD]["try_number"] == last_try and store[RECORD]["state"] == "started"
+        if ends == "kill" and taken and len(cancels(emulator)) == 1:
+            again.on_kill()
+        real(seconds)
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    verdict = driver.run(lambda: again, store=store, try_number=last_try, max_tries=last_try - 1)
+    assert len(emulator.operations()) == 1
+    record = {key: store[RECORD][key] for key in ("foreign", "reattached", "cancel_if_orphaned")}
+    assert record == {"foreign": False, "reattached": True, "cancel_if_orphaned": True}
+    assert len(cancels(emulator)) == (2 if ends == "kill" else 1)
+    if ends == "success":
+        assert verdict.value == {"by": "us"}
+
+
+def test_what_is_only_to_be_validated(emulator: Emulator, driver: Driver) -> None:
+    """That another's operation creates it doesn't make it valid: the refusal is the answer."""
+    foreign(emulator, target=VALIDATED)
+    exists(emulator)
+    verdict = driver.run(partial(task, path=None, resource_name=None, json={}, **VALIDATES))
+    assert isinstance(verdict.error, OperationsCallErrorFinal)
+    assert not emulator.journal("list")
+
+
 def test_with_start_retry_on(emulator: Emulator, driver: Driver) -> None:
     """Where nothing is found the start may be repeated, and each refusal looks again."""
     exists(emulator, times=3)
@@ -549,6 +598,36 @@ def test_a_clear(emulator: Emulator, driver: Driver) -> None:
     assert not starts(emulator)
     assert not cancels(emulator)
     assert (store[RECORD]["name"], store[RECORD]["max_tries"]) == (name, 4)
+
+
+@pytest.mark.parametrize("phase", ["retry", "time-out", "clear"])
+@pytest.mark.parametrize("edited", ["query", "resource_name"])
+def test_a_task_that_asks_for_something_else(
+    emulator: Emulator, driver: Driver, edited: str, phase: str
+) -> None:
+    """An intent of its own isn't met by an operation that creates what the task asked for before."""
+    store = StateStore()
+    name = lost(emulator, driver, store, 500)
+    if phase == "time-out":
+        store[RECORD]["state"] = "failed"
+    other = {"query": {"size": "2"}} if edited == "query" else {"resource_name": "projects/p/things/y"}
+    make = partial(task, **other)
+    verdict = driver.run(make, store=store, try_number=2, max_tries=4 if phase == "clear" else 3)
+    assert verdict.value == {"by": "another" if phase == "retry" else "us"}
+    assert (store[RECORD]["name"] == name) == (phase == "retry")
+    assert not cancels(emulator)
+
+
+@pytest.mark.parametrize("max_tries", [3, 4], ids=["retry", "clear"])
+def test_a_sweep_that_knows_nothing_of_others(emulator: Emulator, driver: Driver, max_tries: int) -> None:
+    """One of an older version reads only that the operation isn't to be cancelled, whoever has followed it."""
+    store = StateStore()
+    lost(emulator, driver, store, 500)
+    seen: list[bool] = [store[RECORD]["cancel_if_orphaned"]]
+    with pytest.raises(TaskDeferred):
+        task(deferrable=True).execute(context_of(TaskInstance("run", 2, max_tries), store))
+    seen.append(store[RECORD]["cancel_if_orphaned"])
+    assert seen == [False, False]
 
 
 @pytest.mark.parametrize("edited", [False, True])

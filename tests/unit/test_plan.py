@@ -20,7 +20,8 @@ FACTS = Facts(max_tries=3, now_epoch_s=NOW, request_id_ttl_s=3600.0)
 
 
 def record(state: State, **changes: Any) -> Record:
-    values = {"name": "operations/x", "digest": KNOWN.digest, **changes}
+    digest = KNOWN.digest_of_sought if changes.get("foreign") else KNOWN.digest
+    values = {"name": "operations/x", "digest": digest, **changes}
     return Record(
         **{
             "state": state,
@@ -104,6 +105,18 @@ TABLE: dict[str, tuple[Record | None, Facts, StartCall, Step]] = {
         KNOWN,
         Step.START,
     ),
+    "another's wasn't over in time, and the task was edited": (
+        record(State.FAILED, foreign=True, digest="other"),
+        FACTS,
+        KNOWN,
+        Step.START,
+    ),
+    "another's runs, and the task was cleared and creates something else": (
+        record(State.STARTED, foreign=True, max_tries=0),
+        FACTS,
+        replace(KNOWN, resource="things/y"),
+        Step.START,
+    ),
     "another's failed, and the task was cleared": (
         record(State.FAILED, foreign=True, max_tries=0),
         FACTS,
@@ -128,7 +141,8 @@ def test_the_call_is_made_only_to_be_compared() -> None:
 
     for found, facts, _, step in TABLE.values():
         compared = found is not None and (
-            found.state is State.STARTING or (found.foreign and found.max_tries != facts.max_tries)
+            found.state is State.STARTING
+            or (found.foreign and (found.state is State.FAILED or found.max_tries != facts.max_tries))
         )
         if not compared:
             assert plan(found, facts, never).step is step
