@@ -28,6 +28,10 @@ __all__ = ["ApiDocument", "InvalidDocument"]
 _NAME = re.compile(r"[A-Za-z][\w-]*:[\w.-]+", re.ASCII)
 _PATH = re.compile(r"(?:[\w.~:@!$&'()*+,;=/-]|\{\+?\w+\})+", re.ASCII)
 _VARIABLE = re.compile(r"\{\+?(\w+)\}")
+_PREFIX = re.compile(r"(?:[\w.~:@!$&'()*+,;=-]+(?:/[\w.~:@!$&'()*+,;=-]+)*)?", re.ASCII)
+_SUFFIX = re.compile(r"[:/][\w-]+", re.ASCII)
+_NO_GROUP = re.compile(r"\\.|\[\^?\]?[^\]]*\]", re.DOTALL)
+"""What is left out where groups of a pattern are looked for: what is escaped, and classes."""
 
 
 class InvalidDocument(ValueError):
@@ -56,7 +60,9 @@ class ApiDocument(Document):
             name, entry = _entry(raw, recognises_request_ids=recognises_request_ids)
         except InvalidDocument:
             raise
-        except (ValueError, re.error) as error:
+        except RecursionError as error:
+            raise InvalidDocument(f"{where} is nested too deeply for an API document") from error
+        except (ValueError, OverflowError, re.error) as error:
             raise InvalidDocument(f"{where} is no API document that can be used: {error}") from error
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -78,6 +84,14 @@ class ApiDocument(Document):
     def __deepcopy__(self, _: dict[int, Any]) -> ApiDocument:
         """It never changes, and tasks are copied often."""
         return self
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the same was read: two modules may each read a file."""
+        return isinstance(other, ApiDocument) and (self.name, self._entry) == (other.name, other._entry)
+
+    def __hash__(self) -> int:
+        """Agree with ``==``."""
+        return hash(self.name)
 
     @property
     def as_argument(self) -> ApiDocument:
@@ -112,6 +126,8 @@ def _read(source: str | os.PathLike[str]) -> Any:
         )
     try:
         return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise InvalidDocument(f"{source} is nested too deeply for an API document") from error
     except (OSError, ValueError) as error:
         raise InvalidDocument(f"{source} can't be read as an API document: {error}") from error
 
@@ -136,19 +152,14 @@ def _entry(raw: Mapping[str, Any], *, recognises_request_ids: bool) -> tuple[str
             "none of its methods answers with an operation, which has name, done, error, metadata and response"
         )
     for short_id, method in entry["methods"].items():
-        _check(short_id, method)
-    for kind in entry["kinds"]:
-        re.compile(kind.get("pattern", ""))
-    for pattern, _ in entry["operations"]:
-        re.compile(pattern)
-    for template, _ in entry["endpoints"].values():
-        if template.count("{location}") != 1:
-            raise ValueError(f"its endpoint {template[:100]!r} doesn't have its location in it once")
-        canonical_url(template.replace("{location}", "x"))
+        _check(short_id, method, entry["kinds"])
+    _check_operations(entry)
+    for endpoint in entry["endpoints"].values():
+        endpoint[0] = _canonical_template(endpoint[0])
     return name, entry
 
 
-def _check(short_id: str, method: dict[str, Any]) -> None:
+def _check(short_id: str, method: dict[str, Any], kinds: list[dict[str, Any]]) -> None:
     start_method(method["verb"])
     path = method["path"]
     if not _PATH.fullmatch(path) or has_dot_segment(path) or path.startswith("/"):
@@ -157,3 +168,57 @@ def _check(short_id: str, method: dict[str, Any]) -> None:
         raise ValueError(
             f"the path of {short_id} and its parameters don't go together: {', '.join(sorted(unknown))}"
         )
+    for name, at in (method["path_parameters"] | method["query"]).items():
+        _check_kind(f"its parameter {name!r} of {short_id}", kinds[at])
+
+
+def _check_kind(parameter: str, kind: dict[str, Any]) -> None:
+    if not isinstance(kind.get("type"), str):
+        raise ValueError(f"{parameter} lacks a type, such as string")  # noqa: TRY004  the document's
+    values = kind.get("enum", [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{parameter} has an enum that is no list of texts")
+    _check_pattern(kind.get("pattern", ""))
+
+
+def _check_pattern(pattern: str) -> None:
+    """
+    Check a regular expression.
+
+    That Python may try for ever to match one takes a repetition in what is repeated, and so a group. None of Google's
+    documents repeats one.
+    """
+    re.compile(pattern)
+    if re.search(r"\)[*+{]", _NO_GROUP.sub("", pattern)):
+        raise ValueError(
+            f"the pattern {pattern[:100]!r} repeats a group, so that matching it may take for ever"
+        )
+
+
+def _check_operations(entry: dict[str, Any]) -> None:
+    for pattern, _ in entry["operations"]:
+        _check_pattern(pattern)
+    prefix, suffix = entry["prefix"], entry.get("cancel_suffix", ":cancel")
+    if not _PREFIX.fullmatch(prefix) or has_dot_segment(prefix):
+        raise ValueError(f"the path of its operations begins like v1, and not with {prefix[:100]!r}")
+    if not _SUFFIX.fullmatch(suffix):
+        raise ValueError(
+            "its operations are cancelled by ':cancel' or '/cancel' after their names, and not by "
+            f"{suffix[:100]!r}; without their method cancel the document can be used"
+        )
+    try:
+        start_method(entry.get("cancel_method", "POST"))
+    except ValueError as error:
+        raise ValueError(f"its operations can't be cancelled: {error}") from error
+
+
+def _canonical_template(template: str) -> str:
+    """
+    Return the address of a location as URLs are compared, with ``{location}`` in it.
+
+    :raises ValueError: it isn't in it once, or this is no URL.
+    """
+    if template.count("{location}") != 1:
+        raise ValueError(f"its endpoint {template[:100]!r} doesn't have its location in it once")
+    place = "a-location-like-no-other"
+    return canonical_url(template.replace("{location}", place)).replace(place, "{location}")

@@ -117,6 +117,7 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
 
 
 THINGS = ("resources", "projects", "resources", "things", "methods", "make")
+OPERATIONS = ("resources", "projects", "resources", "operations", "methods")
 BAD: list[Any] = [
     pytest.param({}, "it lacks 'name'", id="empty"),
     pytest.param([], "as Google's discovery service has them", id="list"),
@@ -132,6 +133,51 @@ BAD: list[Any] = [
     pytest.param(changed(*THINGS, "path", to="v3/{+parent}?x=1"), "the path of", id="query"),
     pytest.param(changed(*THINGS, "path", to="v3/{+other}/x"), "don't go together: other, parent", id="vars"),
     pytest.param(changed(*THINGS, "parameters", "parent", "pattern", to="^(a"), "unterminated", id="pattern"),
+    pytest.param(
+        changed(*THINGS, "parameters", "parent", "pattern", to="a{99999999999999}"),
+        "the repetition number is too large",
+        id="overflow",
+    ),
+    pytest.param(
+        changed(*THINGS, "parameters", "parent", "pattern", to="^([^/]+)+$"),
+        r"repeats a group",
+        id="pattern without end",
+    ),
+    pytest.param(
+        changed(*OPERATIONS, "get", "parameters", "name", "pattern", to="^(a|aa)*$"),
+        r"repeats a group",
+        id="pattern of names without end",
+    ),
+    pytest.param(
+        changed(*THINGS, "parameters", "dry", to={"location": "query"}),
+        "its parameter 'dry' of projects.things.make lacks a type",
+        id="no type",
+    ),
+    pytest.param(
+        changed(*THINGS, "parameters", "dry", "enum", to="abc"),
+        "its parameter 'dry' of projects.things.make has an enum that is no list of texts",
+        id="enum",
+    ),
+    pytest.param(
+        changed(*OPERATIONS, "cancel", "path", to="v3/{+name}"),
+        "its operations are cancelled by ':cancel' or '/cancel' after their names, and not by ''",
+        id="cancel without a suffix",
+    ),
+    pytest.param(
+        changed(*OPERATIONS, "cancel", "path", to="v3/{+name}/../x"),
+        "and not by '/../x'",
+        id="cancel climbs",
+    ),
+    pytest.param(
+        changed(*OPERATIONS, "cancel", "httpMethod", to="TRACE"),
+        "its operations can't be cancelled: .* not 'TRACE'",
+        id="cancel by another method",
+    ),
+    pytest.param(
+        changed(*OPERATIONS, "get", "path", to="v3/../{+name}"),
+        r"the path of its operations begins like v1, and not with 'v3/\.\.'",
+        id="get climbs",
+    ),
     pytest.param(
         {**EXAMPLE, "endpoints": [{"location": "eu", "endpointUrl": "https://x.example"}]},
         "doesn't have its location in it once",
@@ -150,6 +196,57 @@ def test_what_is_no_document(document: Any, says: str, tmp_path: Path) -> None:
     if isinstance(document, dict):
         with pytest.raises(InvalidDocument, match=says):
             ApiDocument(document)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    document = copy.deepcopy(EXAMPLE)
+    part = document["resources"]
+    for _ in range(depth):
+        part["inner"] = {"resources": {}}
+        part = part["inner"]["resources"]
+    return document
+
+
+def test_a_document_without_end(tmp_path: Path) -> None:
+    """One that is nested deeper than Python reads, or holds itself, is refused as others are."""
+    endless = copy.deepcopy(EXAMPLE)
+    endless["resources"]["inner"] = endless
+    deep = tmp_path / "deep.json"
+    deep.write_text('{"resources":' * 100_000 + "1" + "}" * 100_000)
+    bad: list[Any] = [
+        endless,
+        nested(3000),
+        deep,
+        changed(*THINGS, "parameters", "parent", "pattern", to="(" * 5000 + ")" * 5000),
+    ]
+    for source in bad:
+        with pytest.raises(InvalidDocument, match="nested too deeply"):
+            ApiDocument(source)
+
+
+def test_patterns_that_look_like_a_repeated_group() -> None:
+    """A parenthesis that is escaped or in a class is none."""
+    harmless = r"^\(a\)+[()]+(b|c)$"
+    own = ApiDocument(changed(*THINGS, "parameters", "parent", "pattern", to=harmless))
+    assert own.find(MAKE).parameters["parent"].pattern == harmless
+
+
+def test_a_document_that_is_read_twice_is_the_same() -> None:
+    """So a hook takes a method that another module has found."""
+    first, second = ApiDocument(EXAMPLE), ApiDocument(copy.deepcopy(EXAMPLE))
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first.find(MAKE) == second.find(MAKE)
+    assert first != ApiDocument(EXAMPLE, recognises_request_ids=True)
+    assert first != "example:v3"
+
+
+def test_the_addresses_of_locations_are_compared_as_hosts_are() -> None:
+    """What is asked for in one location isn't sent to another, however the document writes its hosts."""
+    place = {"location": "eu", "endpointUrl": "https://eu-x.EXAMPLE.com/", "description": "Regional Endpoint"}
+    own = ApiDocument({**EXAMPLE, "endpoints": [place]})
+    assert own.endpoint("regional", "eu") == "https://eu-x.example.com"
+    assert own.location_of("us-x.example.com") == "us"
 
 
 @pytest.mark.parametrize(
