@@ -156,20 +156,15 @@ def find(hook: WorkerClient, wanted: Sought, retries: Retries) -> Operation | No
     if wanted.parent is None:
         return NotFound(f"the API doesn't list the operations about {wanted.resource}")
     place = f"under {wanted.parent}" if wanted.parent else "of the service"
-    listed = _list(hook, wanted.parent, retries)
+    listed = _list(hook, wanted.parent, wanted.resource, retries)
     if isinstance(listed, CallFailure):
         said = f"{listed.problem}, {listed.status.code_name}"
         return NotFound(f"the operations {place} can't be listed: {said}", listed.transient)
     if listed is None:
         return NotFound(f"more than {MAX_PAGES} pages of operations are listed {place}")
-    running = [one for one in listed if not one.done]
-    about = {  # by name, as one may be on two pages of a list that changes
-        one.name: one for one in running if detail_fields(one.metadata).get("target") == wanted.resource
-    }
+    running, about = listed
     if not about:
-        return NotFound(
-            f"of {len(running)} operations that run {place} none has {wanted.resource} as its target"
-        )
+        return NotFound(f"of {running} operations that run {place} none has {wanted.resource} as its target")
     if len(about) > 1:
         return NotFound(f"{len(about)} operations run {place} that have {wanted.resource} as their target")
     return _of_its_kind(next(iter(about.values())), wanted)
@@ -206,22 +201,35 @@ def _is_meant(does: str, wanted: Sought) -> bool:
     return said in {wanted.does.casefold() + what for what in of_what}
 
 
-def _list(hook: WorkerClient, parent: str, retries: Retries) -> list[Operation] | CallFailure | None:
-    """Return the operations under a parent, of all or of those that run; ``None``: they are too many."""
+def _list(
+    hook: WorkerClient, parent: str, target: str, retries: Retries
+) -> tuple[int, dict[str, Operation]] | CallFailure | None:
+    """
+    Return how many operations run under a parent, and those of them that are about a target.
+
+    They are by name, as one may be on two pages of a list that changes. Others aren't kept: a page may have megabytes.
+
+    :return: ``None``: the list is too long.
+    """
     filter_: str | None = hook.settings.list_filter or None
-    listed: list[Operation] = []
+    running, about = 0, dict[str, Operation]()
     token: str | None = None
+    read: set[str] = set()
     end_s = clock.now() + retries.for_s
     for _ in range(MAX_PAGES):
         retries = replace(retries, for_s=max(end_s - clock.now(), 0.0))
         page = hook.list_page(parent, filter_, PAGE_SIZE, token, retries)
         if isinstance(page, CallFailure) and filter_ is not None and page.http_status in {400, 501}:
-            filter_, token, listed = None, None, []  # it may be the filter that isn't understood
+            filter_, token, running, about = None, None, 0, {}  # it may be the filter that isn't understood
             page = hook.list_page(parent, None, PAGE_SIZE, None, retries)
         if isinstance(page, CallFailure):
             return page
         operations, token = page
-        listed += operations
-        if not token:
-            return listed
+        for one in operations:
+            running += not one.done
+            if not one.done and detail_fields(one.metadata).get("target") == target:
+                about[one.name] = one
+        if not token or token in read:  # as for the hooks, a page that was read before is the end
+            return running, about
+        read.add(token)
     return None

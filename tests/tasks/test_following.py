@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from .test_refused_starts import WAYS, body, refuse, starts
 
 if TYPE_CHECKING:
     from airflow_provider_operations.emulator import Emulator
+    from airflow_provider_operations.operation import Operation
     from tests.support.tasks import Driver
 
 RECORD = "airflow_provider_operations"
@@ -279,13 +281,55 @@ def test_a_list_in_an_outage(emulator: Emulator, driver: Driver, fault: dict[str
     assert not isinstance(error, AirflowFailException)
 
 
+def test_a_list_whose_last_page_leads_to_itself(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that was read before is the end of a list, as for the hooks; what it has is there once."""
+    foreign(emulator)
+    exists(emulator)
+    real: Any = WorkerClient.list_page
+
+    def list_page(*arguments: Any) -> Any:
+        operations, _ = real(*arguments[:4], None, arguments[5])
+        return operations, "again"
+
+    monkeypatch.setattr(WorkerClient, "list_page", list_page)
+    assert driver.run(task).value == {"by": "another"}
+    assert len(emulator.journal("list")) == 2
+
+
+def test_what_a_list_holds_beside(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of large operations aren't kept while the next ones are read."""
+    monkeypatch.setattr(following, "PAGE_SIZE", 1)
+    for number in range(5):
+        foreign(emulator, 5000, target=f"projects/p/things/{number}")
+    foreign(emulator)
+    exists(emulator)
+    real: Any = WorkerClient.list_page
+    kept: list[weakref.ref[Operation]] = []
+    most: list[int] = []
+
+    def list_page(*arguments: Any) -> Any:
+        most.append(sum(one() is not None for one in kept))
+        operations, token = real(*arguments)
+        kept.extend(map(weakref.ref, operations))
+        return operations, token
+
+    monkeypatch.setattr(WorkerClient, "list_page", list_page)
+    assert driver.run(task).value == {"by": "another"}
+    assert len(most) == 6
+    assert max(most) <= 1
+
+
 def test_an_outage_at_each_page(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them together have the time that one outage may take, and no more than the task has left."""
     monkeypatch.setattr(following, "PAGE_SIZE", 1)
     for number in range(4):
         foreign(emulator, 5000, target=f"projects/p/things/{number}")
     exists(emulator)
-    real = WorkerClient.list_page
+    real: Any = WorkerClient.list_page
 
     def list_page(*arguments: Any) -> Any:  # each is there when its time is almost up
         driver.moved.sleep(max(arguments[-1].for_s - 1, 0))
