@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     from airflow_provider_operations._connection.settings import Settings
     from airflow_provider_operations._google_apis.table import Document, Method
 
-__all__ = ["ApiInUse", "another_proposed", "api_in_use", "method_of", "start_call_of"]
+__all__ = [
+    "ApiInUse",
+    "another_proposed",
+    "api_in_use",
+    "method_of",
+    "start_call_of",
+    "warn_without_location",
+]
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +214,27 @@ def method_of(api_method: str | Method, api: str | Document | None) -> Method:
     if api is None or find_api(api).as_argument != wanted:
         raise ValueError(f"{method.id} needs a hook with api={wanted!r}, not {api!r}")
     return method
+
+
+def warn_without_location(method: Method, path: str, base_url: str) -> None:
+    """
+    Say that a hook, which was made without a location, asks where all are, and the API has an address for each.
+
+    :param path: of the start.
+    """
+    location = location_in(path)
+    if base_url != method.document.root_url:
+        return
+    for place in _with_region(location):
+        if url := method.document.endpoint("locational", place):
+            log.warning(
+                "%s has an address for each location, and %s is asked: a hook with location=%r asks %s",
+                method.document.name,
+                base_url,
+                place,
+                url,
+            )
+            return
 
 
 def _with_region(location: str | None) -> tuple[str, ...]:

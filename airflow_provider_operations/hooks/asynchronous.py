@@ -259,11 +259,17 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         settings = await self.settings()
 
         def read_table() -> StartCall:
-            from airflow_provider_operations.hooks._google_api import method_of, start_call_of
+            from airflow_provider_operations.hooks._google_api import (
+                method_of,
+                start_call_of,
+                warn_without_location,
+            )
 
             method = method_of(api_method, self.api)
             base_url = settings.service.base_url
-            return start_call_of(method, parameters, json, headers, base_url, self._endpoint)
+            call = start_call_of(method, parameters, json, headers, base_url, self._endpoint)
+            warn_without_location(method, call.path, base_url)
+            return call
 
         call = await asyncio.to_thread(read_table)
         return await self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)

@@ -9,7 +9,7 @@ from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_operations._airflow.compat import HOOKS_TELL_THE_FORM
 from airflow_provider_operations._connection import form as connection_form
-from airflow_provider_operations.hooks._google_api import method_of, start_call_of
+from airflow_provider_operations.hooks._google_api import method_of, start_call_of, warn_without_location
 from airflow_provider_operations.hooks.worker import WorkerClient
 
 if TYPE_CHECKING:
@@ -103,4 +103,5 @@ class OperationsHook(WorkerClient, HttpHook):
         method = method_of(api_method, self.api)
         base_url = self.settings.service.base_url
         call = start_call_of(method, parameters, json, headers, base_url, self._endpoint)
+        warn_without_location(method, call.path, base_url)
         return self.start_operation(call.path, **call.arguments(str(uuid.uuid4())), retries=retries)

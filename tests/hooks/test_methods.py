@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._google_apis.call import InvalidParameters
+from airflow_provider_operations._protocol.request import InvalidRequest
 from airflow_provider_operations.google_apis import ApiDocument, UnknownMethod
 from tests.google_apis.test_own import EXAMPLE, GIVEN, MAKE
 
@@ -123,6 +124,23 @@ def test_a_wrong_address(
     monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "google_cloud_platform"}))
     with pytest.raises(InvalidConnection, match=says):
         calls("start_method", CREATE, parameters=parameters, json={})
+
+
+@pytest.mark.parametrize("location", [None, "europe-west1"])
+def test_an_address_for_each_location(
+    hook_of: Callable[..., Calls],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    location: str | None,
+) -> None:
+    """A hook doesn't know it before a start names it: the log says which location to make the hook with."""
+    calls = hook_of("http://127.0.0.1:9", api="aiplatform", location=location)
+    monkeypatch.setenv("AIRFLOW_CONN_OPS", json.dumps({"conn_type": "google_cloud_platform"}))
+    create = "aiplatform.projects.locations.endpoints.create"
+    with pytest.raises(InvalidRequest):  # so that nothing is sent
+        calls("start_method", create, parameters={"parent": PLACE}, json={}, headers={"Host": "a.example"})
+    said = "a hook with location='europe-west1' asks https://europe-west1-aiplatform.googleapis.com"
+    assert (said in caplog.text) == (location is None)
 
 
 def test_another_connection_is_proposed(
