@@ -162,7 +162,8 @@ def _entry(raw: Mapping[str, Any], *, recognises_request_ids: bool) -> tuple[str
 def _check(short_id: str, method: dict[str, Any], kinds: list[dict[str, Any]]) -> None:
     start_method(method["verb"])
     path = method["path"]
-    if not _PATH.fullmatch(path) or has_dot_segment(path) or path.startswith("/"):
+    fixed = _VARIABLE.sub("", path)  # what stands before a variable, such as "..", may be a segment with it
+    if not _PATH.fullmatch(path) or has_dot_segment(path) or has_dot_segment(fixed) or path.startswith("/"):
         raise ValueError(f"the path of {short_id} is like v1/{{+parent}}/things, and not {path[:100]!r}")
     if unknown := set(_VARIABLE.findall(path)) ^ set(method["path_parameters"]):
         raise ValueError(

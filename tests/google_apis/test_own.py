@@ -130,6 +130,9 @@ BAD: list[Any] = [
     pytest.param(
         changed(*THINGS, "path", to="v3/../{+parent}"), "the path of projects.things.make", id="climbs"
     ),
+    pytest.param(
+        changed(*THINGS, "path", to="v3/..{+parent}"), "the path of projects.things.make", id="may climb"
+    ),
     pytest.param(changed(*THINGS, "path", to="v3/{+parent}?x=1"), "the path of", id="query"),
     pytest.param(changed(*THINGS, "path", to="v3/{+other}/x"), "don't go together: other, parent", id="vars"),
     pytest.param(changed(*THINGS, "parameters", "parent", "pattern", to="^(a"), "unterminated", id="pattern"),
