@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_operations._google_apis.extract import entry_of
 from airflow_provider_operations._google_apis.lookup import UnknownMethod, no_start
 from airflow_provider_operations._google_apis.table import Document
+from airflow_provider_operations._protocol.rendering import CONTROL, each_text, one_line
 from airflow_provider_operations._protocol.request import start_method
 from airflow_provider_operations._protocol.urls import canonical_url, has_dot_segment
 
@@ -154,6 +155,7 @@ def _entry(raw: Mapping[str, Any], *, recognises_request_ids: bool) -> tuple[str
     for short_id, method in entry["methods"].items():
         _check(short_id, method, entry["kinds"])
     _check_operations(entry)
+    _check_texts(entry)
     for endpoint in entry["endpoints"].values():
         endpoint[0] = _canonical_template(endpoint[0])
     return name, entry
@@ -211,6 +213,19 @@ def _check_operations(entry: dict[str, Any]) -> None:
         start_method(entry.get("cancel_method", "POST"))
     except ValueError as error:
         raise ValueError(f"its operations can't be cancelled: {error}") from error
+
+
+def _check_texts(entry: dict[str, Any]) -> None:
+    """Check what commands and logs show."""
+    for key in ("title", "documentation", "revision"):
+        if not isinstance(entry[key], str):
+            raise ValueError(f"its {key} is no text")  # noqa: TRY004  the document's
+
+    def check(text: str) -> None:
+        if re.search(f"[{CONTROL}]", text):
+            raise ValueError(f"{one_line(repr(text), 100)} in it has a control character")
+
+    each_text(check, entry)
 
 
 def _canonical_template(template: str) -> str:

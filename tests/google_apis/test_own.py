@@ -131,6 +131,13 @@ BAD: list[Any] = [
         changed(*THINGS, "path", to="v3/../{+parent}"), "the path of projects.things.make", id="climbs"
     ),
     pytest.param(
+        changed(*THINGS, "id", to="example.projects.things.\x1b[2Jmake"),
+        r"'projects.things.\\x1b\[2Jmake' in it has a control character",
+        id="id that steers a terminal",
+    ),
+    pytest.param({**EXAMPLE, "title": "An API\nERROR"}, "has a control character", id="title of two lines"),
+    pytest.param({**EXAMPLE, "title": {"a": 1}}, "its title is no text", id="title"),
+    pytest.param(
         changed(*THINGS, "path", to="v3/..{+parent}"), "the path of projects.things.make", id="may climb"
     ),
     pytest.param(changed(*THINGS, "path", to="v3/{+parent}?x=1"), "the path of", id="query"),
