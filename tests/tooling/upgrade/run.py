@@ -139,13 +139,12 @@ class Rehearsal:
     def end(self) -> None:
         """Kill one, clear one, let all end, and compare."""
         airflow = self._airflow
-        before = self._asked("get", "killed")
-        # Until a triggerer has the trigger, Airflow drops it unrun when its task is marked.
-        airflow.until(lambda: self._asked("get", "killed") > before, "a triggerer asks again", 120)
+        self._until_held("killed")
         airflow.clear(DAG_ID, self._run, "cleared")
         airflow.set_state(DAG_ID, self._run, "killed", "failed")
         airflow.until(lambda: self._asked("start", "cleared") == 2, "the cleared task has started anew", 240)
         airflow.until(lambda: self._states()["cleared"] == "deferred", "it is deferred", 120)
+        self._until_held("cleared")
         airflow.set_state(DAG_ID, self._run, "cleared", "failed")
         for name, ending in OPERATIONS_END.items():
             self._end_operation(name, ending)
@@ -155,6 +154,11 @@ class Rehearsal:
             self._compare(task_id, meant)
         names = sorted(each["name"] for each in self._emulator.operations() if "/watched/" in each["name"])
         self._expect("events of the watcher", sorted(self._events()), names)
+
+    def _until_held(self, name: str) -> None:
+        """Wait until a triggerer has a task's trigger: until then Airflow drops it unrun when the task is marked."""
+        before = self._asked("get", name)
+        self._airflow.until(lambda: self._asked("get", name) > before, "a triggerer asks again", 120)
 
     def run_short(self, run: str | None = None) -> str:
         """Run the short DAG, or clear a run of it: another start, and a success."""
