@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["entry_of", "has_standard_get"]
+__all__ = ["entry_of", "has_standard_get", "methods_of"]
 
 OPERATION_FIELDS = {"name", "done", "error", "metadata", "response"}
 """All that the standard operation has, and no other schema."""
@@ -79,7 +79,7 @@ class _Document:
         self._of_operations = list(self._operations_resources())
 
     def methods(self) -> Iterator[tuple[Resources, str, RawMethod]]:
-        yield from _methods(self._raw, ())
+        yield from methods_of(self._raw, ())
 
     # --- which methods are starts ------------------------------------------------------------------------------
 
@@ -224,11 +224,12 @@ class _Document:
         return fields
 
 
-def _methods(raw: dict[str, Any], here: Resources) -> Iterator[tuple[Resources, str, RawMethod]]:
+def methods_of(raw: dict[str, Any], here: Resources) -> Iterator[tuple[Resources, str, RawMethod]]:
+    """Yield the methods of a document or of a resource in it, with the resources that each is in, and its name."""
     for name, method in raw.get("methods", {}).items():
         yield here, name, method
     for name, resource in raw.get("resources", {}).items():
-        yield from _methods(resource, (*here, name))
+        yield from methods_of(resource, (*here, name))
 
 
 def _is_of_operations(resources: Resources) -> bool:

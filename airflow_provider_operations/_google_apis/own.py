@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations._google_apis.extract import entry_of
+from airflow_provider_operations._google_apis.extract import entry_of, methods_of
 from airflow_provider_operations._google_apis.lookup import UnknownMethod, no_start
 from airflow_provider_operations._google_apis.table import Document
 from airflow_provider_operations._protocol.rendering import CONTROL, each_text, one_line
@@ -147,6 +147,9 @@ def _entry(raw: Mapping[str, Any], *, recognises_request_ids: bool) -> tuple[str
     except ValueError as error:
         raise ValueError(f"its rootUrl {error}") from error
     whole = {**raw, "rootUrl": root_url, "servicePath": raw.get("servicePath", "")}
+    for _, _, method in methods_of(whole, ()):
+        if not isinstance(method.get("scopes", []), list):
+            raise ValueError(f"the scopes of {method['id']} are no list")  # noqa: TRY004  the document's
     entry = entry_of(whole, lambda _: recognises_request_ids)
     if entry is None or not (entry["methods"] or entry["operations"]):
         raise ValueError(

@@ -136,6 +136,7 @@ BAD: list[Any] = [
         id="id that steers a terminal",
     ),
     pytest.param({**EXAMPLE, "title": "An API\nERROR"}, "has a control character", id="title of two lines"),
+    pytest.param(changed(*THINGS, "scopes", to="https://a.example/auth"), "scopes .* no list", id="scopes"),
     pytest.param({**EXAMPLE, "title": {"a": 1}}, "its title is no text", id="title"),
     pytest.param(
         changed(*THINGS, "path", to="v3/..{+parent}"), "the path of projects.things.make", id="may climb"
