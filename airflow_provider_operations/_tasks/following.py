@@ -147,21 +147,22 @@ def _usual_parent(resource: str) -> str:
     return "/".join(segments[:2]) if len(segments) > 3 else ""
 
 
-def find(hook: WorkerClient, wanted: Sought, retries: Retries) -> Operation | NotFound:
+def find(hook: WorkerClient, wanted: Sought, retries: Retries, until_epoch_s: float) -> Operation | NotFound:
     """
     Return the one operation that runs and creates the resource.
 
     :param retries: of all pages of the list together.
+    :param until_epoch_s: the task's deadline, after which no further page is asked for.
     """
     if wanted.parent is None:
         return NotFound(f"the API doesn't list the operations about {wanted.resource}")
     place = f"under {wanted.parent}" if wanted.parent else "of the service"
-    listed = _list(hook, wanted.parent, wanted.resource, retries)
+    listed = _list(hook, wanted.parent, wanted.resource, retries, until_epoch_s)
     if isinstance(listed, CallFailure):
         said = f"{listed.problem}, {listed.status.code_name}"
         return NotFound(f"the operations {place} can't be listed: {said}", listed.transient)
-    if listed is None:
-        return NotFound(f"more than {MAX_PAGES} pages of operations are listed {place}")
+    if isinstance(listed, NotFound):
+        return listed._replace(why=f"{listed.why} {place}")
     running, about = listed
     if not about:
         return NotFound(f"of {running} operations that run {place} none has {wanted.resource} as its target")
@@ -202,14 +203,12 @@ def _is_meant(does: str, wanted: Sought) -> bool:
 
 
 def _list(
-    hook: WorkerClient, parent: str, target: str, retries: Retries
-) -> tuple[int, dict[str, Operation]] | CallFailure | None:
+    hook: WorkerClient, parent: str, target: str, retries: Retries, until_epoch_s: float
+) -> tuple[int, dict[str, Operation]] | CallFailure | NotFound:
     """
     Return how many operations run under a parent, and those of them that are about a target.
 
     They are by name, as one may be on two pages of a list that changes. Others aren't kept: a page may have megabytes.
-
-    :return: ``None``: the list is too long.
     """
     filter_: str | None = hook.settings.list_filter or None
     running, about = 0, dict[str, Operation]()
@@ -232,4 +231,6 @@ def _list(
         if not token or token in read:  # as for the hooks, a page that was read before is the end
             return running, about
         read.add(token)
-    return None
+        if clock.now() >= until_epoch_s:
+            return NotFound("the task's time was up before all operations were listed", transient=True)
+    return NotFound(f"more than {MAX_PAGES} pages of operations are listed")

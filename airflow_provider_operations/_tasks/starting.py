@@ -628,7 +628,7 @@ class StartsOperation(EndsFromTrigger):
         method = None if self.api_method is None else method_of(self.api_method)
         for_s = min(self.outage_tolerance, max(record.deadline_epoch_s - clock.now(), 0.0))
         retries = Retries(None, for_s=for_s, doubt_s=LIST_DOUBT_S, abandoned=lambda: self._killed)
-        return find(self.hook, sought(call.resource, method, call.path), retries)
+        return find(self.hook, sought(call.resource, method, call.path), retries, record.deadline_epoch_s)
 
     def _follow(self, found: Operation, call: StartCall, record: Record, records: Records) -> Begun:
         """Go on with an operation that something else has started; that it isn't ours is known before anything is done."""

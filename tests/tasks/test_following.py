@@ -323,6 +323,27 @@ def test_what_a_list_holds_beside(
     assert max(most) <= 1
 
 
+def test_a_list_that_takes_longer_than_the_task_may(
+    emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next pages aren't asked for; another try may find the operation."""
+    monkeypatch.setattr(following, "PAGE_SIZE", 1)
+    for number in range(6):
+        foreign(emulator, 5000, target=f"projects/p/things/{number}")
+    exists(emulator)
+    real: Any = WorkerClient.list_page
+
+    def list_page(*arguments: Any) -> Any:
+        driver.moved.sleep(25)
+        return real(*arguments)
+
+    monkeypatch.setattr(WorkerClient, "list_page", list_page)
+    error = driver.run(partial(task, timeout=60)).error
+    assert "the task's time was up before all operations were listed under projects/p" in str(error)
+    assert not isinstance(error, AirflowFailException)
+    assert len(emulator.journal("list")) == 3
+
+
 def test_an_outage_at_each_page(emulator: Emulator, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them together have the time that one outage may take, and no more than the task has left."""
     monkeypatch.setattr(following, "PAGE_SIZE", 1)
