@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
+from airflow.models.dagrun import DagRun
 from airflow.models.log import Log
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.serialized_dag import SerializedDagModel
@@ -35,7 +36,7 @@ from airflow_provider_operations._sweep.judgement import OVER_STATES, Found, Not
 from airflow_provider_operations.operation import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
@@ -113,6 +114,12 @@ class Database:
         with create_session() as session:
             return team_names([found.dag_id], session).get(found.dag_id)
 
+    def waited_for(self, found: Found, name: str) -> bool:
+        """Tell whether another task of the run, which isn't over, waits for an operation: its XCom names that."""
+        with create_session() as session:
+            values = _named_by_others(found, session)
+        return any(_named(value, {"name": name}) == name for value in values)
+
     def arguments(self, found: Found) -> list[Mapping[str, Any]] | None:
         """
         Return the arguments of a task as its own code has them, rendered and literal; ``None``: it isn't one of ours.
@@ -189,7 +196,7 @@ class Database:
                 return None
             is_now = (row[0], _text(row.state), row.try_number, row.max_tries, row.updated_at)
             was = (found.ti_id, found.state, found.try_number, found.max_tries, found.stored_at)
-            if is_now != was:
+            if is_now != was or name in map(_json, _named_by_others(found, session)):
                 return None
             text = _exchange(found, before, note, session)
             if text is not None:
@@ -199,6 +206,20 @@ class Database:
                     Log(event=AUDIT_EVENT, owner=OWNER, owner_display_name=OWNER, extra=shown, **place)
                 )
             return text
+
+
+def _named_by_others(found: Found, session: Session) -> Sequence[Any]:
+    """Return the XComs ``operation_name`` of the other tasks of a run that aren't over, as stored."""
+    own = and_(TaskInstance.task_id == found.task_id, TaskInstance.map_index == found.map_index)
+    over = and_(TaskInstance.state.is_not(None), TaskInstance.state.in_(OVER_STATES))
+    query = (
+        select(XComModel.value)
+        .join(DagRun, DagRun.id == XComModel.dag_run_id)
+        .join(TaskInstance, _same(XComModel))
+        .where(DagRun.dag_id == found.dag_id, DagRun.run_id == found.run_id)
+        .where(XComModel.key == OPERATION_NAME_KEY, not_(own), not_(over))
+    )
+    return session.scalars(query).all()
 
 
 def _exchange(found: Found, before: str | None, note: Note, session: Session) -> str | None:

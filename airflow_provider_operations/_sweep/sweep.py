@@ -165,6 +165,8 @@ class Sweep:
         if away := self._services.why_away(options):
             self._tell(found, record, Fate.NO_ANSWER, away)
             return
+        if self._database.waited_for(found, record.name):
+            return
         before = found.note.cancels if found.note and found.note.of == operation_of(record) else 0
         claim = self._note(record, "looking", due_epoch_s=clock.now() + CLAIM_S, cancels=before)
         text = found.swept if self._dry_run else self._database.write(found, found.swept, claim)
@@ -202,7 +204,10 @@ class Sweep:
         note = replace(claim, said="asked to cancel", cancels=claim.cancels + 1, due_epoch_s=due_epoch_s)
         confirmed = self._database.confirm(found, record.name, text, note)
         if confirmed is None:
-            log.info("%s: not cancelled, as somebody has acted on its task meanwhile", record.name)
+            log.info(
+                "%s: not cancelled, as somebody has acted on its task meanwhile, or another waits for it",
+                record.name,
+            )
             self._give_back(found, claim, text)
             return
         log.info("%s: asking to cancel it, as its task is over (%s)", record.name, found.state)

@@ -21,6 +21,7 @@ from airflow_provider_operations._sweep.sweep import AGAIN_S, CLAIM_S, SETTLE_LI
 from airflow_provider_operations.ui.audit import noted
 from airflow_provider_operations.ui.tasks import TaskKey
 from tests.support.connections import set_connection
+from tests.ui.conftest import run_number
 
 from .conftest import SERVICE, TASK
 
@@ -468,6 +469,44 @@ def test_somebody_acts_between_look_and_cancel(orphans: Orphans, sweep: Swept, a
     assert orphans.emulator.journal("cancel") == []
     assert not orphans.done(name)
     assert orphans.audited() == []
+    assert orphans.notes()[0]["due_epoch_s"] == 0
+
+
+def another_task(orphans: Orphans, state: str | None, name: Any) -> None:
+    """Add a task to the run whose XCom names an operation."""
+    place = {"dag_id": "dag", "run_id": "run", "task_id": "sensor", "map_index": -1}
+    orphans.rows.insert("task_instance", **place, state=state, pool="default_pool", try_number=1)
+    orphans.rows.insert(
+        "xcom", **place, dag_run_id=run_number("dag"), key="operation_name", value=name,
+        timestamp=datetime.fromtimestamp(orphans.moved.now, timezone.utc),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "up_for_retry", "up_for_reschedule", None])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_another_task_waits_for_it(orphans: Orphans, sweep: Swept, state: str | None, dry_run: bool) -> None:
+    """A sensor beside a task whose worker was lost, for example: it goes on waiting."""
+    name = orphans.add()
+    another_task(orphans, state, name)
+    assert sweep(dry_run=dry_run) == []
+    assert orphans.emulator.journal("cancel") == []
+    assert orphans.notes() == []
+    orphans.rows.execute("UPDATE task_instance SET state = 'failed' WHERE task_id = 'sensor'")
+    assert fates(sweep(dry_run=dry_run)) == ["orphan" if dry_run else "cancelled"]
+
+
+def test_another_task_waits_for_another(orphans: Orphans, sweep: Swept) -> None:
+    """Which has nothing to do with this one."""
+    orphans.add()
+    another_task(orphans, "running", "operations/another")
+    assert fates(sweep()) == ["cancelled"]
+
+
+def test_another_task_begins_to_wait_between_look_and_cancel(orphans: Orphans, sweep: Swept) -> None:
+    """It counts as well."""
+    name = orphans.add()
+    assert sweep(services=Meanwhile(lambda: another_task(orphans, "running", name))) == []
+    assert orphans.emulator.journal("cancel") == []
     assert orphans.notes()[0]["due_epoch_s"] == 0
 
 
