@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._protocol import clock
@@ -76,6 +76,10 @@ LEFT = frozenset({Fate.ASKED, Fate.REFUSED, Fate.NO_ANSWER, Fate.ORPHAN})
 _EXPECTED = frozenset({Fate.CANCELLED, Fate.ORPHAN})
 
 
+_OF_WHAT_IS_WRITTEN = (DataError, IntegrityError)
+"""Errors of a database that takes everything else, such as a name with characters that MySQL's ``utf8mb3`` doesn't have."""
+
+
 @dataclass(frozen=True)
 class Result:
     """
@@ -129,9 +133,9 @@ class Sweep:
         for found in self._database.found():
             try:
                 self._consider(found)
-            except SQLAlchemyError:
-                raise
             except Exception as error:  # of one task, which mustn't keep all others from being seen to
+                if isinstance(error, SQLAlchemyError) and not isinstance(error, _OF_WHAT_IS_WRITTEN):
+                    raise
                 log.exception("%s can't be seen to", found.place)
                 self._tell(found, None, Fate.SHOWN, f"{type(error).__name__}, see the log")
         self._await_ends()

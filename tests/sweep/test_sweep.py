@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.utils.session import create_session
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
@@ -667,6 +668,31 @@ def test_one_task_keeps_no_other_from_being_seen_to(
     ]
     assert results[0].said == "KeyError, see the log"
     assert orphans.done(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "goes_on"), [(DataError, True), (IntegrityError, True), (OperationalError, False)]
+)
+def test_what_the_database_doesnt_take(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch, kind: Any, goes_on: bool
+) -> None:
+    """One task's values keep no other from being seen to; a database that is away ends the sweep."""
+    orphans.add()
+    name = orphans.add("other", 1)
+    confirm = Database.confirm
+
+    def some(self: Database, found: Any, *arguments: Any) -> Any:
+        if found.dag_id == "dag":
+            raise kind("INSERT", {}, Exception("incorrect string value"))
+        return confirm(self, found, *arguments)
+
+    monkeypatch.setattr(Database, "confirm", some)
+    if goes_on:
+        assert fates(sweep()) == ["cancelled", "left alone"]
+        assert orphans.done(name)
+    else:
+        with pytest.raises(OperationalError):
+            sweep()
 
 
 def test_a_dry_run_changes_nothing(orphans: Orphans, sweep: Swept) -> None:
