@@ -229,7 +229,6 @@ class Judge:
         """Hear of a clear, just before it is made."""
         self._marked, self._cleared_s = False, self._now()
         if self._form.waits_only:
-            self._deadlines.clear()  # the next try waits for the same operation, with a time of its own
             if not self._form.keeps_record and self._world.airflow.state == "running":
                 self._gives_up("no record, and its worker was told to end")
             return
@@ -414,6 +413,8 @@ class Judge:
         """Hear of a record that Airflow has stored."""
         name = record.get("name", "")
         self._noted.add(name)
+        if self._form.waits_only:  # each try waits for the same operation, with a time of its own
+            return
         for key in (name, record.get("request_id", "")):
             self._deadlines[key] = record.get("deadline_epoch_s", 0.0)
 
