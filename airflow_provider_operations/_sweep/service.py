@@ -46,7 +46,7 @@ class Services:
         :raises NotAskedError: the connection is gone or spoiled, or the service hasn't answered before in this sweep.
         """
         result: Operation | CallFailure = self._call(options, lambda hook: hook.poll(name))
-        if isinstance(result, CallFailure) and (result.transient or result.http_status in {401, 403}):
+        if isinstance(result, CallFailure) and (result.transient or result.http_status == 401):
             self._away[options] = result.problem
         return result
 

@@ -261,16 +261,24 @@ def test_a_cancel_is_sent_once(orphans: Orphans, sweep: Swept, moved: MovedClock
     assert orphans.done(name)
 
 
-@pytest.mark.parametrize("status", [403, 500])
 def test_an_operation_that_cant_be_asked_for_keeps_no_other_from_being_seen_to(
-    orphans: Orphans, sweep: Swept, status: int
+    orphans: Orphans, sweep: Swept
 ) -> None:
-    """Who got no answer comes last in the next sweep."""
+    """Who got no answer comes last in the next sweep, as its service isn't asked any more in this one."""
     odd = orphans.add()
     name = orphans.add(map_index=1)
-    orphans.emulator.script_fault(kind="get", operation=odd, status=status)
+    orphans.emulator.script_fault(kind="get", operation=odd, status=500)
     assert fates(sweep()) == ["no answer", "no answer"]
     assert fates(sweep()) == ["asked to cancel", "no answer"]
+    assert [entry["operation"] for entry in orphans.emulator.journal("cancel")] == [name]
+
+
+def test_a_forbidden_operation_says_nothing_of_others(orphans: Orphans, sweep: Swept) -> None:
+    """A 403 is an answer about one operation: in the same sweep its service is asked for the next."""
+    odd = orphans.add()
+    name = orphans.add(map_index=1)
+    orphans.emulator.script_fault(kind="get", operation=odd, status=403)
+    assert sorted(fates(sweep())) == ["cancelled", "no answer"]
     assert [entry["operation"] for entry in orphans.emulator.journal("cancel")] == [name]
 
 

@@ -131,7 +131,9 @@ class Judge:
         unreached = world.server.trouble is not None or world.connection_is_gone
         just_over = self._over_s is not None and self._now() - self._over_s < NOTICED_S
         asked_later = world.airflow.state in {*NO_CODE_RUNS, "removed"}
-        unasked = world.airflow.triggers_are_unanswered or just_over or asked_later
+        # Where a clear drops the task's state, it has to see that the task has another operation first.
+        cleared = self._form.airflow.clears_drop_task_state and self._cleared_s is not None
+        unasked = world.airflow.triggers_are_unanswered or just_over or asked_later or cleared
         if unreached or (unasked and triggerer.process.name not in self._knowing):
             self.process_was_lost()
 
