@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["OVER", "is_last_try", "is_over", "place_of"]
+__all__ = ["OVER", "OVER_OR_REMOVED", "is_last_try", "is_over", "place_of"]
 
 OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
 """States of a task that runs no more."""
+
+OVER_OR_REMOVED = OVER | {"removed"}
+"""These, and that of a task which its DAG has no more; one bad parse sets and unsets it."""
 
 
 def place_of(task_instance: Any) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.models.dagrun import DagRun
-from airflow.models.log import Log
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
@@ -24,16 +23,16 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import String, and_, cast, func, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased, lazyload
+from sqlalchemy.orm import aliased
 
 from airflow_provider_operations._airflow.compat import team_names
+from airflow_provider_operations._airflow.serialized import tasks_of
+from airflow_provider_operations._airflow.states import OVER_OR_REMOVED, place_of
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
-from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
+from airflow_provider_operations._lifecycle.audit import asks_to_cancel
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
 from airflow_provider_operations._protocol import clock
-from airflow_provider_operations._protocol.rendering import one_line
-from airflow_provider_operations._sweep.judgement import OVER_STATES, Found, Note, own_fields
-from airflow_provider_operations.operation import MAX_NAME_BYTES
+from airflow_provider_operations._sweep.judgement import Found, Note, own_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -153,12 +152,7 @@ class Database:
         if dag_version_id is None:
             return {}
         if dag_version_id not in self._dags:
-            query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == dag_version_id)
-            dag = session.scalar(query.options(lazyload("*")))
-            tasks = (
-                [task["__var"] for task in dag.data["dag"]["tasks"]] if dag is not None and dag.data else []
-            )
-            self._dags[dag_version_id] = {task["task_id"]: task for task in tasks}
+            self._dags[dag_version_id] = tasks_of(dag_version_id, session)
             if len(self._dags) > KEPT_DAGS:
                 self._dags.popitem(last=False)
         return self._dags[dag_version_id]
@@ -196,22 +190,19 @@ class Database:
                 return None
             is_now = (row[0], _text(row.state), row.try_number, row.max_tries, row.updated_at)
             was = (found.ti_id, found.state, found.try_number, found.max_tries, found.stored_at)
+            # What an XCom backend keeps elsewhere was asked for before: no transaction is to wait for it.
             if is_now != was or name in map(_json, _named_by_others(found, session)):
                 return None
             text = _exchange(found, before, note, session)
             if text is not None:
-                shown = one_line(name, MAX_NAME_BYTES)
-                place = {**found.place, "try_number": found.try_number}
-                session.add(
-                    Log(event=AUDIT_EVENT, owner=OWNER, owner_display_name=OWNER, extra=shown, **place)
-                )
+                session.add(asks_to_cancel(found.place, name, found.try_number, OWNER))
             return text
 
 
 def _named_by_others(found: Found, session: Session) -> Sequence[Any]:
     """Return the XComs ``operation_name`` of the other tasks of a run that aren't over, as stored."""
     own = and_(TaskInstance.task_id == found.task_id, TaskInstance.map_index == found.map_index)
-    over = and_(TaskInstance.state.is_not(None), TaskInstance.state.in_(OVER_STATES))
+    over = and_(TaskInstance.state.is_not(None), TaskInstance.state.in_(OVER_OR_REMOVED))
     query = (
         select(XComModel.value)
         .join(DagRun, DagRun.id == XComModel.dag_run_id)
@@ -273,8 +264,7 @@ def _is(model: Any, found: Found) -> tuple[Any, ...]:
 
 
 def _same(other: Any) -> Any:
-    names = ("dag_id", "run_id", "task_id", "map_index")
-    return and_(*(getattr(TaskInstance, name) == getattr(other, name) for name in names))
+    return and_(*(own == getattr(other, name) for name, own in place_of(TaskInstance).items()))
 
 
 def _due(last: int) -> Any:
@@ -296,7 +286,7 @@ def _due(last: int) -> Any:
             stored.value,
             stored.updated_at,
             stored.dag_run_id,
-            *(getattr(TaskInstance, name) for name in ("dag_id", "run_id", "task_id", "map_index")),
+            *place_of(TaskInstance).values(),
             TaskInstance.id.label("ti_id"),
             TaskInstance.state,
             TaskInstance.try_number,
@@ -327,7 +317,7 @@ def _due(last: int) -> Any:
             stored.key.in_(_KEYS),
             stored.value.contains('"cancel_if_orphaned"'),
             not_(delivered),
-            TaskInstance.state.in_(OVER_STATES),
+            TaskInstance.state.in_(OVER_OR_REMOVED),
             or_(swept.id.is_(None), swept.updated_at != stored.updated_at),
             or_(TaskInstance.state != "success", ended.key.is_(None), not_(func.coalesce(done, False))),
         )

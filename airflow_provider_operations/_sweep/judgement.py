@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_operations._airflow.states import OVER
+from airflow_provider_operations._airflow.states import OVER_OR_REMOVED, place_of
 from airflow_provider_operations._connection.options import SERVICE_FIELDS, ServiceOptions
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record, State, is_moment
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AGAIN_AT_MOST_S",
-    "OVER_STATES",
     "QUIET_S",
     "Found",
     "Judgement",
@@ -34,9 +33,6 @@ __all__ = [
     "own_fields",
     "stranger",
 ]
-
-OVER_STATES = OVER | {"removed"}
-"""States of a task that waits for no operation; ``up_for_retry`` and no state at all aren't among them."""
 
 QUIET_S = 60.0
 """A task has been over, and its record unchanged, for so long: until then, its own process or trigger may see to it."""
@@ -55,7 +51,7 @@ class Note:
     """
     What sweeps know of an operation: the value of a key beside the record that no worker writes.
 
-    :param of: which operation it is about, see ``Found.operation``.
+    :param of: which operation it is about, see ``operation_of``.
     :param by: the sweep that has written it.
     :param settled: no sweep has to see to the operation again.
     :param due_epoch_s: no sweep sees to it before; a sweep that works on it has claimed it until then. What is later
@@ -132,8 +128,7 @@ class Found:
     @property
     def place(self) -> dict[str, Any]:
         """What names the task instance over all its tries."""
-        names = ("dag_id", "run_id", "task_id", "map_index")
-        return {name: getattr(self, name) for name in names}
+        return place_of(self)
 
 
 class Step(Enum):
@@ -167,7 +162,7 @@ def operation_of(record: Record) -> str:
 
 def judge(found: Found, now_epoch_s: float) -> Judgement:
     """Decide what is to be done about a task's operation; nothing is done in doubt."""
-    if found.state not in OVER_STATES:
+    if found.state not in OVER_OR_REMOVED:  # ``up_for_retry`` and no state at all are no end
         return Judgement(Step.LEAVE)
     since = found.quiet_since_epoch_s
     if since is None or now_epoch_s - since < QUIET_S:

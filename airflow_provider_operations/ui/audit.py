@@ -12,13 +12,13 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 
+from airflow_provider_operations._lifecycle.audit import asks_to_cancel, shown_name
 from airflow_provider_operations._lifecycle.cancelled_by import (
     AUDIT_EVENT,
     CANCELLED_BY_KEY,
     cancelled_through_the_tab,
 )
 from airflow_provider_operations._protocol.rendering import one_line
-from airflow_provider_operations.operation import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -37,16 +37,7 @@ def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
     :return: whether the XCom was written, which only the first request for this operation does.
     """
     with create_session() as session:
-        session.add(
-            Log(
-                event=AUDIT_EVENT,
-                owner=by,
-                owner_display_name=by,
-                extra=_shown(name),
-                try_number=try_number,
-                **key._asdict(),
-            )
-        )
+        session.add(asks_to_cancel(key._asdict(), name, try_number, by))
     word = cancelled_through_the_tab(name, by, datetime.now(timezone.utc))
     try:
         with create_session() as session:
@@ -82,7 +73,7 @@ def noted(key: TaskKey, name: str, session: Session) -> dict[str, Any] | None:
     place = (getattr(Log, field) == value for field, value in key._asdict().items())
     row = session.execute(
         select(Log.owner, Log.dttm)
-        .where(*place, Log.event == AUDIT_EVENT, Log.extra == _shown(name))
+        .where(*place, Log.event == AUDIT_EVENT, Log.extra == shown_name(name))
         .order_by(Log.id.desc())
         .limit(1)
     ).first()
@@ -94,7 +85,3 @@ def noted(key: TaskKey, name: str, session: Session) -> dict[str, Any] | None:
 def _word(key: TaskKey) -> tuple[Any, ...]:
     place = (getattr(XComModel, field) == value for field, value in key._asdict().items())
     return (*place, XComModel.key == CANCELLED_BY_KEY)
-
-
-def _shown(name: str) -> str:
-    return one_line(name, MAX_NAME_BYTES)

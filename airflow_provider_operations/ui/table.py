@@ -12,10 +12,11 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import JSON, and_, func, or_, select, type_coerce
 
 from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._airflow.states import OVER_OR_REMOVED
 from airflow_provider_operations._airflow.xcom import LINK_KEY, OPERATION_KEY, OPERATION_NAME_KEY
 from airflow_provider_operations._protocol.outcome import ended_as
 from airflow_provider_operations._protocol.rendering import printable
-from airflow_provider_operations.ui.tasks import _OVER, _operation, _text
+from airflow_provider_operations.ui.tasks import _operation, _text
 from airflow_provider_operations.ui.views import shown_text, web_link
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class _Columns:
                 and_(TaskInstance.state.in_(_RESUMING), TaskInstance.next_method.is_not(None)),
             ),
         )
-        self.has_ended = and_(self.ended >= asked.after, or_(~unfinished, TaskInstance.state.in_(_OVER)))
+        self.has_ended = and_(
+            self.ended >= asked.after, or_(~unfinished, TaskInstance.state.in_(OVER_OR_REMOVED))
+        )
         self.has_failed = and_(
             self.has_ended,
             or_(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.trigger import Trigger
 from airflow.models.xcom import XComModel
@@ -16,6 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations._airflow.compat import stored_task_state
+from airflow_provider_operations._airflow.serialized import tasks_of
+from airflow_provider_operations._airflow.states import OVER_OR_REMOVED
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
 from airflow_provider_operations._connection.options import SERVICE_FIELDS, ServiceOptions
 from airflow_provider_operations._json.abridging import is_too_deep
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 
 _TRIGGER = "airflow_provider_operations.triggers.OperationTrigger"
 _DEFAULT_CONN_ID = "operations_default"  # the trigger's; it serializes no argument that has its default
-_OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 class TaskKey(NamedTuple):
@@ -71,7 +71,7 @@ class Seen:
     @property
     def over(self) -> bool:
         """Whether the task has ended, at least for now."""
-        return self.state in _OVER
+        return self.state in OVER_OR_REMOVED
 
 
 def look(key: TaskKey, session: Session) -> Seen | None:
@@ -150,12 +150,7 @@ def _serialized(key: TaskKey, dag_version_id: Any, session: Session) -> Mapping[
     """Return a task's arguments as in its DAG, if none is a template: rendered fields are kept of few runs only."""
     if dag_version_id is None or key.map_index >= 0:
         return {}
-    query = select(SerializedDagModel).where(SerializedDagModel.dag_version_id == dag_version_id)
-    dag = session.scalar(query.options(lazyload("*")))
-    tasks = dag.data["dag"]["tasks"] if dag is not None and dag.data else []
-    fields: dict[str, Any] = next(
-        (task["__var"] for task in tasks if task["__var"]["task_id"] == key.task_id), {}
-    )
+    fields = tasks_of(dag_version_id, session).get(key.task_id, {})
     given: dict[str, Any] = {name: fields[name] for name in SERVICE_FIELDS if name in fields}
     literal = not any("{" in str(value) for value in given.values())
     if not literal or not _text(given.get("operations_conn_id")):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_operations._airflow.states import OVER_OR_REMOVED
 from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY, Record, State
 from airflow_provider_operations._sweep.judgement import (
-    OVER_STATES,
     Found,
     Note,
     Step,
@@ -61,7 +61,7 @@ def note(**more: Any) -> Note:
 
 DONE = {"name": "operations/x", "done": True}
 CASES: dict[str, tuple[Found, Step]] = {
-    **{state: (found(state=state), Step.LOOK) for state in sorted(OVER_STATES)},
+    **{state: (found(state=state), Step.LOOK) for state in sorted(OVER_OR_REMOVED)},
     **{
         state: (found(state=state), Step.LEAVE)
         for state in (
