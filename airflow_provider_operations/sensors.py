@@ -200,13 +200,19 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
 
     def _note(self, context: Context, watch: Watch) -> None:
         """Leave a record to those who look after operations that no task waits for, if this one is to be cancelled then."""
-        left = self._for_a_sweep()
-        if not left["cancel_if_orphaned"]:
+        if not self._may_be_swept:
             return
         records = Records(context, self.log, SENSOR_RECORD_KEY)
-        since_s, until_s = watch.started_epoch_s, watch.deadline_epoch_s or 0.0
         record = Record(
-            State.STARTED, records.max_tries, records.try_number, "", "", since_s, until_s, watch.name, **left
+            State.STARTED,
+            records.max_tries,
+            records.try_number,
+            request_id="",
+            digest="",
+            started_epoch_s=watch.started_epoch_s,
+            deadline_epoch_s=watch.deadline_epoch_s or 0.0,
+            name=watch.name,
+            **self._for_a_sweep(),
         )
         self._tolerate(lambda: records.write(record))
 
@@ -217,7 +223,7 @@ class OperationSensor(EndsFromTrigger, BaseSensorOperator):
 
     def _take_back_note(self, context: Context) -> None:
         """Note that the operation goes on although no task waits for it: a sensor that gives up on a service leaves it."""
-        if not (self.cancel_on_kill and self.cancel_on_timeout):
+        if not self._may_be_swept:
             return
         records = Records(context, self.log, SENSOR_RECORD_KEY)
         if (record := records.read()) is not None:

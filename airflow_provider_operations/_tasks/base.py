@@ -268,10 +268,15 @@ class BaseOperationOperator(BaseOperator):
             with suppress(Exception):  # it fails once more when it is needed, and is reported then
                 self._look_up_connection()
 
-    def _for_a_sweep(self) -> dict[str, Any]:
+    @property
+    def _may_be_swept(self) -> bool:
+        """Whether its operation may be cancelled when no task waits for it: who finds it can't tell a mark from giving up."""
+        return self.cancel_on_kill and self.cancel_on_timeout
+
+    def _for_a_sweep(self, *, foreign: bool = False) -> dict[str, Any]:
         """Return what a record says to those who find it when no task waits for its operation any more."""
         service = self.hook.options.arguments()
-        return {"cancel_if_orphaned": self.cancel_on_kill and self.cancel_on_timeout, "service": service}
+        return {"cancel_if_orphaned": self._may_be_swept and not foreign, "service": service}
 
     def _deadline_epoch_s(self, started_epoch_s: float) -> float:
         limits = [self.timeout]

@@ -266,9 +266,9 @@ class StartsOperation(EndsFromTrigger):
             return self._start(records)
         if anew:
             record = self._followed_anew(record, records)
-        taken_over = replace(record, reattached=True, handed_on=False, **self._for_a_sweep())
-        if record.foreign:  # a sweep that doesn't know what that is cancels nothing either
-            taken_over = replace(taken_over, cancel_if_orphaned=False)
+        # A sweep that doesn't know what ``foreign`` is cancels nothing either.
+        for_a_sweep = self._for_a_sweep(foreign=record.foreign)
+        taken_over = replace(record, reattached=True, handed_on=False, **for_a_sweep)
         return Begun(self._note_followed(records, taken_over), seen)
 
     def _look(self, record: Record, *, anew: bool = False) -> tuple[Plan, Operation | CallFailure]:
