@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._google_apis.call import REQUEST_ID, VALIDATE_ONLY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -18,8 +20,6 @@ __all__ = ["entry_of", "has_standard_get", "methods_of"]
 
 OPERATION_FIELDS = {"name", "done", "error", "metadata", "response"}
 """All that the standard operation has, and no other schema."""
-
-REQUEST_ID, VALIDATE_ONLY = "requestId", "validateOnly"
 
 KEPT_OF_A_PARAMETER = ("type", "format", "pattern", "enum", "repeated", "required", "deprecated")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -82,9 +83,7 @@ def _sweep(database: Database, out: Output, *, dry_run: bool) -> list[Result]:
     finally:
         services.close()
     out.reaped([_row(result) for result in results])
-    counts: dict[str, int] = {}
-    for result in results:
-        counts[result.fate.value] = counts.get(result.fate.value, 0) + 1
+    counts = Counter(result.fate.value for result in results)
     said = ", ".join(f"{count} {fate}" for fate, count in sorted(counts.items())) or "no orphans"
     out.note(f"swept: {one.looked} looked at, {said}")
     return results
