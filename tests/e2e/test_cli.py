@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +10,8 @@ import pytest
 from tests.support.raw_requests import start
 
 if TYPE_CHECKING:
+    import subprocess
+
     from airflow_provider_operations.emulator import EmulatorProcess
     from tests.tooling.harness.standalone import Standalone
 
@@ -32,26 +32,7 @@ def test_connection_of_the_database(airflow: Standalone, emulator: EmulatorProce
     start(emulator.url, name=NAME, duration=0, error={"code": 8, "message": "quota used up"})
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "airflow",
-                "operations",
-                command,
-                NAME,
-                "--conn-id",
-                "only_db",
-                "-o",
-                "json",
-            ],
-            env=airflow.environment,
-            cwd=airflow.home,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        return airflow.command("operations", command, NAME, "--conn-id", "only_db", "-o", "json")
 
     got = run("get")
     assert got.returncode == 0, got.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,15 +29,7 @@ TASKS = ORPHANS | {"cleared", "running"}
 
 def reap(airflow: Standalone, *arguments: str) -> list[dict[str, Any]]:
     """Sweep once; return what was found of these DAGs. The exit code is also about what other tests have left."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "airflow", "operations", "reap", "-o", "json", *arguments],
-        env=airflow.environment,
-        cwd=airflow.home,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    ended = airflow.command("operations", "reap", "-o", "json", *arguments)
     assert ended.stdout, ended.stderr
     rows = json.loads(ended.stdout)
     assert ended.returncode == int(any(Fate(row["fate"]) in LEFT for row in rows))

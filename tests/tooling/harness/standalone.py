@@ -250,6 +250,18 @@ class Standalone:
             raise RuntimeError(f"{method} {path}: {answer.status_code} {answer.text[:2000]}{printed}")
         return answer.json() if answer.content else None
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``airflow`` with these arguments, as somebody beside this Airflow would; return what it printed."""
+        return subprocess.run(
+            [str(self._python), "-m", "airflow", *arguments],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run of a DAG; return the run's id."""
         self.until(lambda: self._known(dag_id), f"DAG {dag_id} is parsed")
