@@ -94,7 +94,7 @@ def test_a_sweep_cancels_what_no_task_can(airflow: Standalone, emulator: Emulato
     found = reap(airflow, "--dry-run")
     assert {row["task_id"] for row in found} <= {"lost"}, "the others aren't over for a minute yet"
 
-    time.sleep(QUIET_S)
+    time.sleep(QUIET_S)  # by the clock of Airflow's processes, which no test moves
     found = reap(airflow, "--dry-run")
     assert {row["task_id"]: row["fate"] for row in found} == dict.fromkeys(ORPHANS, "orphan")
     found = reap(airflow)

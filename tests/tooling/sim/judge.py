@@ -108,6 +108,11 @@ class Judge:
         """Tell whether an operation isn't the task's to end, whatever anybody does to the task."""
         return self._form.foreign and operation.begun_by == STRANGER
 
+    @property
+    def _own(self) -> list[Operation]:
+        """The operations that are the task's."""
+        return [one for one in self._world.server.operations if not self.is_foreign(one)]
+
     # --- what happens ----------------------------------------------------------------------------------------
 
     def excuse(self, name: str, *kinds: str) -> None:
@@ -521,8 +526,7 @@ class Judge:
     def verdict(self) -> list[str]:
         """Return what broke a promise, once everything has had its time."""
         world = self._world
-        operations = [one for one in world.server.operations if not self.is_foreign(one)]
-        state = world.airflow.state
+        operations, state = self._own, world.airflow.state
         self._excuse_lost_starts()
         finds_earlier_ones = self._form.keeps_record and not self._form.airflow.clears_drop_task_state
         for overlap in self._overlaps if finds_earlier_ones else ():
@@ -555,8 +559,7 @@ class Judge:
         return self._violations
 
     def _excuse_lost_starts(self) -> None:
-        operations = [one for one in self._world.server.operations if not self.is_foreign(one)]
-        if self._form.loses_starts and any(not self._is_known(one) for one in operations):
+        if self._form.loses_starts and any(not self._is_known(one) for one in self._own):
             self.excuse("a start's answer is lost, and there is no request id", "starts", "orphan")
 
     def _is_known(self, operation: Operation) -> bool:
@@ -565,7 +568,7 @@ class Judge:
 
     def _expected(self) -> str:
         """Return the state in which a task ends that nobody has marked."""
-        last = [one for one in self._world.server.operations if not self.is_foreign(one)][-1:]
+        last = self._own[-1:]
         failed = [one for one in last if one.code == FAILS and one.cancelled_s is None]
         outlived = self._form.waits_only and OUTLASTS in self._form.ends
         return "failed" if (failed and self._form.waits) or outlived else "success"
