@@ -10,6 +10,7 @@
 # make audit   known vulnerabilities in what is locked, as information
 # make fuzz    the random attack of the tests, longer: FUZZ=2000 examples of each; FUZZ_BYTES=262144, the longest bodies
 # make e2e     the tests against a real Airflow
+# make refusals   refused starts, however a task waits and whatever is done to it: all of what make e2e has some of
 # make chaos   300 rounds of real processes that are killed, stopped, cut off and lied to; SHORT=1: some minutes of it
 # make sim     schedules of a simulated Airflow and service, in virtual time, on all cores; SHORT=1: at most 4 minutes of it
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
@@ -24,7 +25,7 @@ JOBS ?= 4
 BIN := .venv/bin
 FUNCTIONS_EMULATOR := $(if $(shell command -v npm 2>/dev/null),.functions-emulator/ready)
 
-.PHONY: .venv test quick pure lint types imports deps docs unit fuzz lowest e2e functions-emulator chaos sim bench celery matrix constraints google-apis upgrade demo dist audit lock clean
+.PHONY: .venv test quick pure lint types imports deps docs unit fuzz lowest e2e refusals functions-emulator chaos sim bench celery matrix constraints google-apis upgrade demo dist audit lock clean
 
 test: lint types imports deps docs unit
 
@@ -75,6 +76,9 @@ fuzz: .venv/ready
 e2e: .venv/ready $(if $(findstring not functions,$(E2E)),,$(FUNCTIONS_EMULATOR))
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "$(E2E)"
 
+refusals: .venv/ready
+	REFUSALS=all $(BIN)/python -m pytest --durations=5 tests/e2e/test_refusal_grid.py
+
 # Google's Cloud Functions emulator, for the end-to-end tests; where npm is missing, they skip what needs it.
 FUNCTIONS_LOCK := tests/e2e/functions-emulator
 functions-emulator: .functions-emulator/ready
@@ -88,7 +92,8 @@ functions-emulator: .functions-emulator/ready
 	touch $@
 
 bench: .venv/ready
-	@$(BIN)/python -m tests.tooling.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m tests.tooling.bench.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(filter-out 0,$(RECORD)),--record)
 
 chaos: .venv/ready
 	@$(BIN)/python -m tests.tooling.chaos.run $(if $(filter-out 0,$(SHORT)),--short,--record) $(if $(SEED),--seed $(SEED)) \
@@ -99,7 +104,7 @@ sim: .venv/ready
 ifneq ($(filter-out 0,$(MUTANTS)),)
 	@$(BIN)/python -m tests.tooling.sim.hunting --record
 else ifneq ($(filter-out 0,$(TRACES)),)
-	@$(BIN)/python -m tests.tooling.sim.accepting
+	@$(BIN)/python -m tests.tooling.sim.accepting --record
 else
 	@$(BIN)/python -m tests.tooling.sim.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(SCHEDULES),--schedules $(SCHEDULES))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-from airflow_provider_operations.cli.definition import COMMANDS
+with redirect_stdout(sys.stderr):  # Airflow may have something to say while it is imported
+    from airflow_provider_operations.cli.definition import COMMANDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,12 @@ MODULES = (
 
 # Python that imports our operators before Airflow comes here in the midst of that, as our first import of Airflow loads
 # its local settings: it has what it wants in a moment, and our modules can't be imported twice.
-_importing = [name for name in sys.modules if name.startswith(f"{__package__}.") and name != __name__]
+_in_the_midst = any(
+    name.startswith(f"{__package__}.")
+    and name != __name__
+    and getattr(module.__spec__, "_initializing", False)
+    for name, module in sys.modules.copy().items()
+)
 
-for _module in () if _importing else MODULES:
+for _module in () if _in_the_midst else MODULES:
     import_module(_module)

@@ -67,6 +67,7 @@ NEEDS: dict[str, tuple[tuple[int, int], str]] = {
     "tasks/test_watchers.py": ((3, 3), "triggers share a stream and keep something for an asset"),
     "tooling/sim": ((3, 3), "its own task runner and triggerer take part"),
     "ui": ((3, 1), "the UI has plugins"),
+    "ui/test_orphans.py": ((3, 3), "tasks have a state store"),
     "ui/test_connection_form.py": ((3, 2), "the connection's form is in the metadata"),
 }
 """A folder, a module or a test of this folder; the first version that has what it needs; what that is."""

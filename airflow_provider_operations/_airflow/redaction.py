@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import traceback
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._airflow.compat import redact
 from airflow_provider_operations._protocol.rendering import each_text
 
-__all__ = ["without_secrets"]
+if TYPE_CHECKING:
+    import logging
+
+__all__ = ["log_exception", "without_secrets"]
 
 
 def without_secrets(value: Any) -> Any:
@@ -17,3 +21,12 @@ def without_secrets(value: Any) -> Any:
     :param value: text or JSON.
     """
     return each_text(redact, value)
+
+
+def log_exception(log: logging.Logger, text: str, *values: Any) -> None:
+    """
+    Log the exception that is being handled, as ``log.exception`` does, but without secrets.
+
+    Airflow 3.3 masks the logs of tasks and triggers; that of its API server and of commands it doesn't.
+    """
+    log.error("%s\n%s", text % values, without_secrets(traceback.format_exc().rstrip()))

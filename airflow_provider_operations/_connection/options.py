@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ServiceOptions:
 
     def arguments(self) -> dict[str, Any]:
         """Return them as keyword arguments."""
-        return asdict(self)
+        return {**vars(self)}
 
 
 SERVICE_FIELDS = tuple(field.name for field in fields(ServiceOptions))

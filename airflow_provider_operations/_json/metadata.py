@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -263,11 +264,19 @@ def _text(fields: dict[str, Any], path: str) -> str | None:
 
 
 def _values(fields: dict[str, Any], path: str, *, only_under_way: bool = False) -> Iterator[Any]:
-    """Yield what is at the path: one value, ``None`` where there is none; of a list one for each item."""
-    found: Iterator[Any] = iter((fields,))
-    for key in path.split("."):
+    """Yield what is at the path: one value, none or ``None`` where there is none; of a list one for each item."""
+    first, *others = _keys(path)
+    if first.removesuffix("[]") not in fields:  # so it is for most paths
+        return iter(())
+    found = _below(iter((fields,)), first, only_under_way=only_under_way)
+    for key in others:
         found = _below(found, key, only_under_way=only_under_way)
     return found
+
+
+@cache
+def _keys(path: str) -> list[str]:
+    return path.split(".")
 
 
 def _below(values: Iterator[Any], key: str, *, only_under_way: bool) -> Iterator[Any]:

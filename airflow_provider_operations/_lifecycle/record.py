@@ -7,7 +7,7 @@ a clear from a crash: a clear changes the task's, a crash or a retry doesn't.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,12 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
-        return {"version": RECORD_VERSION, **asdict(self), "state": self.state.value}
+        return {
+            "version": RECORD_VERSION,
+            **vars(self),
+            "state": self.state.value,
+            "service": {**self.service},
+        }
 
     @classmethod
     def from_json(cls, value: Any) -> Record:

@@ -21,33 +21,32 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import String, and_, cast, func, not_, or_, select, update
+from sqlalchemy import String, Text, and_, case, cast, func, not_, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from airflow_provider_operations._airflow.compat import team_names
 from airflow_provider_operations._airflow.serialized import tasks_of
 from airflow_provider_operations._airflow.states import OVER_OR_REMOVED, place_of
-from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
+from airflow_provider_operations._airflow.xcom import LINK_KEY, OPERATION_KEY, OPERATION_NAME_KEY
 from airflow_provider_operations._lifecycle.audit import asks_to_cancel
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._sweep.judgement import Found, Note, own_fields
+from airflow_provider_operations._sweep.latest import OWNER, Latest, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from sqlalchemy import Select
     from sqlalchemy.orm import Session
 
-__all__ = ["NOTE_SUFFIX", "OWNER", "Database", "NoSweepError"]
+__all__ = ["NOTE_SUFFIX", "Database", "NoSweepError", "records_elsewhere", "unfinished"]
 
 log = logging.getLogger(__name__)
 
 NOTE_SUFFIX = "_sweep"
 """What is appended to a record's key for the key of its note."""
-
-OWNER = "airflow operations reap"
-"""Who has asked for a cancellation, in Airflow's audit log."""
 
 PAGE_ROWS = 500
 """So many rows are read at once."""
@@ -66,6 +65,12 @@ class NoSweepError(Exception):
     """Records are where a sweep can't read them; the text says where."""
 
 
+def records_elsewhere() -> str | None:
+    """Say in which backend the records are, if they aren't in Airflow's database."""
+    backend: str = conf.get("state_store", "backend", fallback=_DEFAULT_BACKEND)
+    return None if backend == _DEFAULT_BACKEND else backend
+
+
 class Database:
     """
     Airflow's database, as a sweep needs it.
@@ -74,8 +79,7 @@ class Database:
     """
 
     def __init__(self) -> None:
-        backend = conf.get("state_store", "backend", fallback=_DEFAULT_BACKEND)
-        if backend != _DEFAULT_BACKEND:
+        if backend := records_elsewhere():
             raise NoSweepError(
                 f"[state_store] backend is {backend}, and a sweep reads records only from Airflow's own database"
             )
@@ -87,17 +91,18 @@ class Database:
         """
         Return the tasks that are over and whose record may concern a sweep; read page by page.
 
-        In a page, who was asked for longest ago comes first: an operation that brings no answer, after which its
-        service isn't asked any more in a sweep, holds up no other for good.
+        Whose note is the oldest comes first: an operation that brings no answer, after which its service isn't asked
+        any more in a sweep, holds up no other for good. That order is settled by one query: to sort all that is due
+        for each page anew takes minutes where much of it waits.
         """
-        last = 0
-        while True:
+        with create_session() as session:
+            ids = session.scalars(_due()).all()
+        for first in range(0, len(ids), PAGE_ROWS):
+            page = ids[first : first + PAGE_ROWS]
             with create_session() as session:
-                rows = session.execute(_due(last)).all()
-            yield from sorted(map(_found, rows), key=_asked_for_at)
-            if len(rows) < PAGE_ROWS:
-                return
-            last = rows[-1].id
+                rows = {row.id: row for row in session.execute(_page(page))}
+            for row in (rows[id_] for id_ in page if id_ in rows):
+                yield _found(row, _named(row.named, row.value))
 
     def kept_elsewhere(self) -> bool:
         """Tell whether workers keep a record in a backend of their own, of which only a reference is here."""
@@ -114,8 +119,10 @@ class Database:
             return team_names([found.dag_id], session).get(found.dag_id)
 
     def waited_for(self, found: Found, name: str) -> bool:
-        """Tell whether another task of the run, which isn't over, waits for an operation: its XCom names that."""
+        """Tell whether another task of the run, which isn't over, waits for an operation: its XCom or argument is that."""
         with create_session() as session:
+            if name in _arguments_of_others(found, session):
+                return True
             values = _named_by_others(found, session)
         return any(_named(value, {"name": name}) == name for value in values)
 
@@ -169,6 +176,11 @@ class Database:
         with create_session() as session:
             return _exchange(found, before, note, session)
 
+    def ended(self, sweep: Latest) -> None:
+        """Store that a sweep has ended."""
+        with create_session() as session:
+            store(sweep, session)
+
     def confirm(self, found: Found, name: str, before: str, note: Note) -> str | None:
         """
         See that nobody has acted on a task; note in the audit log that its operation is about to be cancelled.
@@ -191,7 +203,9 @@ class Database:
             is_now = (row[0], _text(row.state), row.try_number, row.max_tries, row.updated_at)
             was = (found.ti_id, found.state, found.try_number, found.max_tries, found.stored_at)
             # What an XCom backend keeps elsewhere was asked for before: no transaction is to wait for it.
-            if is_now != was or name in map(_json, _named_by_others(found, session)):
+            if is_now != was or name in map(_name_of, _named_by_others(found, session)):
+                return None
+            if name in _arguments_of_others(found, session):
                 return None
             text = _exchange(found, before, note, session)
             if text is not None:
@@ -201,16 +215,47 @@ class Database:
 
 def _named_by_others(found: Found, session: Session) -> Sequence[Any]:
     """Return the XComs ``operation_name`` of the other tasks of a run that aren't over, as stored."""
-    own = and_(TaskInstance.task_id == found.task_id, TaskInstance.map_index == found.map_index)
-    over = and_(TaskInstance.state.is_not(None), TaskInstance.state.in_(OVER_OR_REMOVED))
     query = (
         select(XComModel.value)
         .join(DagRun, DagRun.id == XComModel.dag_run_id)
         .join(TaskInstance, _same(XComModel))
         .where(DagRun.dag_id == found.dag_id, DagRun.run_id == found.run_id)
-        .where(XComModel.key == OPERATION_NAME_KEY, not_(own), not_(over))
+        .where(XComModel.key == OPERATION_NAME_KEY, _of_another(found), not_(_is_over()))
     )
     return session.scalars(query).all()
+
+
+def _arguments_of_others(found: Found, session: Session) -> set[Any]:
+    """Return the rendered arguments ``operation_name`` of the other tasks of a run that aren't over."""
+    own_run = and_(TaskInstance.dag_id == found.dag_id, TaskInstance.run_id == found.run_id)
+    return {name for _, _, name in _rendered_names(session, own_run, _of_another(found))}
+
+
+def _rendered_names(session: Session, *of: Any) -> Iterator[tuple[str, str, Any]]:
+    """
+    Yield run and rendered argument ``operation_name`` of tasks that aren't over.
+
+    Airflow deletes a task's XComs when it begins, in reschedule mode before each poll; a sensor has none until its first
+    poll is answered.
+    """
+    fields = RenderedTaskInstanceFields.rendered_fields
+    query = (
+        select(TaskInstance.dag_id, TaskInstance.run_id, fields)
+        .join(TaskInstance, _same(RenderedTaskInstanceFields))
+        # Only the tasks that have such an argument are read; what SQLite takes for no JSON is no error so.
+        .where(*of, cast(fields, Text).contains(f'"{OPERATION_NAME_KEY}"'), not_(_is_over()))
+    )
+    for dag_id, run_id, rendered in session.execute(query):
+        if isinstance(rendered, dict):
+            yield dag_id, run_id, rendered.get(OPERATION_NAME_KEY)
+
+
+def _of_another(found: Found) -> Any:
+    return not_(and_(TaskInstance.task_id == found.task_id, TaskInstance.map_index == found.map_index))
+
+
+def _is_over() -> Any:
+    return and_(TaskInstance.state.is_not(None), TaskInstance.state.in_(OVER_OR_REMOVED))
 
 
 def _exchange(found: Found, before: str | None, note: Note, session: Session) -> str | None:
@@ -267,63 +312,155 @@ def _same(other: Any) -> Any:
     return and_(*(own == getattr(other, name) for name, own in place_of(TaskInstance).items()))
 
 
-def _due(last: int) -> Any:
+def _due() -> Select[Any]:
     """
-    Return the query for a page of records.
+    Return the query for the ids of the records that may concern a sweep, whose note is the oldest first.
 
     What it leaves out, ``judge`` would leave alone: most records are of tasks that have delivered their results.
-
-    :param last: the id of the last row of the page before.
     """
-    stored, swept = _store(), aliased(_store())
-    ended, named = aliased(XComModel), aliased(XComModel)
-    done = cast(ended.value["done"].as_string(), String(10)).in_(("true", "1"))
-    delivered = or_(*(stored.value.contains(f'"state":{space}"delivered"') for space in ("", " ")))
+    tables = _Tables()
+    # No COALESCE of the moment and a literal, of which MySQL makes text; no NULLS FIRST, which it hasn't.
     return (
-        select(
-            stored.id,
-            stored.key,
-            stored.value,
-            stored.updated_at,
-            stored.dag_run_id,
-            *place_of(TaskInstance).values(),
-            TaskInstance.id.label("ti_id"),
-            TaskInstance.state,
-            TaskInstance.try_number,
-            TaskInstance.max_tries,
-            TaskInstance.end_date,
-            TaskInstance.updated_at.label("changed_at"),
-            TaskInstance.dag_version_id,
-            swept.value.label("swept"),
-            swept.updated_at.label("swept_at"),
-            ended.value.label("ended"),
-            named.value.label("named"),
-        )
-        .select_from(stored)
-        .join(TaskInstance, _same(stored))
-        .outerjoin(
-            swept,
-            and_(
-                swept.dag_run_id == stored.dag_run_id,
-                swept.task_id == stored.task_id,
-                swept.map_index == stored.map_index,
-                swept.key == stored.key + NOTE_SUFFIX,
+        tables.query()
+        .with_only_columns(tables.stored.id, maintain_column_froms=True)
+        .where(
+            not_(tables.left_alone()),
+            not_(tables.has("cancel_if_orphaned", "false")),
+            or_(
+                TaskInstance.state != "success",
+                tables.ended.key.is_(None),
+                not_(func.coalesce(tables.done(), False)),
             ),
         )
-        .outerjoin(ended, and_(_same(ended), ended.key == OPERATION_KEY))
-        .outerjoin(named, and_(_same(named), named.key == OPERATION_NAME_KEY))
-        .where(
-            stored.id > last,
-            stored.key.in_(_KEYS),
-            stored.value.contains('"cancel_if_orphaned"'),
-            not_(delivered),
-            TaskInstance.state.in_(OVER_OR_REMOVED),
-            or_(swept.id.is_(None), swept.updated_at != stored.updated_at),
-            or_(TaskInstance.state != "success", ended.key.is_(None), not_(func.coalesce(done, False))),
-        )
-        .order_by(stored.id)
-        .limit(PAGE_ROWS)
+        .order_by(case((tables.swept.id.is_(None), 0), else_=1), tables.swept.updated_at, tables.stored.id)
     )
+
+
+def _page(ids: Sequence[int]) -> Select[Any]:
+    """Return the query for these records, as far as a sweep still has to do with them."""
+    tables = _Tables()
+    return tables.query().where(tables.stored.id.in_(ids))
+
+
+def unfinished(
+    session: Session, dag_ids: Collection[str], limit: int
+) -> tuple[list[tuple[Found, datetime | None, Any]], bool]:
+    """
+    Return tasks that are over and whose operation nobody has seen to end, the last to end first.
+
+    It is what a sweep finds, for whoever only wants to see it: three queries, and no XCom backend is asked.
+
+    :return: for each also when it ended, and its XCom with a link; and whether there may be more than ``limit``.
+    """
+    tables, link = _Tables(), aliased(XComModel)
+    # Without a moment it would be the latest for PostgreSQL.
+    ended = func.coalesce(TaskInstance.end_date, TaskInstance.updated_at)
+    query = (
+        tables.query(link.value.label("link"))
+        .outerjoin(link, and_(_same(link), link.key == LINK_KEY))
+        .where(
+            TaskInstance.dag_id.in_(dag_ids),
+            not_(func.coalesce(tables.done(), False)),
+            not_(tables.left_alone()),
+        )
+        .order_by(ended.desc(), tables.stored.id.desc())
+        .limit(limit)
+    )
+    found = [(_found(row, None), row.end_date, row.link) for row in session.execute(query)]
+    awaited = _awaited({(one.dag_id, one.run_id) for one, _, _ in found}, session)
+    alone = [row for row in found if (row[0].dag_id, row[0].run_id, _name_in(row[0].stored)) not in awaited]
+    return alone, len(found) == limit
+
+
+def _awaited(runs: set[tuple[str, str]], session: Session) -> set[tuple[str, str, Any]]:
+    """Return the operations that tasks of these runs wait for, by their XComs or arguments, each with its run."""
+    if not runs:
+        return set()
+    of_runs = tuple_(TaskInstance.dag_id, TaskInstance.run_id).in_(runs)
+    query = (
+        select(DagRun.dag_id, DagRun.run_id, XComModel.value)
+        .join(XComModel, DagRun.id == XComModel.dag_run_id)
+        .join(TaskInstance, _same(XComModel))
+        .where(tuple_(DagRun.dag_id, DagRun.run_id).in_(runs), XComModel.key == OPERATION_NAME_KEY)
+        .where(not_(_is_over()))
+    )
+    named = {(dag_id, run_id, _name_of(value)) for dag_id, run_id, value in session.execute(query)}
+    return named | {each for each in _rendered_names(session, of_runs) if isinstance(each[2], str)}
+
+
+def _name_in(record: Any) -> Any:
+    name = record.get("name") if isinstance(record, dict) else None
+    return name if isinstance(name, str) else None
+
+
+class _Tables:
+    """Records of tasks that are over, with what is joined to them."""
+
+    def __init__(self) -> None:
+        self.stored, self.swept = _store(), aliased(_store())
+        self.ended, self.named = aliased(XComModel), aliased(XComModel)
+
+    def done(self) -> Any:
+        """Return whether the task's XCom says that its operation is done, and not an earlier one."""
+        same = self.has("name", '"' + self.ended.value["name"].as_string() + '"')
+        return and_(cast(self.ended.value["done"].as_string(), String(10)).in_(("true", "1")), same)
+
+    def left_alone(self) -> Any:
+        """Return whether ``judge`` leaves a record alone in any case: it isn't to take the time, or place, of others."""
+        never = (("handed_on", "true"), ("foreign", "true"), ("state", '"rejected"'))
+        return or_(*(self.has(name, value) for name, value in never))
+
+    def has(self, name: str, value: Any) -> Any:
+        """Return whether a record has this field, however its JSON is spaced."""
+        stored = self.stored.value
+        # Not LIKE: a value that is read from a row may have % or _.
+        return or_(*(func.replace(stored, f'"{name}":{space}' + value, "") != stored for space in ("", " ")))
+
+    def query(self, *more: Any) -> Select[Any]:
+        """Return the query for records that aren't delivered, nor settled by a sweep."""
+        stored, swept, ended, named = self.stored, self.swept, self.ended, self.named
+        return (
+            select(
+                stored.id,
+                stored.key,
+                stored.value,
+                stored.updated_at,
+                stored.dag_run_id,
+                *place_of(TaskInstance).values(),
+                TaskInstance.id.label("ti_id"),
+                TaskInstance.state,
+                TaskInstance.try_number,
+                TaskInstance.max_tries,
+                TaskInstance.end_date,
+                TaskInstance.updated_at.label("changed_at"),
+                TaskInstance.dag_version_id,
+                swept.value.label("swept"),
+                swept.updated_at.label("swept_at"),
+                ended.value.label("ended"),
+                named.value.label("named"),
+                *more,
+            )
+            .select_from(stored)
+            .join(TaskInstance, _same(stored))
+            .outerjoin(
+                swept,
+                and_(
+                    swept.dag_run_id == stored.dag_run_id,
+                    swept.task_id == stored.task_id,
+                    swept.map_index == stored.map_index,
+                    swept.key == stored.key + NOTE_SUFFIX,
+                ),
+            )
+            .outerjoin(ended, and_(_same(ended), ended.key == OPERATION_KEY))
+            .outerjoin(named, and_(_same(named), named.key == OPERATION_NAME_KEY))
+            .where(
+                stored.key.in_(_KEYS),
+                stored.value.contains('"cancel_if_orphaned"'),
+                not_(self.has("state", '"delivered"')),
+                TaskInstance.state.in_(OVER_OR_REMOVED),
+                or_(swept.id.is_(None), swept.updated_at != stored.updated_at),
+            )
+        )
 
 
 def _named(stored: Any, record: Any) -> str | None:
@@ -332,9 +469,10 @@ def _named(stored: Any, record: Any) -> str | None:
 
     :param record: the task's, as stored; where both say the same, no backend is asked.
     """
-    named = _json(stored)
-    if not isinstance(named, str):
+    named = _name_of(stored)
+    if named is None:
         return None
+    record = _json(record)
     if not isinstance(record, dict) or record.get("name") == named:
         return named
     from airflow.providers.common.compat.sdk import XCom
@@ -347,7 +485,7 @@ def _named(stored: Any, record: Any) -> str | None:
     return kept if isinstance(kept, str) and kept else named
 
 
-def _found(row: Any) -> Found:
+def _found(row: Any, named: str | None) -> Found:
     moments = [moment.timestamp() for moment in (row.end_date, row.changed_at) if moment is not None]
     quiet_since = max(*moments, row.updated_at.timestamp()) if moments else None
     record = _json(row.value)
@@ -370,16 +508,20 @@ def _found(row: Any) -> Found:
         Note.from_json(_json(row.swept)),
         row.swept_at,
         _json(row.ended),
-        _named(row.named, record),
+        named,
     )
-
-
-def _asked_for_at(found: Found) -> float:
-    return 0.0 if found.note is None else found.note.at_epoch_s
 
 
 def _text(state: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
+
+
+def _name_of(stored: Any) -> str | None:
+    """Return the name that an XCom holds; text is one, too, if it looks like another value in JSON, such as ``123``."""
+    named = _json(stored)
+    if not isinstance(named, str):
+        named = stored
+    return named if isinstance(named, str) else None
 
 
 def _json(value: Any) -> Any:

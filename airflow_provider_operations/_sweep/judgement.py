@@ -57,6 +57,8 @@ class Note:
     :param due_epoch_s: no sweep sees to it before; a sweep that works on it has claimed it until then. What is later
         than any sweep asks for, a wrong clock or somebody else has written.
     :param cancels: how often it was asked to cancel.
+    :param missing_since_epoch_s: since when its service has said nothing but that it doesn't know it; 0: it hasn't.
+    :param misses: how often it has said so.
     """
 
     of: str
@@ -66,6 +68,8 @@ class Note:
     settled: bool = False
     due_epoch_s: float = 0.0
     cancels: int = 0
+    missing_since_epoch_s: float = 0.0
+    misses: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the versioned JSON value that is stored."""
@@ -80,12 +84,18 @@ class Note:
             value.get(key) for key in ("of", "by", "said", "settled", "cancels")
         )
         at, due = value.get("at_epoch_s"), value.get("due_epoch_s")
+        missing, misses = value.get("missing_since_epoch_s", 0.0), value.get("misses", 0)
         texts = isinstance(of, str) and isinstance(by, str) and isinstance(said, str)
-        if not (texts and isinstance(settled, bool) and isinstance(cancels, int)):
+        counts = isinstance(cancels, int) and isinstance(misses, int)
+        if not (texts and isinstance(settled, bool) and counts):
             return None
-        if not (is_moment(at) and is_moment(due)):
+        if not (is_moment(at) and is_moment(due) and is_moment(missing)):
             return None
-        return cls(str(of), str(by), at, str(said), settled, due, min(max(cancels, 0), 1000))
+        return cls(str(of), str(by), at, str(said), settled, due, _count(cancels), missing, _count(misses))
+
+
+def _count(value: Any) -> int:
+    return min(max(int(value), 0), 1000)
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,10 @@ class Found:
     def place(self) -> dict[str, Any]:
         """What names the task instance over all its tries."""
         return place_of(self)
+
+    def note_of(self, record: Record) -> Note | None:
+        """Return the note, if it is about the record's operation."""
+        return self.note if self.note is not None and self.note.of == operation_of(record) else None
 
 
 class Step(Enum):
@@ -175,8 +189,8 @@ def judge(found: Found, now_epoch_s: float) -> Judgement:
         return Judgement(Step.LEAVE, record)
     if record.state in {State.REJECTED, State.DELIVERED}:
         return Judgement(Step.LEAVE, record)
-    note = found.note
-    if note is not None and note.of == operation_of(record):
+    note = found.note_of(record)
+    if note is not None:
         if note.settled and found.swept_at == found.stored_at:  # the record wasn't written again
             return Judgement(Step.LEAVE, record)
         if now_epoch_s < note.due_epoch_s <= now_epoch_s + 2 * AGAIN_AT_MOST_S:  # hosts' clocks differ

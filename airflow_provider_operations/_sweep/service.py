@@ -1,14 +1,17 @@
-"""Asks services about operations that no task waits for: briefly, and never again in a sweep when one doesn't answer."""
+"""Asks services about operations that no task waits for: briefly, and one that doesn't answer not again in a sweep."""
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_operations._airflow.redaction import log_exception
 from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import InvalidName
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
@@ -27,6 +30,12 @@ log = logging.getLogger(__name__)
 REQUEST_S = 10.0
 """Longest exchange with a service, unless its connection says less: other services wait for it."""
 
+ERRORS_IN_A_ROW = 5
+"""After so many 5xx a service isn't asked any more: one may be of a single operation."""
+
+BUDGET_S = 60.0
+"""So long the services of a connection are asked in one sweep, altogether; the next one goes on with what is left."""
+
 
 class NotAskedError(Exception):
     """A service wasn't asked; the text says why, and is the same for all operations of the service."""
@@ -38,6 +47,9 @@ class Services:
     def __init__(self) -> None:
         self._hooks: dict[ServiceOptions, Any] = {}
         self._away: dict[ServiceOptions, str] = {}
+        self._spent_s: defaultdict[str | None, float] = defaultdict(float)
+        self._errors: defaultdict[ServiceOptions, int] = defaultdict(int)
+        """How many 5xx in a row."""
 
     def look(self, options: ServiceOptions, name: str) -> Operation | CallFailure:
         """
@@ -47,12 +59,24 @@ class Services:
         """
         result: Operation | CallFailure = self._call(options, lambda hook: hook.poll(name))
         if isinstance(result, CallFailure) and (result.transient or result.http_status == 401):
-            self._away[options] = result.problem
+            self._errors[options] += 1
+            of_one = result.http_status is not None and result.http_status >= 500
+            if not of_one or self._errors[options] >= ERRORS_IN_A_ROW:
+                self._away[options] = result.problem
+        else:
+            self._errors[options] = 0
         return result
 
     def why_away(self, options: ServiceOptions) -> str | None:
-        """Say why a service isn't asked any more in this sweep; ``None``: it is."""
+        """Say why a service isn't asked about further operations in this sweep; ``None``: it is."""
+        if options not in self._away and self._spent_s[options.operations_conn_id] >= BUDGET_S:
+            self._away[options] = f"asking its service took {BUDGET_S:g} s, and the next sweep goes on"
         return self._away.get(options)
+
+    @property
+    def away(self) -> set[str]:
+        """The connections of those that aren't asked any more."""
+        return {str(options.operations_conn_id) for options in self._away}
 
     def cancel(self, options: ServiceOptions, name: str) -> CallFailure | None:
         """
@@ -66,6 +90,7 @@ class Services:
     def _call(self, options: ServiceOptions, call: Callable[[Any], Any]) -> Any:
         if options in self._away:
             raise NotAskedError(self._away[options])
+        began = clock.now()
         try:
             return call(self._hook(options))
         except InvalidName as error:
@@ -75,9 +100,11 @@ class Services:
             raise NotAskedError(str(error)) from error
         except Exception as error:
             # The text may come from a secrets backend: it is for the log alone.
-            log.exception("connection %r can't be used", options.operations_conn_id)
+            log_exception(log, "connection %r can't be used", options.operations_conn_id)
             self._away[options] = f"{type(error).__name__}, see the log"
             raise NotAskedError(self._away[options]) from error
+        finally:
+            self._spent_s[options.operations_conn_id] += max(clock.now() - began, 0.0)
 
     def _hook(self, options: ServiceOptions) -> Any:
         if options not in self._hooks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 from collections import Counter
@@ -51,10 +52,10 @@ def sweep_again_and_again(out: Output, every_s: float, *, dry_run: bool) -> NoRe
         while True:
             began = clock.now()
             try:
-                _sweep(database, out, dry_run=dry_run)
+                _sweep(database, out, dry_run=dry_run, every_s=every_s)
             except NoDatabase as error:
                 out.note(str(error))
-            clock.sleep(max(began + every_s - clock.now(), 1.0))
+            clock.sleep(min(max(began + every_s - clock.now(), 1.0), every_s))  # a clock may be set back
 
 
 def _database(out: Output) -> Database:
@@ -72,10 +73,10 @@ def _database(out: Output) -> Database:
     return database
 
 
-def _sweep(database: Database, out: Output, *, dry_run: bool) -> list[Result]:
+def _sweep(database: Database, out: Output, *, dry_run: bool, every_s: float = 0.0) -> list[Result]:
     logging.getLogger("airflow_provider_operations").setLevel(logging.INFO)
     services = Services()
-    one = Sweep(database, services, dry_run=dry_run)
+    one = Sweep(database, services, dry_run=dry_run, every_s=every_s)
     try:
         results = one.run()
     except SQLAlchemyError as error:
@@ -96,7 +97,13 @@ def _row(result: Result) -> dict[str, Any]:
 def _said(error: SQLAlchemyError) -> str:
     # Its whole text has the query and its parameters.
     why = f"{type(error).__name__}: {error.orig}" if isinstance(error, DBAPIError) else type(error).__name__
+    if _LACKS_A_TABLE.search(why):
+        return f"Airflow's database lacks a table ({why}): is this its AIRFLOW_HOME, and was airflow db migrate run?"
     return f"Airflow's database doesn't answer: {why}"
+
+
+_LACKS_A_TABLE = re.compile("no such table|relation .* does not exist|Table .* doesn't exist")
+"""As SQLite, PostgreSQL and MySQL say it; a database or a user may not exist, either."""
 
 
 @contextmanager

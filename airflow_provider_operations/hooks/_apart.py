@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_operations._json import abridging
 from airflow_provider_operations._json.abridging import Abridged, read_abridgement
+from airflow_provider_operations._protocol import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,8 @@ async def _output(body: bytes) -> bytes:
     program = _program()
     process = await asyncio.create_subprocess_exec(*program, stdin=PIPE, stdout=PIPE, stderr=DEVNULL)
     try:
-        stdout, _ = await asyncio.wait_for(process.communicate(body), LIMIT_S)
+        async with clock.timeout(LIMIT_S):
+            stdout, _ = await process.communicate(body)
     finally:
         if process.returncode is None:
             process.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -13,7 +13,7 @@ from airflow.providers.common.compat.connection import get_async_connection
 from requests.utils import get_environ_proxies, select_proxy
 
 from airflow_provider_operations._airflow.compat import ask_airflow, get_async_extra_dejson, mask_secret
-from airflow_provider_operations._connection.fields import ConnectionFields
+from airflow_provider_operations._connection.fields import ConnectionFields, InvalidConnection
 from airflow_provider_operations._connection.settings import Settings, read_settings
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations.hooks._apart import AT_ONCE
@@ -191,7 +191,20 @@ class SharedClient:
             self._fields = fields
             self._ready.clear()
         self._look_up_at_s = clock.now() + CONNECTION_KEPT_S
+        await self._read_files_again()
         return fields
+
+    async def _read_files_again(self) -> None:
+        """Read the certificates anew: they are renewed under the names of the old ones."""
+        for key, ready in self._ready.items():
+            if isinstance(ready.tls, bool):
+                continue
+            try:
+                tls = await asyncio.to_thread(tls_of, ready.settings)
+            except InvalidConnection as error:
+                log.warning("connection %r: %s; going on with what was read before", self.conn_id, error)
+            else:
+                self._ready[key] = replace(ready, tls=tls)
 
     async def _read(self, fields: ConnectionFields, overrides: Mapping[str, Any]) -> Ready:
         settings = read_settings(fields, overrides)

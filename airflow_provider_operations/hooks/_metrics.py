@@ -14,18 +14,16 @@ Sent every ten seconds at most, as thousands of polls would send thousands of da
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from airflow_provider_operations._airflow.metrics import Metrics
 from airflow_provider_operations._protocol import clock
 
 if TYPE_CHECKING:
     from airflow_provider_operations.operation import Operation
 
 __all__ = ["Figures"]
-
-log = logging.getLogger(__name__)
 
 SENT_EVERY_S = 10.0
 
@@ -34,11 +32,10 @@ class Figures:
     """What is counted for one connection and event loop."""
 
     def __init__(self, conn_id: str) -> None:
-        self._tags = {"conn_id": conn_id}
+        self._metrics = Metrics({"conn_id": conn_id})
         self._polls = self._errors = self._watched = 0
         self._throttled_s = 0.0
         self._sent_s = clock.now()
-        self._broken = False
 
     def polled(self, *, failed: bool, throttled_s: float) -> None:
         """Count a poll."""
@@ -58,29 +55,17 @@ class Figures:
         """Measure how long an operation had been done, where the server says when it ended."""
         if (ended_s := operation.times.ended_s) is not None:
             delay = timedelta(seconds=max(clock.now() - ended_s, 0.0))
-            self._tell("timing", "operations.detection_delay", delay)
+            self._metrics.send("timing", "operations.detection_delay", delay)
 
     def send(self) -> None:
         """Send what was counted since the last time."""
         self._sent_s = clock.now()
         if self._polls:
-            self._tell("incr", "operations.polls", self._polls)
+            self._metrics.send("incr", "operations.polls", self._polls)
         if self._errors:
-            self._tell("incr", "operations.poll_errors", self._errors)
+            self._metrics.send("incr", "operations.poll_errors", self._errors)
         if self._throttled_s:
-            self._tell("timing", "operations.throttled_time", timedelta(seconds=self._throttled_s))
+            self._metrics.send("timing", "operations.throttled_time", timedelta(seconds=self._throttled_s))
         self._polls = self._errors = 0
         self._throttled_s = 0.0
-        self._tell("gauge", "operations.watched", self._watched)
-
-    def _tell(self, method: str, name: str, value: Any) -> None:
-        if self._broken:
-            return
-        try:
-            from airflow.providers.common.compat.sdk import Stats
-
-            getattr(Stats, method)(name, value, tags=self._tags)
-        except Exception:
-            # Whatever is wrong with the metrics, operations are still watched.
-            self._broken = True
-            log.warning("no metrics are sent for %s", self._tags, exc_info=True)
+        self._metrics.send("gauge", "operations.watched", self._watched)

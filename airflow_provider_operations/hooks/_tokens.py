@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -101,11 +102,12 @@ class TokenSource:
     """
     The token of one set of credentials.
 
-    :param fetch: gets a new one, in a thread of its own; raises ``NoToken``.
+    :param fetch: gets a new one, in a thread of its own, and is told whether Airflow may be asked there without need;
+        raises ``NoToken``.
     :param asks_airflow: it needs a connection.
     """
 
-    def __init__(self, fetch: Callable[[], Token], *, asks_airflow: bool = False) -> None:
+    def __init__(self, fetch: Callable[[bool], Token], *, asks_airflow: bool = False) -> None:
         self._fetch = fetch
         self._asks_airflow = asks_airflow
         self._token: Token | None = None
@@ -135,7 +137,8 @@ class TokenSource:
         if isinstance(known, Token):
             return known
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(known)), WAIT_S)
+            async with clock.timeout(WAIT_S):
+                return await asyncio.shield(asyncio.wrap_future(known))
         except asyncio.TimeoutError:
             raise _no_token_in_time() from None
 
@@ -143,7 +146,7 @@ class TokenSource:
         threading.Thread(target=self._renew, args=(renewal, rejected), name="token", daemon=True).start()
 
     def _in_a_thread_that_may_ask(self, renewal: Future[Token], rejected: Token | None) -> None:
-        self._task = asyncio.get_running_loop().create_task(ask_airflow(self._renew, renewal, rejected))
+        self._task = asyncio.get_running_loop().create_task(ask_airflow(self._renew, renewal, rejected, True))
 
     def _known(
         self, rejected: Token | None, start: Callable[[Future[Token], Token | None], None]
@@ -167,9 +170,9 @@ class TokenSource:
         fresh = token is not None and token is not rejected and clock.now() < token.renew_at_s
         return token if fresh else None
 
-    def _renew(self, renewal: Future[Token], rejected: Token | None) -> None:
+    def _renew(self, renewal: Future[Token], rejected: Token | None, may_ask: bool = False) -> None:
         try:
-            token = self._fetch()
+            token = self._fetch(may_ask)
         except Exception as error:  # libraries of others; whoever waits must hear of it
             with self._lock:
                 self._failed_at_s = clock.now()
@@ -205,7 +208,7 @@ def _source(
     wanted: GoogleCredentials | ClientCredentials, verify: bool | str, proxies: tuple[tuple[str, str], ...]
 ) -> TokenSource:
     if isinstance(wanted, ClientCredentials):
-        return TokenSource(partial(_fetch_with_client_credentials, wanted, verify, dict(proxies)))
+        return TokenSource(lambda _: _fetch_with_client_credentials(wanted, verify, dict(proxies)))
     return TokenSource(_Google(wanted, dict(proxies)).fetch, asks_airflow=wanted.gcp_conn_id is not None)
 
 
@@ -231,14 +234,20 @@ def _bounded(session: _AnySession) -> _AnySession:
 
 
 class _Google:
-    """Google's credentials, made once: some of them keep tokens of their own."""
+    """
+    Google's credentials.
+
+    They are kept, as some keep tokens of their own; but those that are in a file are read again for each token, and in a
+    triggerer those of another connection: it may run for longer than a key is valid. In a killed worker a question to
+    Airflow might wait for one that the kill has interrupted. To look for those of the machine takes requests.
+    """
 
     def __init__(self, wanted: GoogleCredentials, proxies: dict[str, str]) -> None:
         self._wanted = wanted
         self._proxies = proxies
         self._credentials: Any = None
 
-    def fetch(self) -> Token:
+    def fetch(self, may_ask: bool) -> Token:
         try:
             from google.auth import exceptions
             from google.auth.transport.requests import Request
@@ -248,8 +257,7 @@ class _Google:
             session.proxies.update(self._proxies)
             request = partial(Request(session), timeout=FETCH_TIMEOUT_S)
             try:
-                if self._credentials is None:
-                    self._credentials = _google_credentials(self._wanted, request)
+                self._read(request, may_ask)
                 self._credentials.refresh(request)
             except (exceptions.TransportError, TooLargeError) as error:
                 raise NoToken(f"Google's token server: {_said(error)}", transient=True) from None
@@ -268,6 +276,22 @@ class _Google:
         ends = self._credentials.expiry
         left_s = (ends - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds() if ends else None
         return Token.lasting(left_s, self._credentials.token, headers)
+
+    def _read(self, request: Any, may_ask: bool) -> None:
+        wanted = self._wanted
+        in_a_file = wanted.key_path or (not wanted.key and os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"))
+        again = may_ask if wanted.gcp_conn_id else in_a_file
+        if self._credentials is not None and not again:
+            return
+        try:
+            self._credentials = _google_credentials(self._wanted, request)
+        except Exception as error:  # of a file, of Airflow, of any secrets backend
+            if self._credentials is None:
+                raise
+            problem = type(error).__name__
+            log.warning(
+                "Google's credentials can't be read again (%s); going on with what was read before", problem
+            )
 
 
 def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:

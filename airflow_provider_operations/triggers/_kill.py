@@ -170,7 +170,8 @@ class Kill:
     async def _look(self, hook: OperationsAsyncHook) -> Operation | None:
         """Poll the operation; ``None`` if the server doesn't answer soon."""
         try:
-            seen = await asyncio.wait_for(hook.poll(self.name, first=True), LOOK_LIMIT_S)
+            async with clock.timeout(LOOK_LIMIT_S):
+                seen = await hook.poll(self.name, first=True)
         except Exception:  # the connection's look-up fails in ways of any secrets backend
             return None
         return seen if isinstance(seen, Operation) else None
@@ -252,7 +253,8 @@ class Kill:
         if not self._doomed:
             return
         try:
-            failure = await asyncio.wait_for(self._try_cancel(hook), LAST_CALL_S)
+            async with clock.timeout(LAST_CALL_S):
+                failure = await self._try_cancel(hook)
         except asyncio.TimeoutError as error:
             failure = CallFailure.not_asked(self.name, error)
         if failure is None:

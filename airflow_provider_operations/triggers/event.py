@@ -257,7 +257,8 @@ class _Notes:
         """
         checkpoint: Checkpoint | None = None
         for store in self._stores:
-            value = await asyncio.wait_for(store.aget(self._key), STORE_LIMIT_S)
+            async with clock.timeout(STORE_LIMIT_S):
+                value = await store.aget(self._key)
             if value is None:
                 continue
             try:
@@ -287,7 +288,8 @@ class _Notes:
             value = checkpoint.to_json()
             try:
                 for store in self._stores:
-                    await asyncio.wait_for(store.aset(self._key, value), STORE_LIMIT_S)
+                    async with clock.timeout(STORE_LIMIT_S):
+                        await store.aset(self._key, value)
             except Exception as error:  # it may come out of any backend
                 self.in_trouble("can't be written", error)
                 return

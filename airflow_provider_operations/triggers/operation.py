@@ -184,7 +184,8 @@ class OperationTrigger(BaseTrigger):
             if left_s is None or left_s > NEAR_S:
                 return await hook.look(name, max_age_s, first=first)
             # In a queue of thousands its turn could come too late.
-            return await asyncio.wait_for(hook.look(name, 0.0, first=True), max(left_s, LAST_LOOK_S))
+            async with clock.timeout(max(left_s, LAST_LOOK_S)):
+                return await hook.look(name, 0.0, first=True)
         except asyncio.TimeoutError:
             return self._not_asked(TimeoutError("no answer before the deadline"), transient=True), 0.0
         except InvalidName as error:

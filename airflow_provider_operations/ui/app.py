@@ -2,7 +2,8 @@
 The app behind the tab and the list, mounted by Airflow's API server.
 
 Airflow serves a plugin's app without authentication: every route here that answers with data asks Airflow's auth
-manager itself. Reading takes read access to the task instance, cancelling edit access.
+manager itself. Reading takes read access to the task instance, cancelling edit access. Whether sweeps run is told to
+anybody, as Airflow's own ``/monitor/health`` is: probes have no session, and it says no more than a time.
 """
 
 # Without "from __future__ import annotations": FastAPI reads them.
@@ -22,14 +23,19 @@ from airflow.utils.session import create_session
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from airflow_provider_operations._airflow.compat import team_names
-from airflow_provider_operations._airflow.redaction import without_secrets
+from airflow_provider_operations._airflow.redaction import log_exception, without_secrets
 from airflow_provider_operations._connection.console_url import page
+from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.rendering import printable
+from airflow_provider_operations._sweep.latest import Latest, latest, status
+from airflow_provider_operations._sweep.sweep import Fate, left_of
 from airflow_provider_operations.ui import audit
 from airflow_provider_operations.ui.live import Answered, Asking
+from airflow_provider_operations.ui.orphans import Orphan, Orphans, has_records, iso, mark, ordered
 from airflow_provider_operations.ui.table import SORTS, STATES, Asked, Show, counts, dags, rows
 from airflow_provider_operations.ui.tasks import Seen, TaskKey, look
 from airflow_provider_operations.ui.views import shown_operation, shown_text
@@ -50,6 +56,7 @@ PAGE_ROWS = 50
 """Rows of the list that are shown at once; the page polls each operation that runs."""
 
 MAX_HOURS = 31 * 24
+MAX_AGE_S = MAX_HOURS * 3600
 MAX_OFFSET = 10**6
 
 MAX_MAP_INDEX = 2**31 - 1
@@ -74,7 +81,7 @@ def create_app(asking: Asking | None = None) -> FastAPI:
     :param asking: how the service is asked.
     """
     app = FastAPI(title="Long-Running Operations", docs_url=None, redoc_url=None, openapi_url=None)
-    asks = asking or Asking()
+    asks, orphans = asking or Asking(), Orphans()
 
     @app.middleware("http")
     async def harden(request: Request, call_next: "Callable[[Request], Awaitable[Response]]") -> Response:
@@ -98,6 +105,21 @@ def create_app(asking: Asking | None = None) -> FastAPI:
     @app.get("/list")
     async def list_page(_user: GetUserDep) -> FileResponse:
         return FileResponse(STATIC / "list.html")
+
+    @app.get("/health")
+    def health(
+        max_age_s: Annotated[int | None, Query(ge=1, le=MAX_AGE_S)] = None,
+    ) -> dict[str, str | None]:
+        try:
+            with create_session() as session:
+                sweep = latest(session)
+        except SQLAlchemyError:
+            log_exception(log, "Airflow's database doesn't say when a sweep ran")
+            return {"status": "unhealthy", "last_sweep": None}
+        return {
+            "status": status(sweep, clock.now(), max_age_s),
+            "last_sweep": iso(sweep.at_epoch_s) if sweep else None,
+        }
 
     @app.get("/api/dags/{dag_id}/operation", dependencies=[_reads_task])
     async def get_operation(key: Annotated[TaskKey, Depends(_key)], user: GetUserDep) -> JSONResponse:
@@ -144,7 +166,7 @@ def create_app(asking: Asking | None = None) -> FastAPI:
     ) -> dict[str, Any]:
         after = datetime.now(timezone.utc) - timedelta(hours=hours)
         asked = Asked(show, after, dag_id, conn_id, state)
-        return _listed(user, asked, sort or ("since" if show == "running" else "-ended"), offset)
+        return _listed(user, orphans, asked, sort or ("since" if show == "running" else "-ended"), offset)
 
     return app
 
@@ -238,17 +260,25 @@ def _shown(
     }
 
 
-def _listed(user: Any, asked: Asked, sort: str, offset: int) -> dict[str, Any]:
+def _listed(user: Any, orphans: Orphans, asked: Asked, sort: str, offset: int) -> dict[str, Any]:
     """
     Return a page of the list.
 
-    :return: ``{"operations": [...], "counts": {"running": int, "failed": int, "ended": int}, "offset": int,
-        "page_rows": int, "sort": str, "states": [...]}``
+    :return: ``{"operations": [...], "counts": {"running": int, "orphans": int, "failed": int, "ended": int},
+        "more_orphans": bool, "sweep": {...} | None, "offset": int, "page_rows": int, "sort": str, "states": [...]}``;
+        ``more_orphans``: not all were read; no sweep: this Airflow has no records.
     """
-    auth = get_auth_manager()
+    auth, now, keeps_records = get_auth_manager(), clock.now(), has_records()
+    sweep: Latest | None = None
+    strays: list[Orphan] = []
+    more = False
     with create_session() as session:
         readable = auth.get_authorized_dag_ids(user=user, method="GET", session=session)
-        found = dags(session, readable, asked)
+        if keeps_records:
+            sweep = latest(session)
+            strays, more = orphans.read(session, readable, sweep, now, anew=asked.show == "orphans")
+            strays = [one for one in strays if one.matches(asked)]
+        found = sorted({*dags(session, readable, asked), *(one.dag_id for one in strays)})
         teams = team_names(found, session)
     # Whoever may read a DAG need not be allowed to read its task instances.
     allowed = [
@@ -261,12 +291,36 @@ def _listed(user: Any, asked: Asked, sort: str, offset: int) -> dict[str, Any]:
             user=user,
         )
     ]
+    strays = [one for one in strays if one.dag_id in allowed]
     with create_session() as session:
+        if asked.show == "orphans":
+            listed = ordered(strays, sort)[offset : offset + PAGE_ROWS]
+        else:
+            listed = rows(session, allowed, asked, sort=sort, offset=offset, limit=PAGE_ROWS)
+            mark(listed, strays)
         return {
-            "operations": rows(session, allowed, asked, sort=sort, offset=offset, limit=PAGE_ROWS),
-            "counts": counts(session, allowed, asked),
+            "operations": listed,
+            "counts": {**counts(session, allowed, asked), "orphans": len(strays)},
+            "more_orphans": more,
+            "sweep": _swept(sweep, now) if keeps_records else None,
             "offset": offset,
             "page_rows": PAGE_ROWS,
             "sort": sort,
             "states": STATES[asked.show],
         }
+
+
+def _swept(sweep: Latest | None, now_epoch_s: float) -> dict[str, Any]:
+    """
+    Return what the list says of the latest sweep; its counts are of all of Airflow, and tell of no DAG.
+
+    :return: ``{"status": str, "last_sweep": str | None, "looked": int, "cancelled": int, "left": int}``
+    """
+    fates = sweep.fates if sweep else {}
+    return {
+        "status": status(sweep, now_epoch_s),
+        "last_sweep": iso(sweep.at_epoch_s) if sweep else None,
+        "looked": sweep.looked if sweep else 0,
+        "cancelled": fates.get(Fate.CANCELLED.value, 0),
+        "left": left_of(fates),
+    }

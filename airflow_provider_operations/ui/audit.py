@@ -12,6 +12,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import delete, select
 
+from airflow_provider_operations._airflow.redaction import log_exception
 from airflow_provider_operations._lifecycle.audit import asks_to_cancel, shown_name
 from airflow_provider_operations._lifecycle.cancelled_by import (
     AUDIT_EVENT,
@@ -55,9 +56,9 @@ def note(key: TaskKey, name: str, try_number: int, by: str) -> bool:
                     **key._asdict(),
                 )
             )
-    except Exception:
+    except Exception:  # noqa: BLE001  of the database, or of a DAG run that is gone
         # The audit log has it; the task's failure will say to look there.
-        log.exception("the XCom %r could not be written", CANCELLED_BY_KEY)
+        log_exception(log, "the XCom %r could not be written", CANCELLED_BY_KEY)
         return False
     return True
 

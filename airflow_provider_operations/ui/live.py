@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
+from airflow_provider_operations._airflow.redaction import log_exception
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol.request import InvalidName
 from airflow_provider_operations._protocol.response import CallFailure
@@ -168,9 +169,9 @@ def _call(target: Target, call: Callable[[OperationsHook], Operation | CallFailu
             result = call(hook)
     except (InvalidName, InvalidConnection, AirflowNotFoundException) as error:
         return Answered(problem=str(error))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  of any secrets backend
         # The text may come from a secrets backend: it is for the log, not for everybody who may see the task.
-        log.exception("can't ask for %s", target.name)
+        log_exception(log, "can't ask for %s", target.name)
         problem = f"{type(error).__name__} in Airflow's API server, see its log"
         return Answered(problem=problem)
     if isinstance(result, CallFailure):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SORTS", "STATES", "Asked", "Show", "counts", "dags", "rows"]
 
-Show = Literal["running", "failed", "ended"]
+Show = Literal["running", "orphans", "failed", "ended"]
 
 _WAITING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "restarting")
 _RESUMING = ("scheduled", "queued")
@@ -37,6 +37,7 @@ SORTS = ("task", "conn_id", "state", "since", "ended")
 
 STATES: dict[Show, tuple[str, ...]] = {
     "running": (*_WAITING, *_RESUMING),
+    "orphans": ("success", "failed", "skipped", "upstream_failed", "removed"),
     "failed": ("failed", "skipped", "up_for_retry"),
     "ended": ("success", "failed", "skipped", "upstream_failed", "removed", *_WAITING),
 }
@@ -50,7 +51,8 @@ class Asked:
     """
     What is to be listed.
 
-    :param show: operations that run; that have ended ``after`` then; or those of them that failed or were cancelled.
+    :param show: operations that run; orphans, which aren't read here; operations that have ended ``after`` then; or
+        those of them that failed or were cancelled.
     :param dag_id: only DAGs whose id contains this, whatever its case.
     :param conn_id: only connections whose id contains this.
     :param state: only tasks in this state.
@@ -143,7 +145,7 @@ def dags(session: Session, readable: Collection[str], asked: Asked) -> list[str]
 
 
 def counts(session: Session, dag_ids: Collection[str], asked: Asked) -> dict[Show, int]:
-    """Return how many operations each list has."""
+    """Return how many operations each list has that is read here."""
     columns = _Columns(asked)
     query = columns.query(dag_ids, func.count())
     shows: tuple[Show, ...] = ("running", "failed", "ended")
@@ -158,7 +160,7 @@ def rows(
 
     :param sort: one of ``SORTS``; with a minus in front backwards.
     :return: ``{"dag_id", "run_id", "task_id", "map_index", "state", "name", "conn_id", "since", "ended", "result",
-        "message", "console_url"}``; the last four are ``None`` where there is nothing to say. The result is
+        "message", "console_url", "orphan"}``; the last five are ``None`` where there is nothing to say. The result is
         ``succeeded``, ``failed``, ``cancelled``, or ``unknown``, e.g. of a task that ended before its operation.
     """
     columns = _Columns(asked)
@@ -193,6 +195,7 @@ def _row(row: Any, *, ended: bool) -> dict[str, Any]:
         "ended": row.ended.isoformat() if ended and row.ended else None,
         **(_end(row) if ended else {"result": None, "message": None}),
         "console_url": web_link(row.link),
+        "orphan": None,
     }
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import lazyload
 
 from airflow_provider_operations._airflow.compat import stored_task_state
+from airflow_provider_operations._airflow.redaction import log_exception
 from airflow_provider_operations._airflow.serialized import tasks_of
 from airflow_provider_operations._airflow.states import OVER_OR_REMOVED
 from airflow_provider_operations._airflow.xcom import OPERATION_KEY, OPERATION_NAME_KEY
@@ -165,8 +166,8 @@ def _recorded(key: TaskKey, session: Session) -> str | None:
         return None if text is None else Record.from_json(json.loads(text)).name or None
     except ValueError:
         return None
-    except Exception:
-        log.exception("can't look into the task state store")  # it may come out of any backend
+    except Exception:  # noqa: BLE001  it may come out of any backend
+        log_exception(log, "can't look into the task state store")
         return None
 
 

@@ -740,3 +740,18 @@ def test_a_server_that_never_comes_to_an_end(run: Run, connect: Callable[..., No
     assert real_time.monotonic() - began < 10
     assert ended.code != 0
     assert "the answer was not complete in time" in ended.stderr
+
+
+@pytest.mark.slow
+def test_what_airflow_says_at_its_start_is_not_on_stdout(tmp_path: Path) -> None:
+    """Of metrics that can't be sent, or of where they are, it says something on stdout while it is imported."""
+    (tmp_path / "statsd.py").write_text("raise ImportError('there is none')\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_operations", "methods", "file", "-o", "json"],
+        env={**os.environ, "AIRFLOW__METRICS__STATSD_ON": "True", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ended.stdout)

@@ -162,10 +162,16 @@ def test_the_job_that_sweeps() -> None:
     assert rest in [block.text for block in blocks(DOCS / "sweep.md")]
     from airflow.cli.cli_parser import get_parser
 
-    (container,) = yaml.safe_load(rest)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    pod = yaml.safe_load(rest)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
     assert callable(get_parser().parse_args(container["args"][1:]).func)
     image = VALUES["images"]["airflow"]
     assert container["image"] == f"{image['repository']}:{image['tag']}"
     assert container["envFrom"] == yaml.safe_load(VALUES["extraEnvFrom"])
     secrets = [variable["valueFrom"]["secretKeyRef"]["name"] for variable in container["env"]]
     assert VALUES["data"]["metadataSecretName"] in secrets
+    # Without the chart's airflow.cfg it would know nothing of teams, secrets backends or metrics.
+    (mount,), (volume,) = container["volumeMounts"], pod["volumes"]
+    assert (mount["name"], mount["subPath"]) == (volume["name"], "airflow.cfg")
+    assert mount["mountPath"] == "/opt/airflow/airflow.cfg"
+    assert volume["configMap"] == {"name": "airflow-config"}

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from airflow_provider_operations.emulator import EmulatorProcess
+from tests.tooling.chaos.cluster import Postgres, temporary_postgres
 from tests.tooling.harness.recorder import Recorder, settings_that_watch
 from tests.tooling.harness.standalone import Standalone
 from tests.tooling.sim.recorded import assemble
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL; where none is, the test is left out, but not in CI, which installs one."""
+    try:
+        with temporary_postgres() as postgres:
+            yield postgres
+    except FileNotFoundError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_operations._sweep.database import OWNER
 from airflow_provider_operations._sweep.judgement import QUIET_S
+from airflow_provider_operations._sweep.latest import OWNER
 from airflow_provider_operations._sweep.sweep import LEFT, Fate
 
 from .test_airflow import journal

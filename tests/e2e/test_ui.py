@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.tooling.harness.standalone import Standalone
+
+from .test_airflow import journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,6 +258,49 @@ def test_progress_moves_and_cancel_cancels(
     assert failure is not None
     assert failure[0] == "OperationCancelledFinal"
     assert "cancelled through the tab by editor at " in failure[1]
+
+
+def test_an_orphan_is_shown_and_cancelled(
+    browser: Browser, airflow: Standalone, emulator: EmulatorProcess
+) -> None:
+    """
+    Of a worker that was lost without a retry left; nobody has looked at it, as no sweep has run.
+
+    Who may edit its task cancels it in the list. A sweep then notes its end, and that it ran.
+    """
+    dag_id = "e2e_ui_orphan"
+    run_id = airflow.trigger(dag_id)
+    place = "projects/ui-orphan/"
+    airflow.until(lambda: journal(emulator, place, "get"), "the operation is polled", 180)
+    os.kill(int(airflow.task(dag_id, run_id, "run")["pid"]), signal.SIGKILL)
+    airflow.until(lambda: airflow.task(dag_id, run_id, "run")["state"] == "failed", "failed", 240)
+    (name,) = (op["name"] for op in emulator.operations() if place in op["name"])
+    with window(browser, airflow, "editor", color_scheme="dark") as view:
+        assert view.context.request.get(f"{airflow.url}/operations-ui/health").json()["status"] == "never"
+        view.page.goto(f"{airflow.url}/plugin/operations")
+        frame = view.page.frame_locator("iframe")
+        frame.get_by_role("link", name="Orphans").click()
+        frame.locator("#rows tr", has_text=name).wait_for(
+            timeout=2 * WAIT_MS
+        )  # once it has been over for a minute
+        row = frame.locator("#rows tr", has_text=name)
+        assert re.search(r"orphan not looked at since 20\d\d-", row.inner_text())
+        assert frame.locator("#sweep").inner_text().startswith("No sweep has run")
+        row.locator(".said", has_text="nobody waits for it").wait_for(timeout=WAIT_MS)
+        view.picture("operations-orphans")
+        row.locator("input:enabled").check()
+        frame.locator("#cancel").click()
+        frame.locator("#confirm button[value=yes]").click()
+        row.locator(".said", has_text=re.compile("cancelled; no sweep|Cancelling")).wait_for(timeout=WAIT_MS)
+        airflow.until(lambda: emulator.operation(name)["done"], "it is over")
+        assert len(journal(emulator, place, "cancel")) == 1
+        assert airflow.command("operations", "reap").returncode == 0
+        view.page.reload()
+        frame = view.page.frame_locator("iframe")
+        frame.locator("#sweep", has_text="Last sweep: 20").wait_for(timeout=WAIT_MS)
+        assert frame.locator("#rows tr", has_text=name).count() == 0
+        assert view.context.request.get(f"{airflow.url}/operations-ui/health").json()["status"] == "healthy"
+        assert view.complaints == []
 
 
 @pytest.mark.parametrize(("user", "status"), [("guest", 403), ("reader", 403), (None, 401)])

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.providers.common.compat import sdk
 
+from airflow_provider_operations._airflow.compat import TASKS_KEEP_STATE
 from airflow_provider_operations.hooks._metrics import Figures
 from airflow_provider_operations.operation import Operation
 from airflow_provider_operations.triggers import OperationTrigger
 from tests.support.connections import set_connection
 from tests.support.raw_requests import start
+from tests.support.stats import Stats
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_operations.emulator import Emulator
     from tests.support.clocks import MovedClock
 
 
-class Stats:
-    """Takes the place of Airflow's."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str, Any]] = []
-
-    def __getattr__(self, method: str) -> Any:
-        def tell(name: str, value: Any, *, tags: dict[str, str]) -> None:
-            assert tags == {"conn_id": "ops"}
-            self.told.append((method, name, value))
-
-        return tell
-
-
 @pytest.fixture
 def stats(monkeypatch: pytest.MonkeyPatch) -> Stats:
-    stats = Stats()
+    stats = Stats({"conn_id": "ops"})
     monkeypatch.setattr(sdk, "Stats", stats, raising=False)
     return stats
 
@@ -107,3 +100,65 @@ def test_broken_metrics_break_nothing(
     figures.send()
     ours = [record for record in caplog.records if record.name.startswith("airflow_provider_operations")]
     assert [record.getMessage() for record in ours] == ["no metrics are sent for {'conn_id': 'ops'}"]
+
+
+STATSD = """
+from unittest.mock import MagicMock
+
+class StatsClient:
+    def __init__(self, *_, **__):
+        self.timer = self.timing = MagicMock()
+
+    def incr(self, name, value, rate):
+        print(f"{name}:{value}", flush=True)
+
+    def gauge(self, name, value, rate, delta):
+        print(f"{name}:{value}", flush=True)
+"""
+
+IN_A_TRIGGERER = """
+import os
+import airflow.jobs.triggerer_job_runner
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    from airflow_provider_operations.hooks._metrics import Figures
+    figures = Figures("ops")
+    figures.polled(failed=False, throttled_s=0.0)
+    figures.send()
+    os._exit(0)
+"""
+
+IN_A_SWEEP = """
+from unittest.mock import MagicMock
+import airflow.cli.cli_parser
+from airflow_provider_operations.cli import reap
+reap.Sweep(MagicMock(), MagicMock(away=set())).run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "sent"),
+    [
+        (IN_A_TRIGGERER, {"operations.polls:1", "operations.watched:0"}),
+        pytest.param(
+            IN_A_SWEEP,
+            {"operations.sweeps:1", "operations.orphans:0"},
+            marks=pytest.mark.skipif(not TASKS_KEEP_STATE, reason="this Airflow has no sweeps"),
+        ),
+    ],
+    ids=["triggerer", "sweep"],
+)
+def test_airflow_sends_them(tmp_path: Path, program: str, sent: set[str]) -> None:
+    """In the processes that have figures Airflow's metrics are set up; where they aren't, they silently take anything."""
+    (tmp_path / "statsd.py").write_text(STATSD)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "AIRFLOW__METRICS__STATSD_ON": "True", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sent <= set(ended.stdout.split()), ended.stderr

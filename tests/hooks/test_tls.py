@@ -13,12 +13,15 @@ import trustme
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
+from airflow_provider_operations.hooks import OperationsAsyncHook
+from tests.support.connections import set_connection
 from tests.support.raw_server import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.clocks import MovedClock
     from tests.support.hooks import Calls
 
 
@@ -174,3 +177,35 @@ def test_unreadable_client_certificate(
     with pytest.raises(InvalidConnection, match=r"'cert' names a client certificate .*client\.pem"):
         calls("get_operation", "operations/x")
     assert server.requests == []
+
+
+async def test_files_are_read_again(
+    authority: trustme.CA,
+    bundle: Path,
+    client: Path,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    A certificate that was renewed under the same name is shown after 5 minutes: a triggerer outlives many of them.
+
+    While it can't be read, the one before is shown. What is wrong with the connection is said once.
+    """
+    with TlsServer(authority, asks=True) as server:
+        extra = {"verify": str(bundle), "cert": str(client / "one.pem"), "odd": "1"}
+        set_connection(monkeypatch, server.url, "ops", extra=extra)
+        async with OperationsAsyncHook("ops") as hook:
+            await hook.poll("operations/x")
+            renewed = authority.issue_cert("renewed@example.com").private_key_and_cert_chain_pem
+            renewed.write_to_path(str(client / "one.pem"))
+            await hook.poll("operations/x")
+            moved.now += 301
+            await hook.poll("operations/x")
+            (client / "one.pem").unlink()
+            moved.now += 301
+            await hook.poll("operations/x")
+    shown = ["client@example.com", "client@example.com", "renewed@example.com", "renewed@example.com"]
+    assert server.clients == shown
+    assert caplog.text.count("going on with what was read before") == 1
+    assert caplog.text.count("unknown extras") == 1

@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from requests.adapters import HTTPAdapter
 
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
-from airflow_provider_operations.hooks import OperationsAsyncHook
+from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
 from tests.support.connections import set_connection
 from tests.support.token_server import CLIENT, TokenServer
@@ -438,6 +439,70 @@ def test_google_provider(
     else:
         with pytest.raises(OperationsCallErrorFinal, match="apache-airflow-providers-google"):
             get(calls)
+
+
+def _rotated(server: TokenServer, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """Put another account's key into the file, and into what the Google provider's hook reads."""
+    number = int(file.read_text()) + 1 if file.exists() else 1
+    file.write_text(str(number))
+    key = {**server.service_account(), "client_email": f"robot-{number}@p.iam.gserviceaccount.com"}
+    (file.parent / "key.json").write_text(json.dumps(key))
+
+    class GoogleBaseHook:
+        def __init__(self, gcp_conn_id: str) -> None:
+            assert gcp_conn_id == "g"
+
+        def get_credentials(self) -> Any:
+            from google.oauth2 import service_account
+
+            return service_account.Credentials.from_service_account_info(key, scopes=["s"])
+
+    module = types.ModuleType("base_google")
+    module.GoogleBaseHook = GoogleBaseHook  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "airflow.providers.google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.common", types.ModuleType("common"))
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.common.hooks", types.ModuleType("hooks"))
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.common.hooks.base_google", module)
+
+
+@pytest.mark.filterwarnings("ignore:The load_credentials_from_file method")  # google-auth's own call, in 2.41
+@pytest.mark.parametrize("given", ["key_path", "gcp_conn_id", "environment"])
+def test_credentials_that_are_elsewhere_are_read_again(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    given: str,
+) -> None:
+    """
+    A key file or a Google connection that has changed counts from the next token on: a triggerer runs for months.
+
+    If it can't be read then, those that were read before are used; and in a worker those of a connection, as a killed one
+    mustn't wait for Airflow.
+    """
+    _rotated(server, monkeypatch, tmp_path / "number")
+    file = tmp_path / "key.json"
+    extra = {"auth": "google", "allowed_hosts": "127.0.0.1"}
+    if given == "environment":
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    else:
+        extra[given] = str(file) if given == "key_path" else "g"
+    calls = hook_of(server.url, connection={"extra": extra})
+    get(calls)
+    _rotated(server, monkeypatch, tmp_path / "number")
+    moved.now += 3300
+    get(calls)
+    kept = given == "gcp_conn_id" and isinstance(calls.hook, OperationsHook)
+    latest = "robot-1" if kept else "robot-2"
+    assert [asked["iss"].partition("@")[0] for asked in server.asked] == ["robot-1", latest]
+    file.unlink()
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.common.hooks.base_google", None)
+    moved.now += 3300
+    get(calls)
+    assert server.asked[-1]["iss"] == f"{latest}@p.iam.gserviceaccount.com"
+    assert ("going on with what was read before" in caplog.text) is not kept
 
 
 def test_tokens_are_masked(

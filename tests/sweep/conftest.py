@@ -8,12 +8,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.utils.session import create_session
 
 from airflow_provider_operations._connection.options import SERVICE_FIELDS
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, Record, State
 from airflow_provider_operations._sweep.database import NOTE_SUFFIX, Database
+from airflow_provider_operations._sweep.latest import Latest, latest
 from airflow_provider_operations._sweep.service import Services
 from airflow_provider_operations._sweep.sweep import Result, Sweep
+from tests.support.connections import set_connection
 from tests.support.raw_requests import start
 from tests.ui.conftest import Database as Rows
 from tests.ui.conftest import database, tables
@@ -81,6 +84,25 @@ class Orphans:
         )
         return operation
 
+    def add_odd(self, count: int) -> list[str]:
+        """Add so many, from index 0, for which their service has only errors; return their names."""
+        names = [self.add(map_index=index) for index in range(count)]
+        for name in names:
+            self.emulator.script_fault(kind="get", operation=name, status=500)
+        return names
+
+    def forge(self, name: str, map_index: int = -1, *, age_s: float = 0.0, **more: Any) -> None:
+        """Write a note on an operation as whoever may edit the state of tasks could; it was written so long ago."""
+        note = {
+            "version": 1, "of": f"id-{name} {name}", "by": "x", "at_epoch_s": self.moved.now, "said": "over",
+            "settled": False, "due_epoch_s": 0, "cancels": 0, **more,
+        }  # fmt: skip
+        self.rows.insert(
+            "task_state_store", dag_id="dag", run_id="run", task_id="task", map_index=map_index, dag_run_id=1,
+            key=RECORD_KEY + NOTE_SUFFIX, value=json.dumps(note),
+            updated_at=datetime.fromtimestamp(self.moved.now - age_s, timezone.utc),
+        )  # fmt: skip
+
     def notes(self) -> list[dict[str, Any]]:
         """What sweeps have noted."""
         rows = self.rows.execute(
@@ -88,14 +110,28 @@ class Orphans:
         )
         return [json.loads(row.value) for row in rows]
 
+    def add_away(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        """Add two tasks of another DAG, whose service doesn't answer; return it, as a record has it."""
+        set_connection(monkeypatch, "http://127.0.0.1:9", "away", extra={"timeout": 5})
+        away = {**SERVICE, "operations_conn_id": "away"}
+        for index in range(2):
+            task = {**TASK, "operations_conn_id": "away"}
+            self.add("other", index, task=task, fields=away, record={"service": away})
+        return away
+
     def audited(self) -> list[tuple[str, str, str, str, int]]:
-        """The lines in Airflow's audit log."""
+        """The lines about tasks in Airflow's audit log."""
         return [
             tuple(row)
             for row in self.rows.execute(
-                "SELECT event, owner, extra, task_id, try_number FROM log ORDER BY id"
+                "SELECT event, owner, extra, task_id, try_number FROM log WHERE task_id IS NOT NULL ORDER BY id"
             )
         ]
+
+    def latest(self) -> Latest | None:
+        """The sweep that has ended last, as Airflow's parts read it."""
+        with create_session() as session:
+            return latest(session)
 
     def done(self, name: str) -> bool:
         """Whether an operation is over, as its service has it."""

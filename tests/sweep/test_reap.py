@@ -7,12 +7,13 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from airflow_provider_operations._lifecycle.record import RECORD_KEY
 from airflow_provider_operations._sweep.database import Database
 from airflow_provider_operations.cli import commands
 from airflow_provider_operations.cli.definition import _duration
+from airflow_provider_operations.cli.reap import _said
 from tests.support.commands import run
 
 if TYPE_CHECKING:
@@ -129,6 +130,18 @@ def test_the_database_is_away(run: Run, orphans: Orphans, monkeypatch: pytest.Mo
     assert "SELECT" not in ended.stderr
 
 
+def test_a_database_without_tables(run: Run, orphans: Orphans) -> None:
+    """It is another than was meant, or wasn't migrated."""
+    orphans.rows.execute("ALTER TABLE task_state_store RENAME TO elsewhere")
+    try:
+        ended = run("reap")
+    finally:
+        orphans.rows.execute("ALTER TABLE elsewhere RENAME TO task_state_store")
+    assert (ended.code, ended.stdout) == (3, "")
+    assert "lacks a table (OperationalError: no such table: task_state_store)" in ended.stderr
+    assert "airflow db migrate" in ended.stderr
+
+
 def test_before_airflow_3_3(run: Run, orphans: Orphans, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to sweep by, and it is said."""
     monkeypatch.setattr(commands, "TASKS_KEEP_STATE", False)
@@ -169,3 +182,20 @@ def test_durations(text: str, seconds: float) -> None:
 def test_no_durations(run: Run, text: str) -> None:
     """Wrong usage."""
     assert run("reap", f"--every={text}").code == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [
+        ("no such table: task_state_store", True),
+        ('relation "task_state_store" does not exist\nLINE 1: SELECT', True),
+        ("(1146, \"Table 'airflow.task_state_store' doesn't exist\")", True),
+        ('FATAL:  database "airflow" does not exist', False),
+        ('FATAL:  role "airflow" does not exist', False),
+    ],
+)
+def test_what_a_database_lacks(said: str, lacks: bool) -> None:
+    """That a table is missing is said only where it is one."""
+    text = _said(ProgrammingError("SELECT", {}, Exception(said)))
+    assert ("lacks a table" in text) is lacks
+    assert said in text

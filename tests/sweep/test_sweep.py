@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import threading
 import uuid
@@ -11,14 +10,28 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from airflow.utils.session import create_session
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
 from airflow_provider_operations._lifecycle.record import RECORD_KEY, SENSOR_RECORD_KEY
-from airflow_provider_operations._sweep.database import NOTE_SUFFIX, OWNER, PAGE_ROWS, Database
-from airflow_provider_operations._sweep.service import Services
-from airflow_provider_operations._sweep.sweep import AGAIN_S, CLAIM_S, SETTLE_LIMIT_S, Fate, Sweep
+from airflow_provider_operations._protocol.response import CallFailure
+from airflow_provider_operations._sweep.database import PAGE_ROWS, Database, _due
+from airflow_provider_operations._sweep.judgement import Note
+from airflow_provider_operations._sweep.latest import OWNER
+from airflow_provider_operations._sweep.service import ERRORS_IN_A_ROW, Services
+from airflow_provider_operations._sweep.sweep import (
+    AGAIN_S,
+    CLAIM_S,
+    LEFT,
+    MISSES,
+    MISSING_FOR_S,
+    SETTLE_LIMIT_S,
+    Fate,
+    Sweep,
+)
+from airflow_provider_operations.emulator import Emulator
 from airflow_provider_operations.ui.audit import noted
 from airflow_provider_operations.ui.tasks import TaskKey
 from tests.support.connections import set_connection
@@ -29,7 +42,6 @@ from .conftest import SERVICE, TASK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_operations.emulator import Emulator
     from tests.support.clocks import MovedClock
 
     from .conftest import Orphans, Swept
@@ -112,6 +124,13 @@ def test_a_success_whose_operation_is_done_costs_no_look(orphans: Orphans, sweep
     assert orphans.emulator.journal("get") == []
 
 
+def test_a_success_whose_earlier_operation_is_done(orphans: Orphans, sweep: Swept) -> None:
+    """It says nothing of the one in the record; the list of orphans shows that as well."""
+    name = orphans.add(state="success", final={"name": "operations/earlier", "done": True})
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.done(name)
+
+
 def test_what_is_over_is_asked_for_once(orphans: Orphans, sweep: Swept) -> None:
     """An operation that has ended by itself is no orphan, and nothing to talk about."""
     orphans.add(script={"duration": 0})
@@ -123,15 +142,69 @@ def test_what_is_over_is_asked_for_once(orphans: Orphans, sweep: Swept) -> None:
 
 
 def test_an_operation_that_the_service_has_forgotten(
-    orphans: Orphans, sweep: Swept, caplog: pytest.LogCaptureFixture
+    orphans: Orphans, sweep: Swept, moved: MovedClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is nothing to cancel; the log says so, in case the connection leads elsewhere by mistake."""
+    """It is told for a day, and asked for ever more seldom; after that there is nothing to cancel."""
     caplog.set_level(logging.INFO)
     orphans.add(record={"name": "operations/gone"})
+    began, asked = moved.now, 0
+    while results := sweep():
+        assert [(one.fate, one.said) for one in results] == [(Fate.UNKNOWN, "the service doesn't know it")]
+        asked = len(orphans.emulator.journal("get"))
+        moved.now += 60
+    assert MISSING_FOR_S <= moved.now - began <= MISSING_FOR_S + 3660
+    assert 20 < asked < 40
     assert sweep() == []
-    assert sweep() == []
-    assert len(orphans.emulator.journal("get")) == 1
-    assert caplog.messages.count("operations/gone: no orphan: the service doesn't know it") == 1
+    assert orphans.emulator.journal("cancel") == []
+    said = "dag.task of run: operations/gone: no orphan: the service doesn't know it, for a day by now"
+    assert caplog.messages.count(said) == 1
+    assert list(Database().found()) == []
+
+
+def test_a_connection_that_leads_elsewhere_for_a_while(
+    orphans: Orphans, sweep: Swept, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that doesn't know an operation ends nothing; the one that does is asked as soon as it may be."""
+    name = orphans.add()
+    with Emulator() as other:
+        set_connection(monkeypatch, other.url)
+        for _ in range(3):
+            assert fates(sweep()) == ["unknown"]
+            moved.now += CLAIM_S
+    set_connection(monkeypatch, orphans.emulator.url)
+    moved.now += 600
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.done(name)
+
+
+def test_a_service_that_knows_it_again(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """The day begins anew with the next answer that doesn't know it."""
+    orphans.add(script={"onCancel": "ignore", "duration": 1e6})
+    missing = {
+        "kind": "get", "status": 404, "times": 1,
+        "body": {"error": {"code": 404, "message": "unknown", "status": "NOT_FOUND"}},
+    }  # fmt: skip
+    seen = []
+    for status in (404, None, 404, 403, 404):
+        if status is not None:
+            orphans.emulator.script_fault(**{**missing, "status": status})
+        seen += fates(sweep())
+        moved.now += MISSING_FOR_S
+    assert seen == ["unknown", "asked to cancel", "unknown", "no answer", "unknown"]
+    assert [note["misses"] for note in orphans.notes()] == [1]
+
+
+def test_an_outage_between_answers(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """It doesn't begin the day anew: a service that is away every night forgets its operations all the same."""
+    orphans.add(record={"name": "operations/gone"})
+    seen = []
+    for hour in range(26):
+        if hour % 6 == 5:
+            orphans.emulator.script_fault(kind="get", status=503, times=1)
+        seen += fates(sweep())
+        moved.now += 3600
+    assert seen == [*["unknown"] * 5, "no answer"] * 4
+    assert orphans.notes()[0]["settled"] is True
 
 
 def test_a_lost_start_is_shown_once(orphans: Orphans, sweep: Swept) -> None:
@@ -154,19 +227,23 @@ def test_a_task_that_started_another_is_swept_again(orphans: Orphans, sweep: Swe
     assert orphans.done(name)
 
 
-def test_a_record_that_was_written_again_is_swept_again(orphans: Orphans, sweep: Swept) -> None:
-    """What a service once didn't know, as its connection led elsewhere, a later try of the task may wait for again."""
-    name = orphans.add()
+def test_a_record_that_was_written_again_is_swept_again(
+    orphans: Orphans, sweep: Swept, moved: MovedClock
+) -> None:
+    """What a service didn't know for a day, as its connection led elsewhere, a later try may wait for again."""
+    name = orphans.add(script={"duration": 1e6})
     orphans.emulator.script_fault(
         kind="get",
-        times=1,
+        times=MISSES + 1,
         status=404,
         body={"error": {"code": 404, "message": "unknown", "status": "NOT_FOUND"}},
     )
-    assert sweep() == []
-    assert sweep() == []
+    for _ in range(MISSES):
+        assert fates(sweep()) == ["unknown"]
+        moved.now += MISSING_FOR_S / MISSES + 1
+    assert sweep() == sweep() == []
     orphans.rows.execute(
-        f"UPDATE task_state_store SET updated_at = '2027-01-15 07:56:00.000000' WHERE key = '{RECORD_KEY}'"
+        f"UPDATE task_state_store SET updated_at = '2027-01-16 07:56:00.000000' WHERE key = '{RECORD_KEY}'"
     )
     assert fates(sweep()) == ["cancelled"]
     assert orphans.done(name)
@@ -177,20 +254,10 @@ def test_a_record_that_was_written_again_is_swept_again(orphans: Orphans, sweep:
     [{"settled": True}, {"due_epoch_s": 1e13}, {"due_epoch_s": 1e13, "cancels": 1000}],
     ids=["settled", "claimed for ever", "asked for ever"],
 )
-def test_a_forged_note_hides_no_orphan(
-    orphans: Orphans, sweep: Swept, moved: MovedClock, forged: dict[str, Any]
-) -> None:
+def test_a_forged_note_hides_no_orphan(orphans: Orphans, sweep: Swept, forged: dict[str, Any]) -> None:
     """Nor does one of a sweep whose clock was wrong."""
     name = orphans.add()
-    note = {
-        "version": 1, "of": f"id-{name} {name}", "by": "x", "at_epoch_s": moved.now, "said": "", "settled": False,
-        "due_epoch_s": 0, "cancels": 0, **forged,
-    }  # fmt: skip
-    orphans.rows.insert(
-        "task_state_store", dag_id="dag", run_id="run", task_id="task", map_index=-1, dag_run_id=1,
-        key=RECORD_KEY + NOTE_SUFFIX, value=json.dumps(note),
-        updated_at=datetime.fromtimestamp(moved.now, timezone.utc),
-    )  # fmt: skip
+    orphans.forge(name, **forged)
     assert fates(sweep()) == ["cancelled"]
     assert orphans.done(name)
 
@@ -220,6 +287,148 @@ def test_many(orphans: Orphans, sweep: Swept) -> None:
     assert all(map(orphans.done, names))
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"handed_on": True}, {"foreign": True}, {"cancel_if_orphaned": False}, {"state": "rejected"}],
+    ids=["handed on", "foreign", "not cancelled", "rejected"],
+)
+def test_what_is_left_alone_for_good_is_not_read(orphans: Orphans, record: dict[str, Any]) -> None:
+    """There may be a hundred thousand of them, for as long as their runs are kept."""
+    orphans.add(record=record)
+    assert list(Database().found()) == []
+
+
+def test_all_that_is_due_is_sorted_once(
+    orphans: Orphans, tables: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each page, which takes minutes where a hundred thousand wait."""
+    monkeypatch.setattr("airflow_provider_operations._sweep.database.PAGE_ROWS", 3)
+    for index in range(8):
+        orphans.add(map_index=index)
+    seen: list[str] = []
+
+    def count(*given: Any) -> None:
+        seen.append(given[2])
+
+    sa.event.listen(tables, "before_cursor_execute", count)
+    found = [one.map_index for one in Database().found()]
+    sa.event.remove(tables, "before_cursor_execute", count)
+    assert found == list(range(8))
+    assert sum("ORDER BY" in statement for statement in seen) == 1
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "postgresql", "sqlite"])
+def test_the_order_for_each_database(dialect: str) -> None:
+    """
+    By moments and no text: MySQL makes text of ``COALESCE(moment, literal)``, which Airflow's type for moments can't read.
+
+    It has no ``NULLS FIRST``, either; the moments of PostgreSQL's rows without a note would come last.
+    """
+    _, order = str(_due().compile(dialect=sa.make_url(f"{dialect}://").get_dialect()())).split("ORDER BY ")
+    assert "coalesce" not in order
+    assert "NULLS" not in order
+    assert order.startswith("CASE WHEN (task_state_store_1.id IS NULL)")
+
+
+# --- what is noted -----------------------------------------------------------------------------------------------
+
+
+def test_what_a_sweep_saw_is_noted(
+    orphans: Orphans, sweep: Swept, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the record, for the list in the UI: also of what it hasn't cancelled, and why not."""
+    set_connection(monkeypatch, "http://127.0.0.1:9", "away", extra={"timeout": 5})
+    away = {**SERVICE, "operations_conn_id": "away"}
+    cases: dict[str, dict[str, Any]] = {
+        "asked to cancel": {"script": {"onCancel": "ignore"}},
+        "not cancelled: ": {"script": {"onCancel": "unimplemented"}},
+        "no answer: ": {"dag_id": "other", "task": {**TASK, "operations_conn_id": "away"}, "fields": away,
+                        "record": {"service": away}},
+        "left alone: its record leads to another service than the task's arguments": {
+            "record": {"service": away}
+        },
+    }  # fmt: skip
+    for index, more in enumerate(cases.values()):
+        orphans.add(map_index=index, **more)
+    sweep()
+    said = sorted(note["said"] for note in orphans.notes())
+    assert len(said) == len(cases)
+    assert all(text.startswith(begin) for text, begin in zip(said, sorted(cases), strict=True)), said
+
+
+def test_what_is_left_alone_is_noted_once(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """It may be so for as long as the run is kept: not every sweep writes it again."""
+    orphans.add(task={"_task_module": "somebody.elses"}, fields={})
+    for _ in range(3):
+        sweep()
+        moved.now += 300
+    (note,) = orphans.notes()
+    assert note["said"] == "left alone: it isn't a task of this package"
+    assert note["at_epoch_s"] == moved.now - 900
+
+
+def test_a_dry_run_notes_nothing(orphans: Orphans, sweep: Swept) -> None:
+    """Neither at the operations, nor that it was there."""
+    orphans.add()
+    orphans.add(map_index=1, record={"service": {}})
+    sweep(dry_run=True)
+    assert orphans.notes() == []
+    assert orphans.latest() is None
+
+
+def test_that_it_has_ended_is_stored(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """When, and what it has found; in one line of the audit log, however many sweeps there are."""
+    assert orphans.latest() is None
+    orphans.add()
+    orphans.add(map_index=1, record={"service": {}})
+    sweep()
+    first = orphans.latest()
+    assert first is not None
+    assert (first.at_epoch_s, first.looked, first.away) == (moved.now, 1, ())
+    assert first.fates == {"cancelled": 1, "left alone": 1}
+    moved.now += 300
+    sweep()
+    second = orphans.latest()
+    assert second is not None
+    assert (second.at_epoch_s, second.looked, second.fates) == (moved.now, 0, {"left alone": 1})
+    assert orphans.rows.execute("SELECT event, owner, dag_id FROM log WHERE task_id IS NULL") == [
+        ("sweep_operations", OWNER, None)
+    ]
+
+
+def test_which_services_were_away_is_stored(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their connections."""
+    orphans.add_away(monkeypatch)
+    sweep()
+    latest = orphans.latest()
+    assert latest is not None
+    assert (latest.away, latest.fates) == (("away",), {"no answer": 2})
+
+
+def test_a_database_that_is_away_at_the_end(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sweep has done is told all the same; that it has ended isn't known then, and an alarm comes of it."""
+
+    def away(*_: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("away"))
+
+    monkeypatch.setattr(Database, "ended", away)
+    orphans.add()
+    assert fates(sweep()) == ["cancelled"]
+    assert orphans.latest() is None
+
+
+def test_a_cleaned_audit_log(orphans: Orphans, sweep: Swept) -> None:
+    """The next sweep writes the line anew."""
+    sweep()
+    orphans.rows.execute("DELETE FROM log")
+    sweep()
+    assert orphans.latest() is not None
+
+
 # --- services --------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +456,58 @@ def test_a_service_that_refuses(orphans: Orphans, sweep: Swept) -> None:
     (result,) = sweep()
     assert result.fate is Fate.REFUSED
     assert "UNIMPLEMENTED" in result.said
-    assert fates(sweep()) == ["asked to cancel"]
+    (again,) = sweep()
+    assert (again.fate, again.said) == (Fate.REFUSED, result.said)
+    assert len(orphans.emulator.journal("cancel")) == 1
+
+
+def test_a_service_whose_cancels_hang(
+    orphans: Orphans, sweep: Swept, moved: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds up no other for long; the next sweep goes on with those that it wasn't asked about."""
+    slow = {**SERVICE, "operations_conn_id": "slow"}
+    set_connection(monkeypatch, orphans.emulator.url, "slow")
+    for index in range(8):
+        orphans.add(
+            "other", index, task={**TASK, "operations_conn_id": "slow"}, fields=slow, record={"service": slow}
+        )
+    name = orphans.add()
+
+    class Slow(Services):
+        def cancel(self, options: Any, name: str) -> Any:
+            if options.operations_conn_id == "operations_default":
+                return super().cancel(options, name)
+
+            def hang(_: Any) -> CallFailure:
+                moved.now += 10
+                return CallFailure.not_asked(name, TimeoutError())
+
+            return self._call(options, hang)
+
+    assert fates(sweep(services=Slow())) == ["cancelled", *["no answer"] * 2, *["not cancelled"] * 6]
+    assert orphans.done(name)
+    latest = orphans.latest()
+    assert latest is not None
+    assert latest.away == ("slow",)
+    assert fates(sweep(services=Slow())) == ["not cancelled"] * 8
+
+
+def test_a_slow_service(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """Each of its operations has its turn, however many there are that ignore their cancels."""
+    for index in range(21):
+        orphans.add(map_index=index, script={"onCancel": "ignore", "duration": 1e7})
+    name = orphans.add(map_index=21, script={"duration": 1e7})
+
+    class Slow(Services):
+        def _call(self, *arguments: Any) -> Any:
+            moved.now += 6
+            self._spent_s[arguments[0].operations_conn_id] += 6
+            return super()._call(*arguments)
+
+    for _ in range(8):
+        sweep(services=Slow())
+        moved.now += 300
+    assert orphans.done(name)
 
 
 def test_a_cancel_is_sent_once(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
@@ -264,13 +524,65 @@ def test_a_cancel_is_sent_once(orphans: Orphans, sweep: Swept, moved: MovedClock
 def test_an_operation_that_cant_be_asked_for_keeps_no_other_from_being_seen_to(
     orphans: Orphans, sweep: Swept
 ) -> None:
-    """Who got no answer comes last in the next sweep, as its service isn't asked any more in this one."""
+    """Not even in the same sweep."""
     odd = orphans.add()
     name = orphans.add(map_index=1)
     orphans.emulator.script_fault(kind="get", operation=odd, status=500)
-    assert fates(sweep()) == ["no answer", "no answer"]
-    assert fates(sweep()) == ["asked to cancel", "no answer"]
+    assert fates(sweep()) == ["cancelled", "no answer"]
     assert [entry["operation"] for entry in orphans.emulator.journal("cancel")] == [name]
+
+
+def test_nor_do_several(orphans: Orphans, sweep: Swept) -> None:
+    """Who got no answer comes last in the next sweep, as its service isn't asked any more in this one."""
+    orphans.add_odd(ERRORS_IN_A_ROW)
+    name = orphans.add(map_index=ERRORS_IN_A_ROW)
+    assert fates(sweep()) == ["no answer"] * (ERRORS_IN_A_ROW + 1)
+    assert len(orphans.emulator.journal("get")) == ERRORS_IN_A_ROW
+    assert fates(sweep()) == ["asked to cancel", *["no answer"] * ERRORS_IN_A_ROW]
+    assert [entry["operation"] for entry in orphans.emulator.journal("cancel")] == [name]
+    assert len(orphans.emulator.journal("get")) > ERRORS_IN_A_ROW + 1
+
+
+def test_it_keeps_none_of_another_page_from_being_seen_to(
+    orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is that of all that is due, whatever a note says of itself."""
+    monkeypatch.setattr("airflow_provider_operations._sweep.database.PAGE_ROWS", 3)
+    odd = orphans.add_odd(ERRORS_IN_A_ROW)
+    for index in range(ERRORS_IN_A_ROW, 20):
+        waits = orphans.add(map_index=index)
+        orphans.forge(waits, index, due_epoch_s=orphans.moved.now + 7000)
+    name = orphans.add(map_index=20)
+    orphans.forge(name, 20, age_s=900, at_epoch_s=1e13)
+    for _ in range(2):
+        sweep()
+        orphans.moved.now += 300
+    assert orphans.done(name)
+    assert not any(map(orphans.done, odd))
+
+
+def test_a_replica_that_does_not_know_it_yet(orphans: Orphans, sweep: Swept, moved: MovedClock) -> None:
+    """One such answer after a cancel is no end."""
+    orphans.add(script={"onCancel": "ignore", "duration": 1e6})
+    orphans.emulator.script_fault(
+        kind="get",
+        after=1,
+        times=1,
+        status=404,
+        body={"error": {"code": 404, "message": "unknown", "status": "NOT_FOUND"}},
+    )
+    for _ in range(2):
+        assert fates(sweep()) == ["asked to cancel"]
+        moved.now += CLAIM_S
+    assert len(orphans.emulator.journal("cancel")) == 2
+
+
+@pytest.mark.parametrize("said", ["cancelled: done", "left alone: x", "orphan: x"])
+def test_what_a_forged_note_pretends(orphans: Orphans, sweep: Swept, said: str) -> None:
+    """It is told as what runs on, or may."""
+    name = orphans.add()
+    orphans.forge(name, said=said, due_epoch_s=orphans.moved.now + 7000, cancels=3)
+    assert fates(sweep()) == ["asked to cancel"]
 
 
 def test_a_forbidden_operation_says_nothing_of_others(orphans: Orphans, sweep: Swept) -> None:
@@ -378,7 +690,9 @@ def test_a_forged_service(
         "its record leads to another service than the task's arguments",
     )
     assert orphans.emulator.journal() == orphans.emulator.journal("start")
-    assert (orphans.notes(), orphans.audited()) == ([], [])
+    (note,) = orphans.notes()
+    assert (note["said"], note["settled"], note["due_epoch_s"]) == (f"left alone: {result.said}", False, 0)
+    assert orphans.audited() == []
 
 
 @pytest.mark.parametrize(
@@ -502,6 +816,54 @@ def test_another_task_waits_for_it(orphans: Orphans, sweep: Swept, state: str | 
     assert orphans.notes() == []
     orphans.rows.execute("UPDATE task_instance SET state = 'failed' WHERE task_id = 'sensor'")
     assert fates(sweep(dry_run=dry_run)) == ["orphan" if dry_run else "cancelled"]
+
+
+def polling_sensor(orphans: Orphans, state: str | None, name: Any) -> None:
+    """Add a sensor to the run that has no XCom, as Airflow has deleted those of its last stay, and no answer yet."""
+    place = {"dag_id": "dag", "run_id": "run", "task_id": "sensor", "map_index": -1}
+    orphans.rows.insert("task_instance", **place, state=state, pool="default_pool", try_number=1)
+    orphans.rows.insert(
+        "rendered_task_instance_fields", **place, rendered_fields={**SERVICE, "operation_name": name}
+    )
+
+
+@pytest.mark.parametrize("state", ["running", "up_for_retry", "up_for_reschedule", None])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_sensor_that_polls_waits_for_it(
+    orphans: Orphans, sweep: Swept, state: str | None, dry_run: bool
+) -> None:
+    """One in reschedule mode begins each stay without XComs, and has none until its poll is answered."""
+    name = orphans.add()
+    polling_sensor(orphans, state, name)
+    assert sweep(dry_run=dry_run) == []
+    assert orphans.emulator.journal("cancel") == []
+    orphans.rows.execute("UPDATE task_instance SET state = 'failed' WHERE task_id = 'sensor'")
+    assert fates(sweep(dry_run=dry_run)) == ["orphan" if dry_run else "cancelled"]
+
+
+def test_a_sensor_begins_to_poll_between_look_and_cancel(orphans: Orphans, sweep: Swept) -> None:
+    """It counts as well; one that waits for another operation doesn't."""
+    name = orphans.add()
+    assert sweep(services=Meanwhile(lambda: polling_sensor(orphans, "running", name))) == []
+    assert orphans.emulator.journal("cancel") == []
+    orphans.rows.execute(
+        'UPDATE rendered_task_instance_fields SET rendered_fields = \'{"operation_name": "another", "x": NaN}\''
+        " WHERE task_id = 'sensor'"
+    )
+    assert fates(sweep()) == ["cancelled"]
+
+
+@pytest.mark.parametrize("name", ["123", "true"])
+def test_a_name_that_looks_like_other_json(orphans: Orphans, name: str) -> None:
+    """Airflow stores an XCom's text as it is: who waits for the operation ``123`` isn't overlooked."""
+    orphans.add()
+    another_task(orphans, "running", name)
+    (found,) = Database().found()
+    assert Database().waited_for(found, name)
+    claim = Note("of", "test", orphans.moved.now, "claimed")
+    text = Database().write(found, None, claim)
+    assert text is not None
+    assert Database().confirm(found, name, text, claim) is None
 
 
 def test_another_task_waits_for_another(orphans: Orphans, sweep: Swept) -> None:
@@ -658,7 +1020,7 @@ def test_a_sweep_killed_in_each_phase(
 def test_one_task_keeps_no_other_from_being_seen_to(
     orphans: Orphans, sweep: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is wrong with it."""
+    """Whatever is wrong with it; it counts as one that may run on, so that the exit code says so."""
     orphans.add()
     name = orphans.add("other", 1)
     arguments = Database.arguments
@@ -671,10 +1033,11 @@ def test_one_task_keeps_no_other_from_being_seen_to(
     monkeypatch.setattr(Database, "arguments", some)
     results = sweep()
     assert [(result.dag_id, result.fate.value) for result in results] == [
-        ("dag", "left alone"),
+        ("dag", "no answer"),
         ("other", "cancelled"),
     ]
     assert results[0].said == "KeyError, see the log"
+    assert results[0].fate in LEFT
     assert orphans.done(name)
 
 
@@ -696,7 +1059,7 @@ def test_what_the_database_doesnt_take(
 
     monkeypatch.setattr(Database, "confirm", some)
     if goes_on:
-        assert fates(sweep()) == ["cancelled", "left alone"]
+        assert fates(sweep()) == ["cancelled", "no answer"]
         assert orphans.done(name)
     else:
         with pytest.raises(OperationalError):

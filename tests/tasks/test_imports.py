@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HTTP_CLIENTS = {"requests", "aiohttp"}
 HEAVY = {"aiohttp", "google.protobuf", "google.auth", "authlib", "airflow.providers.http"}
 OURS_ELSEWHERE = {f"airflow_provider_operations.{room}" for room in ("cli", "hooks", "triggers", "ui")}
+OURS_IN_A_TASK = ("operators.run", "sensors", "triggers.operation", "hooks.worker", "_tasks.base", "links")
 
 DAG_FILE = """
 import airflow.providers.common.compat.sdk
@@ -94,24 +95,37 @@ def test_tasks_import_one_http_client() -> None:
 @pytest.mark.slow
 def test_a_preloaded_process_imports_nothing_more() -> None:
     """What tasks import is there once ``preload`` is: nothing of ours is left, nor an HTTP client."""
-    ours = {"operators.run", "sensors", "triggers.operation", "hooks.worker", "_tasks.base", "links"}
-    assert (
-        loaded(PRELOADED, *HTTP_CLIENTS, *HEAVY, *(f"airflow_provider_operations.{one}" for one in ours))
-        == set()
+    ours = (f"airflow_provider_operations.{one}" for one in OURS_IN_A_TASK)
+    assert loaded(PRELOADED, *HTTP_CLIENTS, *HEAVY, *ours) == set()
+
+
+def settings_that_preload(home: Path) -> dict[str, str]:
+    """Write what docs/deployment.md has users write; return the environment of such an Airflow."""
+    (home / "config").mkdir()
+    line = "import airflow_provider_operations.preload\n"
+    (home / "config" / "airflow_local_settings.py").write_text(line)
+    return {**os.environ, "AIRFLOW_HOME": str(home)}
+
+
+@pytest.mark.slow
+def test_airflow_preloads(tmp_path: Path) -> None:
+    """Airflow asks the package what it has before it reads its local settings: a part of it is imported by then."""
+    code = "import sys; from airflow import settings; settings.initialize(); print(sorted(sys.modules))"
+    environment = settings_that_preload(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
+    for name in OURS_IN_A_TASK:
+        assert repr(f"airflow_provider_operations.{name}") in result.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["operators", "exceptions", "links", "retry_policies", "decorators"])
 def test_python_may_import_ours_before_airflow(tmp_path: Path, first: str) -> None:
     """Then Airflow's local settings, with their line about ``preload``, are read in the midst of that."""
-    (tmp_path / "config").mkdir()
-    line = "import airflow_provider_operations.preload\n"
-    (tmp_path / "config" / "airflow_local_settings.py").write_text(line)
+    environment = settings_that_preload(tmp_path)
     subprocess.run(
-        [sys.executable, "-c", f"import airflow_provider_operations.{first}"],
-        env={**os.environ, "AIRFLOW_HOME": str(tmp_path)},
-        check=True,
+        [sys.executable, "-c", f"import airflow_provider_operations.{first}"], env=environment, check=True
     )
 
 

@@ -458,6 +458,35 @@ async def test_the_triggerer_ends(
     assert triggers._kills == {}
 
 
+@pytest.mark.parametrize("answered", ["poll", "try_cancel"])
+async def test_the_triggerer_ends_just_as_an_answer_comes(
+    emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch, answered: str
+) -> None:
+    """The end isn't missed, as ``asyncio.wait_for`` does before Python 3.12: the work would go on for a day."""
+    answer = getattr(OperationsAsyncHook, answered)
+    ends: list[bool] = []
+
+    async def answers(hook: OperationsAsyncHook, *args: Any, **options: Any) -> Any:
+        try:
+            return await answer(hook, *args, **options)
+        finally:
+            if not ends:
+                ends.append(True)
+                asyncio.get_running_loop().call_soon(work.cancel)
+
+    monkeypatch.setattr(OperationsAsyncHook, answered, answers)
+    trigger = trigger_for()
+    emulator.script_fault(status=503)
+    killed = asyncio.create_task(trigger.on_kill())
+    await asyncio.sleep(0)
+    ((_, work),) = triggers._kills.values()
+
+    await asyncio.wait({work}, timeout=30)
+    assert ends
+    assert work.cancelled()
+    await killed
+
+
 @pytest.mark.usefixtures("kills")
 async def test_one_work_for_each_operation(
     emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch

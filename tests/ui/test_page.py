@@ -297,10 +297,13 @@ def listed(names: list[str], *, show: str = "running", **said: Any) -> dict[str,
                 "result": "failed" if ended else None,
                 "message": f"ABORTED (10): {LONG}" if ended else None,
                 "console_url": "https://console.example.com/x",
+                "orphan": None,
             }
             for index, name in enumerate(names)
         ],
-        "counts": {"running": 120, "failed": 3, "ended": 40},
+        "counts": {"running": 120, "orphans": 2, "failed": 3, "ended": 40},
+        "more_orphans": False,
+        "sweep": {"status": "never", "last_sweep": None, "looked": 0, "cancelled": 0, "left": 0},
         "offset": 0,
         "page_rows": 50,
         "sort": "-ended" if ended else "since",
@@ -335,6 +338,7 @@ def test_the_list_shows_progress_and_leads_on(opened: Opened) -> None:
     shows = {link.inner_text(): link.get_attribute("href") for link in page.locator("#shows a").all()}
     assert shows == {
         "Running 120": "?dag_id=D&show=running&sort=&state=",
+        "Orphans 2": "?dag_id=D&show=orphans&sort=&state=",
         "Failed 3": "?dag_id=D&show=failed&sort=&state=",
         "All ended 40": "?dag_id=D&show=ended&sort=&state=",
     }
@@ -415,6 +419,117 @@ def test_many_are_cancelled_as_one_is(opened: Opened) -> None:
     page.locator(".said", has_text="Cancelling …").nth(1).wait_for()
     assert sorted(cancelled) == [("1", NAMES[1]), ("2", NAMES[2]), ("3", NAMES[3])]
     assert [headers["x-airflow-operations"] for headers in posted] == ["cancel"] * 3
+
+
+SWEPT = {
+    "status": "healthy",
+    "last_sweep": "2026-06-01T13:03:00+00:00",
+    "looked": 5,
+    "cancelled": 2,
+    "left": 1,
+}
+SAID = "Last sweep: 2026-06-01 15:03:00, looked at 5, cancelled 2, 1 left."
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said", "bad"),
+    [
+        (
+            {"status": "never", "last_sweep": None},
+            "No sweep has run: what no task can cancel any more goes on.",
+            True,
+        ),
+        ({}, SAID, False),
+        (
+            {"status": "unhealthy"},
+            f"{SAID} No sweep has run since, though one should have.",
+            True,
+        ),
+    ],
+    ids=["never", "healthy", "unhealthy"],
+)
+def test_whether_sweeps_run(opened: Opened, sweep: dict[str, Any], said: str, bad: bool) -> None:
+    """A line above every list, red if there is something to be done about it."""
+    page = opened(lambda *_: listed([], sweep={**SWEPT, **sweep}), "list")
+    page.locator("#sweep", has_text="weep").wait_for()
+    assert page.locator("#sweep").inner_text() == said
+    assert page.locator("#sweep.bad").count() == bad
+
+
+def test_where_there_are_no_records(opened: Opened) -> None:
+    """There are no sweeps and no orphans, so nothing is said of them."""
+    page = opened(lambda *_: listed([], sweep=None), "list")
+    page.locator("#notice", has_text="No task waits").wait_for()
+    assert page.locator("#sweep").is_hidden()
+    assert page.locator("#shows a").all_inner_texts() == ["Running 120", "Failed 3", "All ended 40"]
+
+
+def orphan_rows(names: list[str], *, show: str = "orphans", **said: Any) -> dict[str, Any]:
+    """Return what the app says of orphans: the first was looked at, the second wasn't, the third is a riddle."""
+    answer = listed(names, show=show, sweep=SWEPT, **said)
+    seen: list[dict[str, Any]] = [
+        {"said": "no answer: <b>away</b>", "at": "2026-06-01T13:03:00+00:00"},
+        {"said": None, "at": None},
+        {"said": "its record can't be read", "at": None},
+    ]
+    for row, orphan in zip(answer["operations"], seen, strict=False):
+        row |= {"orphan": orphan, "result": None, "message": None}
+    return answer
+
+
+def test_orphans_are_shown_and_cancelled(opened: Opened) -> None:
+    """With what a sweep saw of each, as text; those that run can be cancelled as others can."""
+    cancelled: list[str] = []
+
+    def answer(path: str, query: dict[str, str]) -> Any:
+        if path.endswith("/operations"):
+            assert query["show"] == "orphans"
+            return orphan_rows([*NAMES[:2], ""], counts={"running": 0, "orphans": 3, "failed": 0, "ended": 0})
+        if path.endswith("/cancel"):
+            cancelled.append(query["name"])
+            return {"cancelling": True}
+        if query["map_index"] == "2":
+            return {**view("x"), "name": None, "operation": None, "may_cancel": False}
+        return view(NAMES[int(query["map_index"])], operation={"percent": 5, "message": "on it"})
+
+    page = opened(answer, "list?show=orphans")
+    page.locator("#chosen", has_text="of the 2").wait_for()
+    assert page.locator(".swept").all_inner_texts() == [
+        "orphan no answer: <b>away</b>, noted 2026-06-01 15:03:00",
+        "orphan not looked at since 2026-06-01 15:00:00",
+        "orphan its record can't be read, not looked at since 2026-06-01 15:00:00",
+    ]
+    assert "its name isn't known" in page.locator("#rows tr").nth(2).inner_text()
+    assert page.locator(".said").nth(1).inner_text() == "on it"
+    heads = [head.inner_text() for head in page.locator("#head th").all()]
+    assert "Task Ended ↓" in heads
+    page.locator("#rows input").nth(1).check()
+    page.locator("#cancel").click()
+    page.locator("#confirm button[value=yes]").click()
+    page.locator(".said", has_text="Cancelling …").wait_for()
+    assert cancelled == [NAMES[1]]
+
+
+def test_orphans_are_marked_in_other_lists(opened: Opened) -> None:
+    """A task that has failed may have left its operation behind."""
+    page = opened(lambda *_: orphan_rows(NAMES[:3], show="failed", more_orphans=True), "list?show=failed")
+    page.locator("#rows .badge[data-state=orphan]").nth(2).wait_for()
+    assert page.locator("#rows input").count() == 0
+    assert page.locator("#shows a").nth(1).inner_text() == "Orphans 2 or more"
+
+
+@pytest.mark.parametrize("width", [600, 1000])
+def test_long_notes_wrap(opened: Opened, width: int) -> None:
+    """Whatever is noted."""
+    rows = orphan_rows(NAMES[:1])
+    rows["operations"][0]["orphan"]["said"] = LONG
+    page = opened(
+        lambda path, _: rows if path.endswith("/operations") else view(NAMES[0]),
+        "list?show=orphans",
+        viewport={"width": width, "height": 800},
+    )
+    page.locator(".swept", has_text="word").wait_for()
+    assert fits(page)
 
 
 def test_nothing_is_left_to_cancel(opened: Opened) -> None:

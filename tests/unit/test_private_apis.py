@@ -297,6 +297,15 @@ def test_state_ref() -> None:
     assert context._wrap_external_ref("x") == {"__airflow_state_ref__": "x"}
 
 
+def test_initializing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells a module that is being imported."""
+    (tmp_path / "in_the_midst.py").write_text("SEEN = [__spec__._initializing]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module: Any = importlib.import_module("in_the_midst")
+    assert module.SEEN == [True]
+    assert not module.__spec__._initializing
+
+
 # --- the page ---------------------------------------------------------------------------------------------------
 
 

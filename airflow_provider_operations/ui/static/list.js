@@ -2,16 +2,22 @@ import { ask, cancel, duration, el, innerLink, moment, outerLink, setText, showP
 
 const REFRESH_MS = 15000;
 const AT_ONCE = 4;
-const SHOWS = { running: "Running", failed: "Failed", ended: "All ended" };
+const SHOWS = { running: "Running", orphans: "Orphans", failed: "Failed", ended: "All ended" };
 
 const $ = (id) => document.getElementById(id);
 const form = document.querySelector("form.filters");
 const asked = new URLSearchParams(window.location.search);
 const show = Object.hasOwn(SHOWS, asked.get("show") ?? "") ? asked.get("show") : "running";
-const columns =
-  show === "running"
-    ? { "": "", task: "Task", " ": "Operation", conn_id: "Connection", state: "Task state", since: "Since", "  ": "Elapsed" }
-    : { task: "Task", " ": "Operation", conn_id: "Connection", state: "Task state", ended: "Ended", "  ": "Elapsed" };
+const mayRun = show === "running" || show === "orphans"; // these are asked for, and may be cancelled
+const columns = {
+  ...(mayRun ? { "": "" } : {}),
+  task: "Task",
+  " ": "Operation",
+  conn_id: "Connection",
+  state: "Task state",
+  ...(show === "running" ? { since: "Since" } : { ended: show === "orphans" ? "Task ended" : "Ended" }),
+  "  ": "Elapsed",
+};
 
 let listed = { operations: [] };
 let timer = null;
@@ -51,7 +57,7 @@ async function refresh() {
     }
     listed = await ask(`api/operations?${query}`);
     draw();
-    if (show === "running") await withEach(listed.operations, look, () => mine === round);
+    if (mayRun) await withEach(listed.operations, look, () => mine === round);
   } catch (error) {
     notice(error.message, true);
     if ([401, 403, 422].includes(error.status)) return;
@@ -97,7 +103,7 @@ function notice(text, bad = false) {
 }
 
 function draw() {
-  const { operations, counts, offset, page_rows, sort, states } = listed;
+  const { operations, counts, more_orphans, sweep, offset, page_rows, sort, states } = listed;
   const select = form.elements.state;
   if (select.options.length === 1) {
     select.append(...states.map((state) => el("option", { value: state }, state)));
@@ -109,6 +115,8 @@ function draw() {
     ? "No operation matches."
     : show === "running"
       ? "No task waits for an operation."
+      : show === "orphans"
+      ? "No operation of a task that is over is known to run."
       : `No operation has ${show} in this time.`;
   notice(operations.length === 0 ? nothing : "");
   $("operations").hidden = operations.length === 0;
@@ -118,13 +126,17 @@ function draw() {
   for (const known of [live, chosen, doing]) {
     for (const key of known.keys()) if (!page.includes(key)) known.delete(key);
   }
+  drawSweep(sweep, counts.orphans);
   const key = JSON.stringify([operations, counts]);
   if (key !== drawn) {
     drawn = key;
     $("shows").replaceChildren(
-      ...Object.entries(SHOWS).map(([name, label]) =>
-        el("a", { href: other({ show: name, sort: "", state: "" }), "aria-current": name === show && "page" }, `${label} ${counts[name]}`),
-      ),
+      ...Object.entries(SHOWS)
+        .filter(([name]) => name !== "orphans" || sweep)
+        .map(([name, label]) => {
+          const count = `${counts[name]}${name === "orphans" && more_orphans ? " or more" : ""}`;
+          return el("a", { href: other({ show: name, sort: "", state: "" }), "aria-current": name === show && "page" }, `${label} ${count}`);
+        }),
     );
     $("head").replaceChildren(...Object.entries(columns).map((column) => heading(column, sort)));
     $("rows").replaceChildren(...operations.map(row));
@@ -140,6 +152,29 @@ function draw() {
   for (const cell of document.querySelectorAll("[data-since]")) {
     cell.textContent = duration(Date.now() - Date.parse(cell.dataset.since));
   }
+}
+
+/** Say whether sweeps run; where Airflow keeps no records there are none. */
+function drawSweep(sweep, orphans) {
+  const line = $("sweep");
+  line.hidden = !sweep;
+  if (!sweep) return;
+  line.classList.toggle("bad", sweep.status === "unhealthy" || (sweep.status === "never" && orphans > 0));
+  const { status, last_sweep, looked, cancelled, left } = sweep;
+  if (status === "never") {
+    line.replaceChildren("No sweep has run: what no task can cancel any more goes on.");
+  } else {
+    const missed = status === "healthy" ? "" : " No sweep has run since, though one should have.";
+    line.replaceChildren("Last sweep: ", moment(last_sweep), `, looked at ${looked}, cancelled ${cancelled}, ${left} left.${missed}`);
+  }
+}
+
+/** Say what a sweep has seen of an operation whose task is over; what it has noted may be anybody's text. */
+function swept(orphan, ended) {
+  if (!orphan) return "";
+  const { said, at } = orphan;
+  const parts = [said, at ? el("span", {}, "noted ", moment(at)) : ended ? el("span", {}, "not looked at since ", moment(ended)) : "not looked at"];
+  return el("div", { class: "swept", dir: "auto" }, badge("orphan"), " ", ...parts.filter(Boolean).flatMap((part, index) => (index ? [", ", part] : [part])));
 }
 
 function heading([name, label], sort) {
@@ -172,7 +207,7 @@ function row(operation) {
   return el(
     "tr",
     { "data-key": key },
-    show === "running" ? el("td", { class: "box" }, box) : null,
+    mayRun ? el("td", { class: "box" }, box) : null,
     cell(
       "Task",
       { class: "wide" },
@@ -183,17 +218,18 @@ function row(operation) {
     cell(
       "Operation",
       { class: "wide" },
-      el("code", { dir: "auto" }, operation.name),
+      operation.name ? el("code", { dir: "auto" }, operation.name) : "its name isn't known",
       operation.result ? el("div", {}, badge(operation.result)) : "",
-      show === "running" ? el("div", { class: "progress", hidden: true }, el("progress", { max: 100, "aria-label": "Progress" }), el("span")) : "",
+      swept(operation.orphan, operation.ended),
+      mayRun ? el("div", { class: "progress", hidden: true }, el("progress", { max: 100, "aria-label": "Progress" }), el("span")) : "",
       el("div", { class: "said", dir: "auto", title: operation.message }, operation.message ?? ""),
     ),
     cell("Connection", { class: "wide" }, operation.conn_id ?? "–"),
     cell("Task state", {}, badge(operation.state ?? "no state")),
     show === "running"
       ? cell("Since", { class: "short" }, moment(operation.since))
-      : cell("Ended", { class: "short" }, operation.ended ? moment(operation.ended) : "–"),
-    show === "running"
+      : cell(columns.ended, { class: "short" }, operation.ended ? moment(operation.ended) : "–"),
+    mayRun
       ? cell("Elapsed", { class: "short", "data-since": operation.since })
       : cell("Elapsed", { class: "short" }, operation.ended ? duration(Date.parse(operation.ended) - Date.parse(operation.since)) : "–"),
   );
@@ -203,14 +239,14 @@ const badge = (state) => el("span", { class: "badge", "data-state": state }, sta
 
 /** Show what the service said of an operation that runs, or what became of its cancellation. */
 function drawLive(operation) {
-  if (show !== "running") return;
+  if (!mayRun) return;
   const key = keyOf(operation);
   const tr = [...$("rows").children].find((candidate) => candidate.dataset.key === key);
   if (tr === undefined) return;
   const view = live.get(key) ?? {};
   const seen = view.operation ?? null;
   if (seen) showProgress(tr.querySelector(".progress"), seen);
-  const over = seen && seen.state !== "running" ? `${seen.state}; the task hasn't seen it yet` : "";
+  const over = seen && seen.state !== "running" ? `${seen.state}; ${show === "orphans" ? "no sweep has" : "the task hasn't"} seen it yet` : "";
   const problem = view.problem ? `The service can't be asked: ${view.problem}` : "";
   const said = [over, doing.get(key), problem, seen?.message].find(Boolean) ?? "";
   const place = tr.querySelector(".said");

@@ -1,4 +1,4 @@
-"""Operations to look at in the UI: one that progresses, one that fails with everything, mapped ones."""
+"""Operations to look at in the UI: one that progresses, one that fails with everything, mapped ones, an orphan."""
 
 from __future__ import annotations
 
@@ -103,3 +103,13 @@ with DAG(dag_id="e2e_ui_mapped", schedule=None, catchup=False):
     RunOperationOperator.partial(
         task_id="run", path="projects/shop/things:run", deferrable=True, poke_interval=2
     ).expand(json=[operation(duration=3600, metadata={"statusMessage": f"number {i}"}) for i in range(2)])
+
+with DAG(dag_id="e2e_ui_orphan", schedule=None, catchup=False):
+    RunOperationOperator(
+        task_id="run",
+        path="projects/ui-orphan/things:run",
+        json=operation(duration=3600, metadata={"statusMessage": "nobody waits for it"}),
+        deferrable=False,
+        poke_interval=2,
+        retries=0,
+    )

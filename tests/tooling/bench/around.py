@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.tooling.bench.bench import NotMeasured
-from tests.tooling.chaos.cluster import Postgres
-from tests.tooling.harness.standalone import free_ports
+from tests.tooling.chaos.cluster import temporary_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +22,8 @@ def database_and_server() -> Iterator[tuple[str, str]]:
 
     :raises NotMeasured: no PostgreSQL is installed.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-postgres-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        data = Path(folder) / "pg"
-        data.mkdir()
-        postgres = Postgres(data, free_ports(1)[0])
-        try:
-            postgres.start()
-            with EmulatorProcess() as emulator:
-                yield postgres.url, emulator.url
-        except FileNotFoundError as error:
-            raise NotMeasured(str(error)) from None
-        finally:
-            postgres.stop()
+    try:
+        with temporary_postgres() as postgres, EmulatorProcess() as emulator:
+            yield postgres.url, emulator.url
+    except FileNotFoundError as error:
+        raise NotMeasured(str(error)) from None

@@ -17,7 +17,7 @@ from rich.table import Table
 from tests.tooling.bench.server import nginx_version
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.tooling.bench.bench import Row
 
@@ -76,36 +76,44 @@ def show(rows: Sequence[Row]) -> None:
     Console(width=width).print(table)
 
 
-def write(rows: Sequence[Row], about: dict[str, Any]) -> None:
-    """Write the JSON and the Markdown."""
-    body = {
-        **about,
-        "rows": [
-            {**{key: value for key, value in vars(row).items() if key != "profile"}, "verdict": row.verdict}
-            for row in rows
-        ],
-    }
-    RESULTS.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n")
-    READABLE.write_text(_markdown(rows, about))
+def write(found: Mapping[str, Sequence[Row]], about: dict[str, Any]) -> None:
+    """
+    Write the JSON and the Markdown; what was measured before and isn't now stays, each line with its own date.
+
+    :param found: rows by the name of what was measured, as ``--only`` has it.
+    """
+    kept: list[dict[str, Any]] = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    now = {row.figure for measured in found.values() for row in measured}
+    rows = [row for row in kept if row["figure"] not in now]
+    rows += [
+        {**vars(row), "verdict": row.verdict, "measured": name, "about": about}
+        for name, measured in found.items()
+        for row in measured
+    ]
+    RESULTS.write_text(json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n")
+    READABLE.write_text(_markdown(rows))
 
 
-def _markdown(rows: Sequence[Row], about: dict[str, Any]) -> str:
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "# Results of `make bench`",
-        "",
-        "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in about.items()) + ".",
         "",
         "Ratios are the result; absolute times depend on the machine and what else it did. The floor is a bare",
         "aiohttp loop with one shared session. Peers of the http provider: sensor is `HttpSensorTrigger`, event",
         "is `HttpEventTrigger`. Numbers behind each line are in `RESULTS.json`.",
         "",
-        "| figure | target | ours | floor | peers | |",
-        "|---|---|---|---|---|---|",
+        "| figure | target | ours | floor | peers | | measured |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = (row.figure, row.target, row.ours or row.why, row.floor, row.peers, row.verdict)
+        cells = [row["figure"], row["target"], row["ours"] or row["why"], row["floor"], row["peers"]]
+        cells += [row["verdict"], f"{row['about']['date'].partition(' ')[0]}, {row['about']['commit']}"]
         lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
     for row in rows:
-        if row.profile:
-            lines += ["", f"## Why: {row.figure}", "", "```", *row.profile, "```"]
+        if row["profile"]:
+            lines += ["", f"## Why: {row['figure']}", "", "```", *row["profile"], "```"]
+    lines += ["", "## Where", ""]
+    abouts = {row["about"]["date"]: row["about"] for row in rows}
+    for about in abouts.values():
+        lines.append("- " + "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in about.items()))
     return "\n".join(lines) + "\n"

@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-profile", action="store_true", help="don't look where what missed its target goes"
     )
-    parser.add_argument("--record", action="store_true", help=f"write {report.RESULTS.name} all the same")
+    parser.add_argument(
+        "--record", action="store_true", help=f"write {report.RESULTS.name} all the same; other lines stay"
+    )
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleaned up
     about = report.machine()
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if row.profile:
             print(f"\n{row.figure}\n" + "\n".join(row.profile))
     if arguments.record or not (arguments.short or arguments.only):
-        report.write(rows, about)
+        report.write(found, about)
     return 1 if any(row.why for row in rows) else 0
 
 

@@ -10,41 +10,41 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 RECORDS = 100_000
 RUNS = 1_000
+FIRST_ID = 1_000_000
+"""Runs have their ids from here; those that Airflow itself gives out are lower."""
+
 ORPHANS = 20
 OVER = 200
 """Operations that a first sweep has to look at, as they ended without an XCom that says so."""
 
 
+MEASURE, FILL = "--measure-in-the-environment", "--fill-in-the-environment"
+
+
 def main() -> None:
     """Print what was measured."""
-    from tests.tooling.chaos.cluster import Postgres
-    from tests.tooling.harness.standalone import free_ports
+    from tests.tooling.chaos.cluster import temporary_postgres
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        folder = Path(home) / "pg"
-        folder.mkdir()
-        os.chmod(home, 0o755)
-        postgres = Postgres(folder, *free_ports(1))
-        postgres.start()
-        try:
-            os.environ |= {
-                "AIRFLOW_HOME": home,
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url,
-                "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-                "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-                "_AIRFLOW_PROCESS_CONTEXT": "server",
-            }
-            _measure()
-        finally:
-            postgres.stop()
+    with temporary_postgres() as postgres, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        environment = {
+            **os.environ,
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url,
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "_AIRFLOW_PROCESS_CONTEXT": "server",
+        }
+        # Not in this process: it may have imported Airflow already, which would so write into the user's own database.
+        subprocess.run([sys.executable, "-m", __spec__.name, MEASURE], env=environment, check=True)
 
 
 def _measure() -> None:
@@ -62,6 +62,7 @@ def _measure() -> None:
 
     engine = settings.engine
     assert engine is not None
+    assert engine.dialect.name == "postgresql"
     airflow.models.import_all_models()
     Base.metadata.create_all(engine)
     with EmulatorProcess() as emulator:
@@ -73,7 +74,7 @@ def _measure() -> None:
         began = time.monotonic()
         _fill(engine, names)
         print(f"filled in {time.monotonic() - began:.0f} s")
-        query = str(_due(0).compile(engine, compile_kwargs={"literal_binds": True}))
+        query = str(_due().compile(engine, compile_kwargs={"literal_binds": True}))
         with engine.connect() as connection:
             connection.execute(sa.text("COMMIT"))
             connection.execute(sa.text("VACUUM ANALYZE"))
@@ -130,7 +131,14 @@ def _fill(engine: Any, names: list[str]) -> None:
         connection.execute(
             tables["dag_run"].insert(),
             [
-                {"id": n, "dag_id": "dag", "run_id": f"r{n}", "run_type": "manual", "run_after": was}
+                {
+                    "id": FIRST_ID + n,
+                    "dag_id": "dag",
+                    "run_id": f"r{n}",
+                    "run_type": "manual",
+                    "run_after": was,
+                    "state": "success",
+                }
                 for n in range(1, RUNS + 1)
             ],
         )
@@ -153,7 +161,7 @@ def _fill(engine: Any, names: list[str]) -> None:
             stored.append(
                 {
                     **place,
-                    "dag_run_id": run,
+                    "dag_run_id": FIRST_ID + run,
                     "key": RECORD_KEY,
                     "value": record(name, state),
                     "updated_at": was,
@@ -167,7 +175,7 @@ def _fill(engine: Any, names: list[str]) -> None:
                     "metadata": {"@type": "x", "progress": 100},
                 }  # type: ignore[assignment]
             xcoms += [
-                {**place, "dag_run_id": run, "key": key, "value": value, "timestamp": was}
+                {**place, "dag_run_id": FIRST_ID + run, "key": key, "value": value, "timestamp": was}
                 for key, value in pushed.items()
             ]
             if orphan:
@@ -181,4 +189,11 @@ def _fill(engine: Any, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == [MEASURE]:
+        _measure()
+    elif sys.argv[1:] == [FILL]:
+        from airflow import settings
+
+        _fill(settings.engine, [f"projects/p/operations/over-{number}" for number in range(ORPHANS + OVER)])
+    else:
+        main()

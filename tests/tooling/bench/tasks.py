@@ -7,7 +7,7 @@ import os
 import random
 import statistics
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.tooling.bench.emulated import start_operation
 from tests.tooling.harness.standalone import Standalone, processes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.engine import Engine
 
 __all__ = ["tasks"]
@@ -45,6 +47,17 @@ STARTED_ELSEWHERE = ("sensor", "sensor_deferred", "sensor_ends_in_trigger", "htt
 AFTER_S = 6.0
 """What a sensor waits for ends so much later than its length, as its worker has to start first."""
 
+TASKS, SUPERVISORS = "processes of tasks", "LocalExecutor's workers, their supervisors"
+_ROLES = {
+    "worker -- LocalExecutor": SUPERVISORS,
+    "airflow worker --": TASKS,
+    "api_server": "API server",
+    "dag-processor": "DAG processor",
+    "triggerer": "triggerer",
+    "scheduler": "scheduler",
+}
+"""What processes are, by words of their command lines; the first that fits."""
+
 IDLE_S = 8.0
 """For so long, before each run, it is looked what Airflow takes without tasks;"""
 SETTLE_S = 3.0
@@ -58,6 +71,8 @@ class Found:
 
     used: list[tuple[float, float]] = field(default_factory=list)
     """CPU seconds of all processes for each task, and how long the run took for each."""
+    by_role: list[dict[str, float]] = field(default_factory=list)
+    """The same CPU seconds by what the processes are, as ``_ROLES`` names them."""
     late_s: list[float] = field(default_factory=list)
     """From the first start of a task to its end, less the length of its operation."""
     starts: list[float] = field(default_factory=list)
@@ -70,6 +85,15 @@ class Found:
         :param idle: what Airflow takes in a second without tasks.
         """
         return statistics.median(cpu_s - idle * length_s for cpu_s, length_s in self.used)
+
+    def roles(self, idle: Mapping[str, float]) -> dict[str, float]:
+        """Return the CPU seconds for a task by role; ``idle`` as in ``cpu_s``."""
+        runs = zip(self.by_role, self.used, strict=True)
+        net = [
+            {role: cpu_s - idle.get(role, 0.0) * length_s for role, cpu_s in by.items()}
+            for by, (_, length_s) in runs
+        ]
+        return {role: statistics.median(one.get(role, 0.0) for one in net) for role in set().union(*net)}
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures."""
@@ -88,7 +112,7 @@ def tasks(bench: Bench) -> list[Row]:
         bench.say(f"  with{'' if preloaded else 'out'} preload")
         with database_and_server() as (database, server):
             runs = _on_airflow(bench, database, server, lengths, preloaded=preloaded)
-        rows += _rows(runs.found, runs.idle, lengths, preloaded=preloaded)
+        rows += _rows(runs, lengths, preloaded=preloaded)
     return rows
 
 
@@ -97,7 +121,8 @@ def _forms() -> list[str]:
     return json.loads(os.environ.get("BENCH_FORMS", "null")) or list(FORMS)
 
 
-def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded: bool) -> list[Row]:
+def _rows(runs: Runs, lengths: list[int], *, preloaded: bool) -> list[Row]:
+    found, idle = runs.found, runs.idle
     noop = found["noop"].cpu_s(idle)
     figures = {name: one.to_json() for name, one in found.items()}
 
@@ -106,6 +131,13 @@ def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded
 
     def shown(form: str) -> str:
         return ", ".join(f"{over_noop(form, length):.2f}" for length in lengths)
+
+    def profile(name: str) -> list[str]:
+        """Say which processes take it, beside those of two no-op starts."""
+        ours, floor = (found[one].roles(runs.idle_by_role) for one in (name, "noop"))
+        roles = sorted(ours, key=ours.__getitem__, reverse=True)
+        lines = [f"  {ours[role]:6.3f}  {2 * floor.get(role, 0.0):6.3f}  {role}" for role in roles]
+        return [f"CPU seconds of one task of {name}, and of two no-op starts:", *lines]
 
     target = 1.3 if preloaded else 1.7
     rows = []
@@ -123,11 +155,12 @@ def _rows(found: dict[str, Found], idle: float, lengths: list[int], *, preloaded
                     f"{statistics.median(found[f'{form}_{length}'].late_s):.1f} s late"
                     for length in lengths
                 ),
-                all(over_noop(form, length) <= 2 * target for length in lengths) if judged else None,
+                met := all(over_noop(form, length) <= 2 * target for length in lengths) if judged else None,
                 figures={
                     "idle_cpu": idle,
                     **{name: figures[name] for name in ("noop", *(f"{form}_{length}" for length in lengths))},
                 },
+                profile=profile(f"{form}_{lengths[-1]}") if met is False else [],
             )
         )
     return rows
@@ -167,6 +200,10 @@ def _on_airflow(bench: Bench, database: str, server: str, lengths: list[int], *,
     return runs
 
 
+def _role(command_line: str) -> str:
+    return next((role for words, role in _ROLES.items() if words in command_line), "other")
+
+
 class Runs:
     """Runs of DAGs on one Airflow, one after the other."""
 
@@ -176,20 +213,29 @@ class Runs:
         self._server = server
         self._count = count
         self._number = 0
-        self._idles: list[float] = []
+        self._idles: list[dict[str, float]] = []
         self.found: dict[str, Found] = {}
         """By DAG."""
 
     @property
     def idle(self) -> float:
         """What Airflow takes in a second without tasks: the median of all looks, as one look is short."""
-        return statistics.median(self._idles)
+        return statistics.median(sum(one.values()) for one in self._idles)
+
+    @property
+    def idle_by_role(self) -> dict[str, float]:
+        """The same by what the processes are."""
+        return {
+            role: statistics.median(one.get(role, 0.0) for one in self._idles)
+            for role in set().union(*self._idles)
+        }
 
     def play(self, dag_id: str, length_s: float) -> None:
         """Run a DAG to its end, and note what that took."""
         began_s, before_s = time.monotonic(), self._cpu_s()
         time.sleep(IDLE_S)
-        self._idles.append((self._cpu_s() - before_s) / (time.monotonic() - began_s))
+        idle_s = time.monotonic() - began_s
+        self._idles.append({role: cpu_s / idle_s for role, cpu_s in self._cpu_since(before_s).items()})
         began_s, before_s = time.monotonic(), self._cpu_s()
         self._number += 1
         batch = f"b{self._number}"
@@ -202,9 +248,10 @@ class Runs:
         )
         starting.cancel()
         time.sleep(SETTLE_S)
-        cpu_s, took_s = self._cpu_s() - before_s, time.monotonic() - began_s
+        cpu_s, took_s = self._cpu_since(before_s), time.monotonic() - began_s
         found = self.found.setdefault(dag_id, Found())
-        found.used.append((cpu_s / self._count, took_s / self._count))
+        found.used.append((sum(cpu_s.values()) / self._count, took_s / self._count))
+        found.by_role.append({role: one / self._count for role, one in cpu_s.items()})
         found.starts.append(self._starts(dag_id, run_id) / self._count)
         for state, late_s in self._ends(dag_id, run_id, length_s):
             found.states[state] += 1
@@ -226,13 +273,18 @@ class Runs:
             later.start()
         return later
 
-    def _cpu_s(self) -> float:
-        used = 0.0
+    def _cpu_s(self) -> defaultdict[str, float]:
+        used = defaultdict[str, float](float)
         for process in processes_of(self._airflow.home):
             with suppress(psutil.Error):
-                times = process.cpu_times()
-                used += times.user + times.system + times.children_user + times.children_system
+                times, role = process.cpu_times(), _role(" ".join(process.cmdline()))
+                used[role] += times.user + times.system
+                used[TASKS if role == SUPERVISORS else role] += times.children_user + times.children_system
         return used
+
+    def _cpu_since(self, before: defaultdict[str, float]) -> dict[str, float]:
+        now = self._cpu_s()
+        return {role: now[role] - before[role] for role in {*now, *before}}
 
     def _is_over(self, dag_id: str, run_id: str) -> bool:
         """Look in the database: the API server's answers would count as the tasks' cost."""

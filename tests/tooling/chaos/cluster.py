@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ import psutil
 import requests
 from sqlalchemy import create_engine, text
 
+from airflow_provider_operations._lifecycle.cancelled_by import AUDIT_EVENT
+from airflow_provider_operations._sweep.latest import OWNER
 from airflow_provider_operations.emulator import EmulatorProcess
 from tests.tooling.harness.recorder import Recorder, settings_that_watch
 from tests.tooling.harness.standalone import free_ports, processes_of
@@ -31,12 +33,12 @@ from tests.tooling.harness.standalone import free_ports, processes_of
 from .proxies import ApiProxy, Line, Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from sqlalchemy.engine import Engine
 
-__all__ = ["TRIGGERERS", "Cluster", "Postgres", "Ti"]
+__all__ = ["SWEEP", "TRIGGERERS", "Cluster", "Postgres", "Ti", "temporary_postgres"]
 
 TRIGGERERS = ("triggerer-a", "triggerer-b")
 HERE = Path(__file__).parent
@@ -50,6 +52,9 @@ HEARTBEAT_TIMEOUT_S = 40
 
 START_TIMEOUT_S = 180.0
 
+SWEEP = "sweep"
+"""The part that looks again and again for operations that no task waits for."""
+
 SLOW_POOL = "slow"
 """As in ``dags/chaos.py``."""
 
@@ -58,6 +63,8 @@ FAST = {
     "AIRFLOW__CORE__PARALLELISM": "16",
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "500",
     "AIRFLOW__CORE__MAX_ACTIVE_RUNS_PER_DAG": "500",
+    # A batch creates more runs of a DAG than Airflow keeps arguments of, and without these a sweep leaves an orphan alone.
+    "AIRFLOW__CORE__NUM_DAG_RUNS_TO_RETAIN_RENDERED_FIELDS": "1000",
     "AIRFLOW__SCHEDULER__MAX_DAGRUNS_TO_CREATE_PER_LOOP": "100",
     "AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE": "100",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
@@ -96,7 +103,7 @@ class Postgres:
 
     def start(self) -> None:
         """
-        Make the data folder, start the server and wait until it answers.
+        Make the data folder unless there is one, start the server and wait until it answers.
 
         :raises FileNotFoundError: no PostgreSQL is installed.
         """
@@ -108,8 +115,9 @@ class Postgres:
         else:
             self._as_user = []
         data = self.folder / "data"
-        initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
-        self._run(initdb)
+        if not data.exists():
+            initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+            self._run([*initdb, "--no-sync", "-E", "UTF8"])
         command = [
             binaries / "postgres",
             "-D",
@@ -152,6 +160,25 @@ class Postgres:
             self._process = None
 
 
+@contextmanager
+def temporary_postgres() -> Iterator[Postgres]:
+    """
+    Run a PostgreSQL in a folder that its user can come to.
+
+    :raises FileNotFoundError: none is installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="operations-postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder) / "pg"
+        data.mkdir()
+        postgres = Postgres(data, *free_ports(1))
+        try:
+            postgres.start()
+            yield postgres
+        finally:
+            postgres.stop()
+
+
 def _postgres_binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if found:
@@ -187,10 +214,12 @@ class Cluster:
 
     :param keep: leave the folder behind, for looking at logs.
     :param records: keep what happens to each task, see ``Recorder``.
+    :param sweep_every_s: a sweep begins so often; 0: none does.
     """
 
     keep: bool = False
     records: bool = False
+    sweep_every_s: float = 0.0
     home: Path = field(default_factory=Path)
     triggerer_jobs: dict[str, int] = field(default_factory=dict)
     _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -243,6 +272,8 @@ class Cluster:
         self._session.headers["Authorization"] = f"Bearer {token}"
         self.until(self._dags_known, "the DAGs are parsed", START_TIMEOUT_S)
         self.api("POST", "/pools", json={"name": SLOW_POOL, "slots": POOL_SLOTS})
+        if self.sweep_every_s:
+            self.start(SWEEP)
 
     def _preload(self) -> None:
         """
@@ -340,7 +371,7 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """
-        Start a part: ``api-server``, ``scheduler``, ``dag-processor``, or one of ``TRIGGERERS``.
+        Start a part: ``api-server``, ``scheduler``, ``dag-processor``, ``SWEEP``, or one of ``TRIGGERERS``.
 
         A triggerer is known by its job, so the next one waits until ``is_up``.
         """
@@ -358,6 +389,8 @@ class Cluster:
         self._jobs_before = before
 
     def _command(self, name: str) -> list[str]:
+        if name == SWEEP:
+            return ["operations", "reap", "--every", f"{self.sweep_every_s:g}s"]
         command = name.partition("-")[0] if name in TRIGGERERS else name
         return [command, *(["--skip-serve-logs"] if command in {"triggerer", "scheduler"} else [])]
 
@@ -541,6 +574,13 @@ class Cluster:
         log = (self.home / "scheduler.log").read_text(errors="replace")
         ended = r"<TaskInstance: \S+ (\S+) \[queued\][^>]*> finished with state success, but"
         return Counter(re.findall(ended, log))
+
+    def swept(self) -> Counter[str]:
+        """Return for how many operations of a run a sweep has asked to cancel, as Airflow's audit log says."""
+        query = text("SELECT run_id FROM log WHERE event = :event AND owner = :owner")
+        with self.engine.connect() as connection:
+            rows = connection.execute(query, {"event": AUDIT_EVENT, "owner": OWNER})
+            return Counter(str(row.run_id) for row in rows)
 
     def taken_for_lost(self) -> set[str]:
         """Return the runs whose workers a busy scheduler took for lost, and reset, although they lived."""

@@ -331,7 +331,7 @@ def out_of_reach() -> list[Round]:
         Round(
             ("mark-failed: just deferred",),
             dag("deferred"),
-            Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned),
+            Expect(("failed",), left=(0, 1), touched=True, out_of_reach=unowned, swept=True),
             dict(DAY),
             steps=[when("just deferred", "failed")],
         ),
@@ -341,14 +341,14 @@ def out_of_reach() -> list[Round]:
             Round(
                 ("worker killed: stored",),
                 dag(mode, limit="noretry"),
-                Expect(("failed",), left=(1, 1), out_of_reach=no_retry),
+                Expect(("failed",), left=(1, 1), out_of_reach=no_retry, swept=True),
                 dict(DAY),
                 die={"stored": "task"},
             ),
             Round(
                 ("worker killed: stored", "mark-failed: up_for_retry"),
                 dag(mode, limit="slowretry"),
-                Expect(("failed",), left=(1, 1), touched=True, out_of_reach=retrying),
+                Expect(("failed",), left=(1, 1), touched=True, out_of_reach=retrying, swept=True),
                 dict(DAY),
                 die={"stored": "task"},
                 steps=[when("up_for_retry", "failed")],
@@ -356,7 +356,7 @@ def out_of_reach() -> list[Round]:
             Round(
                 ("worker killed: stored", "mark-failed: retry begins"),
                 dag(mode),
-                Expect(("failed",), left=(1, 1), touched=True, out_of_reach=begins),
+                Expect(("failed",), left=(1, 1), touched=True, out_of_reach=begins, swept=True),
                 dict(DAY),
                 die={"stored": "task"},
                 linger={"retrying": 10},
@@ -504,7 +504,7 @@ def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
     if "triggerer killed" in names:
         # The other one is alive and deletes the trigger, which it doesn't run.
         reason = "marked while the triggerer that owns the task is dead"
-        expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason)
+        expect = Expect(("failed",), left=(1, 1), touched=True, out_of_reach=reason, swept=True)
         step = when("its triggerer is dead", "failed")
         rounds.append(
             Round(("mark-failed: its triggerer is dead",), dag("deferred"), expect, dict(DAY), steps=[step])
@@ -512,7 +512,7 @@ def _company(names: tuple[str, ...], seconds: float) -> list[Round]:
     if "both triggerers killed" in names:
         # The first one that comes back runs the trigger once more, and so hears that it is cancelled; unless Airflow
         # drops it before it is begun, which is out of reach.
-        expect = Expect(("failed",), left=(0, 1), touched=True)
+        expect = Expect(("failed",), left=(0, 1), touched=True, swept=True)
         step = when("no triggerer lives", "failed")
         rounds.append(
             Round(("mark-failed: no triggerer lives",), dag("deferred"), expect, dict(DAY), steps=[step])

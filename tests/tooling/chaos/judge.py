@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ class Evidence:
     spoiled: int = 0
     """Requests that met a fault of the server."""
     markers: frozenset[str] = frozenset()
+    swept: int = 0
+    """Operations that a sweep has asked to cancel."""
     raced: int = 0
     """Tries that Airflow has ended by itself (#72716), so that fewer were left for operations."""
     taken_for_lost: bool = False
@@ -75,6 +77,8 @@ class Verdict:
         lines += [f"  fault did not come about: {text}" for text in self.missed]
         if found.taken_for_lost:
             lines.append("  the scheduler took a living worker of it for lost")
+        if found.swept:
+            lines.append(f"  a sweep has asked to cancel {found.swept} operations of it")
         if found.raced:
             lines.append(f"  Airflow ended {found.raced} of its tries by itself")
         lines.append(f"  state {found.state}, error {found.error}")
@@ -106,7 +110,7 @@ def gather(cluster: Cluster, rounds: Sequence[Round]) -> dict[str, Evidence]:
             evidence.journal.append(entry)
         evidence.spoiled += entry["fault"] is not None
     tis = cluster.tis()
-    raced = cluster.raced()
+    raced, swept = cluster.raced(), cluster.swept()
     taken_for_lost = cluster.taken_for_lost()
     for one in rounds:
         evidence = found[one.id]
@@ -116,6 +120,7 @@ def gather(cluster: Cluster, rounds: Sequence[Round]) -> dict[str, Evidence]:
         evidence.tries = 0 if ti is None else ti.try_number
         evidence.error = cluster.failure(one.dag_id, one.id, "run")
         evidence.raced = raced[one.id]
+        evidence.swept = swept[one.id]
         evidence.taken_for_lost = one.id in taken_for_lost
         markers = (cluster.home / "markers").glob(f"{one.id}.*")
         evidence.markers = frozenset(marker.name.partition(".")[2] for marker in markers)
@@ -126,9 +131,16 @@ def _epoch(text: str) -> float:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
 
 
-def judge(one: Round, found: Evidence) -> Verdict:
-    """Say where a round breaks an invariant, and which of its faults did not come about."""
+def judge(one: Round, found: Evidence, *, sweeps: bool = False, swept: bool = False) -> Verdict:
+    """
+    Say where a round breaks an invariant, and which of its faults did not come about.
+
+    :param sweeps: sweeps look for operations that no task waits for; ``swept``: and have had the time for it.
+    """
     expect = one.expect
+    if sweeps:
+        most = 0 if swept and expect.swept else expect.left[1]
+        expect = replace(expect, left=(0, most), touched=expect.touched or expect.swept)
     ops = sorted(found.ops, key=lambda op: op.started_s)
     violations = []
 

@@ -33,6 +33,7 @@ class Expect:
         call may be sent at all, not even about an operation that is over.
     :param may_be_ending: one that was asked to cancel may still be ending when the next one is started.
     :param out_of_reach: the documentation's reason, where the promise can't hold.
+    :param swept: a sweep ends what is left then.
     :param asked: a cancel call must have been sent, whatever the server made of it.
     :param within_s: an operation must be over so long after its start.
     :param tries: how many the task may need; ``None``: not looked at.
@@ -46,6 +47,7 @@ class Expect:
     touched: bool = False
     may_be_ending: bool = False
     out_of_reach: str = ""
+    swept: bool = False
     asked: bool = False
     within_s: float | None = None
     tries: int | None = None

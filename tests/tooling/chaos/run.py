@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_operations._sweep.judgement import QUIET_S
 from tests.tooling.sim.recorded import assemble
 from tests.tooling.sim.traces import write_traces
 
@@ -31,7 +32,7 @@ from . import faults
 from .cluster import Cluster
 from .judge import Verdict, gather, judge
 from .network_faults import network_singles
-from .rounds import Round, World
+from .rounds import Round, World, round_of
 from .takeovers import takeovers
 
 if TYPE_CHECKING:
@@ -47,8 +48,13 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BATCH_LIMIT_S = 600.0
 STABLE_S = 6.0
+SWEEP_S = 60.0
+"""How long a sweep may take on a busy machine, with a cancel and its effect."""
+
 LEFT_S = 25.0
 """How long an operation that may be left running is watched, in case it is cancelled all the same."""
+
+SWEEP_EVERY_S = 30.0
 
 MIXES = 2
 """At least so many random mixes."""
@@ -61,6 +67,9 @@ SHORT_ALONE = 75
 SHORT_SHARED = 8
 """A shared fault with more rounds than that takes five minutes."""
 
+MAX_ALONE = 200
+"""More single faults than that aren't over within a batch's time."""
+
 MAX_AT_ONCE = 28
 """More tasks at once, and on two cores Airflow itself begins to time out."""
 
@@ -70,6 +79,7 @@ class Suite:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.sweeps = cluster.sweep_every_s > 0
         self.world = World(cluster)
         self.rounds: list[Round] = []
         self._hanging: list[tuple[str, psutil.Process | None]] = []
@@ -87,7 +97,7 @@ class Suite:
         self._play(rounds, shared)
         begun = [one for one in rounds if one.id]
         found = gather(self.cluster, begun)
-        verdicts = [judge(one, found[one.id]) for one in begun]
+        verdicts = [judge(one, found[one.id], sweeps=self.sweeps) for one in begun]
         broken = [verdict for verdict in verdicts if verdict.violations]
         missed = [verdict for verdict in verdicts if verdict.missed and not verdict.violations]
         self.say(f"{name}: {len(rounds)} rounds, {len(broken)} with violations, {len(missed)} missed")
@@ -172,11 +182,7 @@ class Suite:
 
     def _settled(self, rounds: list[Round], over: dict[str, float], now: float) -> bool:
         try:
-            running = {
-                each["name"].split("/")[1]
-                for each in self.cluster.emulator.operations()
-                if not each["done"] and each["name"].startswith("rounds/")
-            }
+            running = self._running()
         except OSError:
             return False
         for one in rounds:
@@ -193,7 +199,10 @@ class Suite:
         for part in self.cluster.dead():
             self._hanging.append((f"{name}: {part} died", None))
             self.say(f"{part} died")
+        known = [process for _, process in self._hanging]
         for title, process in self.cluster.task_processes().items():
+            if process in known:
+                continue
             run_id = self.cluster.run_of(title.rpartition(" ")[2])
             whose = next((one.name for one in self.rounds if one.id == run_id), "a round that is gone")
             line = f"{title}, {whose}\n{self.cluster.stack(process)}"
@@ -218,8 +227,26 @@ class Suite:
 
     def final(self) -> list[Verdict]:
         """Judge every round once more, now that all is over: nothing may have come late."""
+        if self.sweeps:
+            self._await_sweeps()
         found = gather(self.cluster, self.rounds)
-        return [judge(one, found[one.id]) for one in self.rounds]
+        return [judge(one, found[one.id], sweeps=self.sweeps, swept=True) for one in self.rounds]
+
+    def _await_sweeps(self) -> None:
+        """Wait until nothing runs that a sweep is to end, or it should have been ended for long."""
+        orphans = {one.id for one in self.rounds if one.expect.swept}
+        limit_s = QUIET_S + self.cluster.sweep_every_s + SWEEP_S
+        self.say("waiting for sweeps")
+        with suppress(TimeoutError):  # the judge tells what runs on
+            self.cluster.until(lambda: not self._running() & orphans, "sweeps have ended it", limit_s)
+
+    def _running(self) -> set[str]:
+        """Return the rounds of which an operation runs."""
+        return {
+            round_of(each["name"])
+            for each in self.cluster.emulator.operations()
+            if not each["done"] and each["name"].startswith("rounds/")
+        }
 
 
 def _always() -> bool:
@@ -244,11 +271,17 @@ def summary(verdicts: list[Verdict], hanging: list[str], head: str) -> str:
     beyond = Counter(
         verdict.round.expect.out_of_reach for verdict in verdicts if verdict.round.expect.out_of_reach
     )
+    left = Counter(
+        verdict.round.expect.out_of_reach
+        for verdict in verdicts
+        if any(op.ended_s is None for op in verdict.evidence.ops)
+    )
     violations = sum(bool(verdict.violations) for verdict in verdicts)
     missed = sum(bool(verdict.missed) for verdict in verdicts)
     figures = (
         f"Rounds: {len(verdicts)}; faults injected: {sum(injected.values())}; rounds whose fault did not come "
-        f"about: {missed}; out of reach, as the documentation says: {sum(beyond.values())}; "
+        f"about: {missed}; out of a task's reach, as the documentation says: {sum(beyond.values())}; "
+        f"operations that sweeps have asked to cancel: {sum(verdict.evidence.swept for verdict in verdicts)}; "
         f"violations: {violations + len(hanging)}."
     )
     lines = [
@@ -260,9 +293,9 @@ def summary(verdicts: list[Verdict], hanging: list[str], head: str) -> str:
         "|---|---|---|",
         *(f"| {kind} | {count} | {broken[kind]} |" for kind, count in sorted(injected.items())),
         "",
-        "| out of reach | rounds |",
-        "|---|---|",
-        *(f"| {reason} | {count} |" for reason, count in sorted(beyond.items())),
+        "| out of a task's reach | rounds | an operation runs on |",
+        "|---|---|---|",
+        *(f"| {reason} | {count} | {left[reason]} |" for reason, count in sorted(beyond.items())),
     ]
     return "\n".join(lines)
 
@@ -276,10 +309,18 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="only rounds with a fault of this name (regular expression)"
     )
-    parser.add_argument("--times", type=int, default=1, help="play these rounds so often, side by side")
+    parser.add_argument(
+        "--times", type=int, default=1, help="play these single faults so often, side by side"
+    )
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument(
         "--traces", type=Path, help="write what happened to each task, for the simulation's model"
+    )
+    parser.add_argument(
+        "--sweep",
+        type=float,
+        default=SWEEP_EVERY_S,
+        help="seconds from one sweep to the next (30); 0: no sweeps, and what is out of a task's reach runs on",
     )
     parser.add_argument("--keep", action="store_true", help="leave Airflow's folder behind")
     arguments = parser.parse_args()
@@ -289,7 +330,8 @@ def main() -> int:
     began = datetime.now(timezone.utc)
     print(f"seed {seed}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else nothing would be cleaned up
-    with Cluster(keep=arguments.keep, records=arguments.traces is not None) as cluster:
+    records = arguments.traces is not None
+    with Cluster(keep=arguments.keep, records=records, sweep_every_s=arguments.sweep) as cluster:
         suite = Suite(cluster)
         suite.say(f"Airflow is up ({cluster.home})" if arguments.keep else "Airflow is up")
         _play_all(suite, arguments, chance, outage_s)
@@ -298,7 +340,8 @@ def main() -> int:
         if arguments.traces is not None:
             write_traces(arguments.traces, suite.traces())
     minutes = (datetime.now(timezone.utc) - began).total_seconds() / 60
-    head = f"{began:%Y-%m-%d %H:%M} UTC, seed {seed}, outages of {outage_s:g} s, {minutes:.0f} min."
+    sweeps = f"a sweep every {arguments.sweep:g} s" if arguments.sweep else "no sweeps"
+    head = f"{began:%Y-%m-%d %H:%M} UTC, seed {seed}, outages of {outage_s:g} s, {sweeps}, {minutes:.0f} min."
     text = summary(verdicts, hanging, head)
     print(text)
     bad = [verdict for verdict in verdicts if verdict.violations]
@@ -326,8 +369,11 @@ def _play_all(suite: Suite, arguments: argparse.Namespace, chance: random.Random
     alone = chosen([*faults.singles(outage_s, short=arguments.short), *faults.out_of_reach(), *network])
     if arguments.short and not wanted:
         alone = chance.sample(alone, SHORT_ALONE)
-    if alone:
-        suite.batch("single faults", [copy.deepcopy(one) for one in alone for _ in range(arguments.times)])
+    often = [copy.deepcopy(one) for one in alone for _ in range(arguments.times)]
+    if arguments.times > 1:
+        chance.shuffle(often)  # else all of one kind would come at once
+    for begin in range(0, len(often), MAX_ALONE):
+        suite.batch("single faults", often[begin : begin + MAX_ALONE])
     shared = [*faults.shared(short=arguments.short), *takeovers()]
     if arguments.short and not wanted:
         shared = [chance.choice([fault for fault in shared if len(fault.rounds()) <= SHORT_SHARED])]

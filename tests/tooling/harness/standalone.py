@@ -276,9 +276,9 @@ class Standalone:
         return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Return the task instances of a run, mapped ones each."""
+        """Return the task instances of a run, mapped ones each; at most 100, as more come in pages."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
-        instances: list[dict[str, Any]] = self.api("GET", path)["task_instances"]
+        instances: list[dict[str, Any]] = self.api("GET", path, params={"limit": 100})["task_instances"]
         return instances
 
     def task(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def watch(say: Say) -> ExitStack:
 
     @wraps(begin_stay)
     def stay_begins(task: Any, context: Any) -> None:
-        say(place_of(context["ti"]), "stay", form_of(task))
+        given = getattr(task, "operation_name", None)
+        say(place_of(context["ti"]), "stay", {**form_of(task), "operation": given})
         begin_stay(task, context)
 
     @wraps(ask)

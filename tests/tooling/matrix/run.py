@@ -45,6 +45,9 @@ FAST = (
 )
 """What the short form runs."""
 
+LINES_OF_A_FAILURE = 100
+"""So much of its log is printed: whoever reads what CI has printed has no log file."""
+
 DISCOVERED = """
 from airflow.providers_manager import ProvidersManager
 import airflow_provider_operations, os
@@ -158,6 +161,8 @@ class Runner:
         step = Step(name, outcome, time.monotonic() - began, note)
         self.column.steps.append(step)
         print(f"{self.environment.name:20} {name:14} {outcome:7} {step.seconds:5.0f} s  {note}", flush=True)
+        if outcome != "passed":
+            print("\n".join(self._log.read_text().splitlines()[-LINES_OF_A_FAILURE:]), flush=True)
         return outcome == "passed"
 
     # --- steps -------------------------------------------------------------------------------------------------

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from .world import World
 
-__all__ = ["OVER", "Airflow", "Worker"]
+__all__ = ["OVER", "SCHEDULER_ROUND_S", "Airflow", "Worker"]
 
-OVER = frozenset({"failed", "success", "skipped"})
+OVER = frozenset({"failed", "success", "skipped", "upstream_failed"})
+SCHEDULABLE = frozenset({None, "up_for_retry", "up_for_reschedule"})
 RETRY_DELAY_S = 20.0
 HEARTBEAT_S = 5.0
 TASK_LOST_S = 300.0
@@ -34,6 +35,11 @@ TRIGGER_TIMEOUT_S = 15.0
 """So often the scheduler looks for deferrals whose time is up."""
 SIGKILL_AFTER_S = 5.0
 EVICTED_AFTER_S = 30.0
+NOT_FIRST_IN_BATCH = 0.1
+"""So often a scheduler has, in one round, read the end of another task's worker before that of this one's."""
+SCHEDULER_ROUND_S = 1.0
+"""So long a scheduler's rounds take, on a machine that isn't busy."""
+_UNANSWERED = (comms.MaskSecret, comms.SetRenderedFields)
 API_RETRIES_S = (1.0, 1.5, 3.0, 5.0)
 """Pauses between a supervisor's attempts to reach the API server."""
 
@@ -68,6 +74,8 @@ class Worker:
         """A state that the API server hasn't taken yet."""
         self.terminating = self.deaf = False
         """Whether it is told to end; and whether its supervisor, which ends it, doesn't answer it meanwhile."""
+        self.killed_by_supervisor = False
+        """Whether it is its supervisor that ends it, which kills it soon."""
         self.server_terminated = False
         """Whether a heartbeat's answer has ended it."""
         self.began_s = airflow.world.kernel.now
@@ -87,11 +95,19 @@ class Worker:
         self._kernel.kill(self.process)
 
     def terminate(self, why: str, *, kill_after_s: float = SIGKILL_AFTER_S) -> None:
-        """End the process as ``supervisor.kill`` does: SIGTERM, and SIGKILL later."""
-        if self.terminating or self.exit_code is not None:
+        """
+        End the process as ``supervisor.kill`` does: SIGTERM, and SIGKILL later.
+
+        What the supervisor itself is told (``_forward_signal``) it hands on each time.
+        """
+        by_supervisor = kill_after_s == SIGKILL_AFTER_S
+        if self.exit_code is not None or (by_supervisor and self.killed_by_supervisor):
             return
         self.terminating = True
-        self.deaf = kill_after_s == SIGKILL_AFTER_S and not self._airflow.version.keeps_task_state
+        if by_supervisor:
+            self.killed_by_supervisor = True
+            self.deaf = not self._airflow.version.keeps_task_state
+        self._airflow.world.judge.told_to_end(self)
         self._kernel.note(self.supervisor.name, f"sends SIGTERM: {why}")
         if self.on_term is None:
             self._kernel.kill(self.process)
@@ -136,7 +152,7 @@ class Worker:
         def reported(result: Any = None) -> None:
             # The executor hears of an exception alone: of ``finish``, which isn't taken.
             failed = isinstance(result, Refused) and message is not self.pending
-            delay_s = self._kernel.random.uniform(0.3, 3.0)
+            delay_s = self._kernel.random.uniform(0.3, 3 * self._airflow.round_s)
             self._kernel.at(delay_s, lambda: self._airflow.executor_says(self, failed=failed))
 
         if message is None:
@@ -168,10 +184,17 @@ class Airflow:
         self.next_method: str | None = None
         self.next_kwargs: dict[str, Any] | None = None
         self.trigger: SimpleNamespace | None = None
+        """What the task waits for, if it is deferred."""
+        self.triggers: list[SimpleNamespace] = []
+        """The table ``trigger``; ``is_referred``: by the task, whatever its state."""
         self.reschedules: list[float] = []
         """When the stays of a task began that was rescheduled, since its id last changed."""
         self.xcoms: dict[str, Any] = {}
         self.store: dict[str, Any] = {}
+        self.stored_s: dict[str, float] = {}
+        """When each value was stored."""
+        self.changed_s = 0.0
+        """When the task's state changed last."""
         self.workers: list[Worker] = []
         self.api_away = False
         self.store_away = False
@@ -179,6 +202,16 @@ class Airflow:
         self.hides_store = False
         """Whether a gateway before the API answers 404 to whoever reads the task's state store."""
         self.triggers_are_unanswered = False
+        self.round_s = SCHEDULER_ROUND_S
+        """So long the scheduler may take to see what is new in the database."""
+        self.slow_s = 0.0
+        """So much longer an answer may take."""
+        self.loses_next_worker = False
+        """Whether the next worker ends before it has said that the task runs."""
+        self.upstream_has_failed = False
+        """Whether what the task depends on was cleared as well, and has failed since."""
+        self.is_gone = False
+        """Whether the task's run was deleted."""
         self._kernel = world.kernel
         self._triggers = 0
 
@@ -197,9 +230,9 @@ class Airflow:
         self.world.event(
             "airflow", f"{self.state} -> {state} (try {self.try_number} of {self.max_tries + 1}; {why})"
         )
-        self.state = state
+        self.state, self.changed_s = state, self._kernel.now
         if state != "deferred":
-            self.trigger = None  # ``Trigger.clean_unused``
+            self.trigger = None
         self.world.judge.task_is(state)
         self.world.wake_triggerers()
         for worker in self.workers:
@@ -214,6 +247,10 @@ class Airflow:
         def due() -> None:
             if (self.id, self.state) != (ti_id, state):
                 return
+            if self.upstream_has_failed and state in SCHEDULABLE:  # ``TriggerRuleDep``
+                self.upstream_has_failed = False
+                self.mark("upstream_failed", "the scheduler, as an upstream task has failed")
+                return
             if state != "scheduled":
                 if state in {None, "up_for_retry"}:
                     self.try_number += 1
@@ -221,13 +258,20 @@ class Airflow:
                 self.schedule()
                 return
             self.set_state("queued", "scheduler")
-            self._kernel.at(self._kernel.random.uniform(0.2, 2.0), start)
+            self._kernel.at(self._kernel.random.uniform(0.2, 2 * self.round_s), start)
 
         def start() -> None:
-            if (self.id, self.state) == (ti_id, "queued"):
+            if (self.id, self.state) != (ti_id, "queued"):
+                return
+            if not self.loses_next_worker:
                 self._start_worker()
+                return
+            self.loses_next_worker = False
+            if self.next_method:
+                self.world.judge.failed_by_airflow()
+            self._fail("the executor says that its worker hasn't begun")
 
-        self._kernel.at(delay_s + self._kernel.random.uniform(0.1, 1.0), due)
+        self._kernel.at(delay_s + self._kernel.random.uniform(0.1, self.round_s), due)
 
     def _start_worker(self) -> None:
         ti = SimpleNamespace(
@@ -280,9 +324,20 @@ class Airflow:
         if self.is_running(worker):
             self.world.judge.failed_by_airflow()
             self._fail("the executor says that its worker has ended")
+        elif (
+            worker.ti.id == self.id and worker is not self.workers[-1] and self.state in {"queued", "running"}
+        ):
+            # The task has resumed, and its executor takes this for the end of that stay (#72716).
+            self.world.judge.failed_by_airflow()
+            self._fail("the executor says that its worker of before has ended")
         elif self.state == "restarting" and worker is self.workers[-1]:
             if not failed:
-                self.max_tries = self.try_number + self.retries
+                # In a batch of events, ``ti.set_state`` ends the session for those that come after it, which then are
+                # read anew: what was written to ``max_tries`` just before is lost.
+                if self._kernel.random.random() < NOT_FIRST_IN_BATCH:
+                    self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
+                else:
+                    self.max_tries = self.try_number + self.retries
                 self.set_state(None, "cleared")
                 self.schedule()
             else:
@@ -300,22 +355,24 @@ class Airflow:
         if self.state == "restarting":
             self.world.judge.excuse("clear counted as a retry", "starts", "orphan", "cancel")
         self.world.judge.failed_by_airflow()
+        self._next_try()
+        self.next_method = self.next_kwargs = None
         self.set_state(None, "reset by a scheduler")
         self.schedule()
 
     # --- what users do ---------------------------------------------------------------------------------------
 
-    def mark(self, state: str) -> None:
+    def mark(self, state: str, by: str = "a user") -> None:
         """Mark the task as failed or successful."""
         if self.state in {*OVER, "restarting"}:
             return
         self.world.judge.marked(state)
         self.next_method = self.next_kwargs = None
-        self.set_state(state, "marked by a user")
+        self.set_state(state, f"marked by {by}")
 
     def clear(self) -> None:
         """Clear the task, as ``clear_task_instances`` does."""
-        if self.state in {None, "restarting"}:
+        if self.state in {None, "restarting"} or self.is_gone:
             return
         self.world.judge.cleared()
         self._next_try()
@@ -345,6 +402,37 @@ class Airflow:
         if for_s is not None:
             self._kernel.at(for_s, restored)
 
+    def delete_run(self) -> None:
+        """End the task's run, as Airflow wants it, and delete it with all that there is of the task."""
+        if self.state in {*OVER, "removed", "restarting"}:
+            return
+        # ``set_dag_run_state_to_failed``
+        self.mark("failed" if self.state in {"running", "deferred", "up_for_reschedule"} else "skipped")
+        self._kernel.at(self._kernel.random.uniform(0.1, 0.5), self._run_is_deleted)
+
+    def _run_is_deleted(self) -> None:
+        if self.state not in OVER:
+            return  # somebody has cleared it
+        self.id, self.is_gone = self._new_id(), True
+        self.store.clear()
+        for key in [*self.xcoms]:
+            self._read(comms.DeleteXCom(key=key, dag_id="dag", run_id="run", task_id="task"))
+        for trigger in self.triggers:
+            trigger.is_referred = False
+        self.world.event("airflow", "the run is deleted")
+
+    def clean_triggers(self) -> bool:
+        """
+        Do what ``Trigger.clean_unused`` does; tell whether there was something to do.
+
+        It looks for tasks whose state isn't ``deferred``, which in SQL doesn't find those that have none.
+        """
+        used = [
+            one for one in self.triggers if one is self.trigger or (one.is_referred and self.state is None)
+        ]
+        cleaned, self.triggers = len(self.triggers) > len(used), used
+        return cleaned
+
     # --- the API ---------------------------------------------------------------------------------------------
 
     def reach_api(
@@ -369,7 +457,7 @@ class Airflow:
         assert process is not None
         worker = next((one for one in self.workers if one.process is process), None)
         name = type(msg).__name__
-        if isinstance(msg, comms.MaskSecret | comms.SetRenderedFields):
+        if isinstance(msg, _UNANSWERED):
             return None
         waiter = Waiter(self._kernel)
         answers: list[Any] = []
@@ -381,21 +469,24 @@ class Airflow:
                 return
             if worker is not None:
                 self.reach_api(supervisor, lambda: self._take(worker, msg), answered)
+            elif late_s := self.world.stalled_s(process):
+                self._kernel.at(late_s, arrive, supervisor)
             elif self.triggers_are_unanswered:
                 answered(Refused("the database is away"))
             else:
-                answered(self._read(msg))
+                answered(self._answer_to_trigger(msg))
 
         def answered(result: Any) -> None:
             self.world.hand_over(process, name, "is carried out")
-            self._kernel.at(self.world.latency(), lambda: arrived(result), process)
+            self._kernel.at(self._latency(), lambda: arrived(result), process)
 
         def arrived(result: Any) -> None:
             self.world.hand_over(process, name, "is answered")
             if isinstance(msg, comms.GetTaskStateStore):
                 self.world.judge.record_is_read(process, failed=isinstance(result, Refused))
             if worker is None and isinstance(result, comms.TaskStatesResult):
-                self.world.judge.told(process, result.task_states["run"]["task"])
+                states = result.task_states.get("run", {"task": None})
+                self.world.judge.told(process, states["task"])
             answers.append(result)
             waiter.fire()
 
@@ -404,12 +495,22 @@ class Airflow:
             self.world.judge.asks_for_record(process)
         self.world.hand_over(process, name, "leaves")
         self._kernel.check_alive(process)
-        self._kernel.at(self.world.latency(), arrive, supervisor)
+        self._kernel.at(self._latency(), arrive, supervisor)
         self._kernel.wait(waiter)
         if isinstance(answers[0], Refused):
             error = comms.ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"why": str(answers[0])})
             raise AirflowRuntimeError(error)
         return answers[0]
+
+    def _latency(self) -> float:
+        slow_s = self._kernel.random.uniform(0, self.slow_s) if self.slow_s else 0.0
+        return self.world.latency() + slow_s
+
+    def _answer_to_trigger(self, msg: Any) -> Any:
+        try:
+            return self._read(msg)
+        except Refused as error:
+            return error
 
     def _take(self, worker: Worker, msg: Any) -> Any:
         """Carry out what a worker's process asks for."""
@@ -424,6 +525,9 @@ class Airflow:
                 self.store_away
             ):
                 raise Unavailable
+            case comms.SetXCom() | comms.SetTaskStateStore() if self.is_gone:
+                self.world.judge.stores_too_late()
+                raise Refused("no such task instance")
             case comms.SetTaskStateStore() | comms.DeleteTaskStateStore() if msg.ti_id != self.id:
                 raise Refused("no such task instance")
             case comms.GetTaskStateStore():
@@ -431,7 +535,7 @@ class Airflow:
                     return comms.ErrorResponse(error=ErrorType.TASK_STORE_NOT_FOUND)
                 return comms.TaskStateStoreResult(value=self.store[msg.key])
             case comms.SetTaskStateStore():
-                self.store[msg.key] = msg.value
+                self.store[msg.key], self.stored_s[msg.key] = msg.value, self._kernel.now
                 self.world.judge.noted(msg.value)
                 return comms.OKResponse(ok=True)
             case comms.DeleteTaskStateStore():
@@ -453,12 +557,16 @@ class Airflow:
                 return comms.XComSequenceSliceResult(
                     root=[self.xcoms[msg.key]] if msg.key in self.xcoms else []
                 )
+            case comms.SetXCom() if self.is_gone:
+                raise Refused("no such task instance")
             case comms.SetXCom():
                 self.xcoms[msg.key] = msg.value
             case comms.DeleteXCom():
                 self.xcoms.pop(msg.key, None)
             case comms.GetTaskStates():
-                return comms.TaskStatesResult(task_states={"run": {"task": self.state}})
+                return comms.TaskStatesResult(
+                    task_states={} if self.is_gone else {"run": {"task": self.state}}
+                )
             case _:
                 raise NotImplementedError(type(msg).__name__)
         return comms.OKResponse(ok=True)
@@ -488,8 +596,17 @@ class Airflow:
             )
             kwargs = msg.trigger_kwargs
             trigger = SimpleNamespace(
-                id=self._triggers, path=msg.classpath, kwargs=kwargs, holder=None, ti=ti, until_s=until
+                id=self._triggers,
+                path=msg.classpath,
+                kwargs=kwargs,
+                holder=None,
+                ti=ti,
+                until_s=until,
+                is_referred=True,
             )
+            for earlier in self.triggers:
+                earlier.is_referred = False
+            self.triggers.append(trigger)
             self.set_state("deferred", worker.process.name)
             self.trigger = trigger
             if until is not None:
@@ -509,7 +626,9 @@ class Airflow:
     def trigger_fired(self, trigger_id: int, event: Any) -> None:
         """Resume the task with a trigger's event (``Trigger.submit_event``), or end it."""
         if self.trigger is None or self.trigger.id != trigger_id or self.state != "deferred":
+            self.world.judge.event_was_late()
             return
+        self.trigger.is_referred = False
         if isinstance(event, BaseTaskEndEvent):
             self.set_state(str(event.task_instance_state.value), "its trigger has ended it")
             return
@@ -520,6 +639,7 @@ class Airflow:
     def _trigger_timed_out(self, trigger: SimpleNamespace) -> None:
         """Do what ``check_trigger_timeouts`` does."""
         if self.trigger is trigger:
+            trigger.is_referred = False
             self.next_method, self.next_kwargs = TRIGGER_FAIL_REPR, {"error": "Trigger timeout"}
             self.set_state("scheduled", "the time of its trigger is up")
             self.schedule()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .schedule import Played
 
-__all__ = ["Coverage", "kind_of", "moments", "points_by_kind"]
+__all__ = ["Coverage", "kind_of", "moments", "points_between", "points_by_kind"]
 
 _TRANSITION = re.compile(r"(\w+ -> \w+) \(try ")
 _POINT = re.compile(r"(.*) \[(\d+)\]$")
@@ -54,6 +55,13 @@ def moments(seen: Played, after: int = 0) -> dict[tuple[str, str], list[int]]:
                 points.setdefault((before.get(actor, ""), kind), []).append(int(point[2]))
             before[actor] = kind
     return points
+
+
+def points_between(seen: Played, since_s: float, until_s: float) -> range:
+    """Return the numbers of a schedule's points in some time, and of the next one."""
+    at_s = [at_s for at_s, _, what in seen.trace if _POINT.match(what)]
+    first, last = bisect_left(at_s, since_s) + 1, bisect_right(at_s, until_s) + 1
+    return range(first, last + 1)
 
 
 @dataclass

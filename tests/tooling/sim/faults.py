@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .airflow import EVICTED_AFTER_S
+from .airflow import EVICTED_AFTER_S, SCHEDULER_ROUND_S
+from .triggerer import ROUND_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +69,38 @@ def _server(trouble: str, seconds: float) -> Callable[[World], None]:
     return fault
 
 
-def _slow(world: World) -> None:
-    world.server.slow_s = 1.0
-    world.judge.server_was_away()
-    world.kernel.at(20, lambda: setattr(world.server, "slow_s", 0.0))
+def _slow(by_s: float) -> Callable[[World], None]:
+    def fault(world: World) -> None:
+        world.server.slow_s = by_s
+        world.judge.server_was_away()
+        world.kernel.at(20, lambda: setattr(world.server, "slow_s", 0.0))
+
+    return fault
+
+
+def _slow_api(world: World) -> None:
+    world.airflow.slow_s = 2.0
+    world.judge.api_is_slow()
+    world.kernel.at(20, lambda: setattr(world.airflow, "slow_s", 0.0))
+
+
+def _slow_triggerers(world: World) -> None:
+    world.round_s = 25.0
+    world.judge.triggerers_are_late()
+    world.kernel.at(60, lambda: setattr(world, "round_s", ROUND_S))
+
+
+def _slow_scheduler(world: World) -> None:
+    world.airflow.round_s = 10.0
+    world.kernel.at(60, lambda: setattr(world.airflow, "round_s", SCHEDULER_ROUND_S))
+
+
+def _lose_next_worker(world: World) -> None:
+    world.airflow.loses_next_worker = True
+
+
+def _fail_upstream(world: World) -> None:
+    world.airflow.upstream_has_failed = True
 
 
 def _unknown_at_first(world: World) -> None:
@@ -126,7 +155,7 @@ def _holder(world: World) -> Triggerer:
     held = world.airflow.trigger
     alive = [one for one in world.triggerers if not one.process.dead]
     known = [held.holder if held is not None else None, world.last_holder]
-    return next((one for one in known if one in alive), alive[0])
+    return next((one for one in known if one in alive), [*alive, world.triggerers[-1]][0])
 
 
 def _kill_triggerer(world: World) -> None:
@@ -137,12 +166,23 @@ def _kill_triggerer(world: World) -> None:
 def _freeze_triggerer(world: World) -> None:
     world.judge.stopped = True
     _holder(world).freeze(world.kernel.random.uniform(32, 90))
+    world.judge.triggerers_are_late()
+
+
+def _stall_triggerer(world: World) -> None:
+    _holder(world).stall(10)
+    world.judge.triggerers_are_late()
 
 
 def _end_triggerer(world: World) -> None:
     ending = _holder(world)
     world.judge.triggerer_ends(ending)
     world.end_triggerer(ending)
+
+
+def _kill_sweep(world: World) -> None:
+    if world.sweeper is not None and world.sweeper.last is not None:
+        world.kernel.kill(world.sweeper.last)
 
 
 def _airflow(world: World) -> Airflow:
@@ -174,12 +214,16 @@ USERS: dict[str, Callable[[World], None]] = {
     "clear at a heartbeat": _heard_at_once(lambda world: _airflow(world).clear()),
     "task vanishes": lambda world: _airflow(world).vanish(),
     "task vanishes for 20 s": lambda world: _airflow(world).vanish(20),
+    "delete run": lambda world: _airflow(world).delete_run(),
+    "upstream fails": _fail_upstream,
 }
 
 _OF_WORKERS: dict[str, Callable[[World], None]] = {
     "kill worker": _kill_worker,
     "lose node": _lose_node,
     "evict worker": _evict,
+    "next worker doesn't begin": _lose_next_worker,
+    "scheduler is slow for 60 s": _slow_scheduler,
     "reset orphans": lambda world: _airflow(world).reset_orphan(),
     "workers' clocks are set 10 s ahead": _skew("worker", 10),
 }
@@ -189,6 +233,7 @@ _OF_THE_API: dict[str, Callable[[World], None]] = {
     "API away for 60 s": _api_away(60),
     "task state store away for 90 s": _store_away,
     "record not found for 8 s": _hide_record,
+    "API is slow for 20 s": _slow_api,
 }
 
 _OF_THE_SERVICE: dict[str, Callable[[World], None]] = {
@@ -198,8 +243,11 @@ _OF_THE_SERVICE: dict[str, Callable[[World], None]] = {
     "server shows a page for 8 s": _server("page", 8),
     "server shows a 404 page for 8 s": _server("missing page", 8),
     "server forbids for 8 s": _server("forbidden", 8),
+    "server forbids for 60 s": _server("forbidden", 60),
+    "server forbids polls for 60 s": _server("no polls", 60),
     "server refuses cancels for 20 s": _server("no cancel", 20),
-    "server is slow for 20 s": _slow,
+    "server is slow for 20 s": _slow(1.0),
+    "server is very slow for 20 s": _slow(6.0),
     "server knows operations after 3 s": _unknown_at_first,
     "server forgets": _forget,
     "answer lost": _lose_answer,
@@ -212,10 +260,14 @@ _OF_TRIGGERERS: dict[str, Callable[[World], None]] = {
     "triggers unanswered for 40 s": _silence_for_triggers,
     "kill triggerer": _kill_triggerer,
     "freeze triggerer": _freeze_triggerer,
+    "triggerer is taken for dead": _stall_triggerer,
+    "triggerers are slow for 60 s": _slow_triggerers,
     "end triggerer": _end_triggerer,
 }
 
-FAULTS = {**USERS, **_OF_WORKERS, **_OF_THE_API, **_OF_THE_SERVICE, **_OF_TRIGGERERS}
+_OF_SWEEPS: dict[str, Callable[[World], None]] = {"kill sweep": _kill_sweep}
+
+FAULTS = {**USERS, **_OF_WORKERS, **_OF_THE_API, **_OF_THE_SERVICE, **_OF_TRIGGERERS, **_OF_SWEEPS}
 
 
 def concerning(kind: str) -> list[str]:
@@ -228,6 +280,7 @@ def concerning(kind: str) -> list[str]:
     faults = {
         "worker": {**USERS, **_OF_WORKERS},
         "triggerer": {**USERS, **_OF_TRIGGERERS},
+        "sweep": {**USERS, **_OF_SWEEPS},
     }.get(actor, FAULTS)
     if what.startswith(("GET ", "POST ")):
         faults = {**faults, **_OF_THE_SERVICE}

@@ -43,6 +43,7 @@ class Form:
     :param refused: so many starts are refused as another operation is running (ABORTED), and repeated by the task.
     :param timeout_s: the task's ``timeout``.
     :param execution_timeout_s: the task's ``execution_timeout``.
+    :param swept: sweeps look for operations that no task waits for.
     """
 
     deferrable: bool
@@ -60,6 +61,7 @@ class Form:
     timeout_s: float | None = None
     execution_timeout_s: float | None = None
     airflow: Version = VERSIONS["3.3"]
+    swept: bool = False
 
     @property
     def loses_starts(self) -> bool:
@@ -137,6 +139,7 @@ FORMS = {
     "deferred, fails once": Form(deferrable=True, ends=(UNAVAILABLE,)),
     "synchronous, fails once": Form(deferrable=False, ends=(UNAVAILABLE,)),
     "deferred, fails": Form(deferrable=True, ends=(FAILS,) * 9),
+    "deferred, no request id, fails": Form(deferrable=True, request_ids=False, ends=(FAILS,) * 9),
     "synchronous, fails": Form(deferrable=False, ends=(FAILS,) * 9),
     "poking sensor, fails": Form(deferrable=False, waits_only=True, ends=(FAILS,)),
     "deferred, times out once": Form(deferrable=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)),
@@ -156,6 +159,12 @@ FORMS = {
     "deferred sensor, times out": Form(
         deferrable=True, waits_only=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
     ),
+    "poking sensor, times out": Form(
+        deferrable=False, waits_only=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
+    ),
+    "poking sensor, execution_timeout": Form(
+        deferrable=False, waits_only=True, execution_timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
+    ),
     "rescheduled sensor, times out": Form(
         deferrable=False, waits_only=True, reschedules=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,)
     ),
@@ -169,4 +178,20 @@ FORMS = {
     "deferred, another's operation runs, clears drop task state": Form(
         deferrable=True, foreign=True, airflow=_DROPS
     ),
+    "deferred, swept": Form(deferrable=True, swept=True),
+    "deferred, no request id, swept": Form(deferrable=True, request_ids=False, swept=True),
+    "synchronous, swept": Form(deferrable=False, swept=True),
+    "synchronous, no retries, swept": Form(deferrable=False, retries=0, swept=True),
+    "deferred, no retries, swept": Form(deferrable=True, retries=0, swept=True),
+    "hands its operation on, swept": Form(deferrable=False, waits=False, swept=True),
+    "deferred sensor, swept": Form(deferrable=True, waits_only=True, swept=True),
+    "poking sensor, swept": Form(deferrable=False, waits_only=True, swept=True),
+    "poking sensor, no retries, swept": Form(deferrable=False, waits_only=True, retries=0, swept=True),
+    "rescheduled sensor, swept": Form(deferrable=False, waits_only=True, reschedules=True, swept=True),
+    "deferred, times out once, swept": Form(
+        deferrable=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,), swept=True
+    ),
+    "deferred, its starts are refused, swept": Form(deferrable=True, refused=2, swept=True),
+    "deferred, another's operation runs, swept": Form(deferrable=True, foreign=True, swept=True),
+    "deferred, clears drop task state, swept": Form(deferrable=True, airflow=_DROPS, swept=True),
 }

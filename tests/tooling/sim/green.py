@@ -81,6 +81,9 @@ def primitives(kernel: Kernel) -> dict[Any, Any]:
         def join(self, timeout: float | None = None) -> None:
             self._ended.wait(timeout)
 
+        def is_alive(self) -> bool:
+            return not self._ended.is_set()
+
     class Future:
         def __init__(self) -> None:
             self._result: Any = None

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.trigger import TRIGGER_FAIL_REPR
+from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_operations.exceptions import OperationEventError, OperationsCallError, OperationsError
@@ -19,6 +20,7 @@ from .airflow import OVER
 from .forms import FAILS, OUTAGE_TOLERANCE_S, OUTLASTS, UNAVAILABLE
 from .kernel import BEGIN_S, Process
 from .server import STRANGER
+from .triggerer import ROUND_S
 
 if TYPE_CHECKING:
     from .airflow import Worker
@@ -32,6 +34,9 @@ __all__ = ["Judge"]
 BOUND_S = 400.0
 """So long after its task's end an operation may still run: that is the limit of what waits for a cancel to work."""
 
+SWEPT_S = 1000.0
+"""And so long, if sweeps see to it, of which each may be ended with the operation claimed."""
+
 START_S = 20.0
 """An intent begins, and its time with it, at most so long before its operation."""
 
@@ -40,6 +45,9 @@ LOOK_S = 3.0
 
 NOTICED_S = 5.0
 """In that time a triggerer sees that a trigger is gone, and asks Airflow what became of its task."""
+
+ASKED = 2
+"""So many questions it has about a task: for its state, and for its XCom."""
 
 UNSEEN_GAP_S = 40.0
 """A poll comes every 30 s at the latest: two outages that are nearer to each other may look like one."""
@@ -92,14 +100,26 @@ class Judge:
         """The workers that were told it."""
         self._unread_s: dict[str, float] = {}
         """By worker that wasn't told it: when it heard so last."""
+        self._giving_up: dict[str, str] = {}
+        """What a worker has cancelled in an outage: by worker, what that breaks, unless it gives up for good."""
+        self._given_up: set[str] = set()
+        """The operations that were cancelled so; whoever doesn't hear that the try has failed for good starts another."""
+        self._bore_no_more: str | None = None
+        """The worker that has given up on the service last."""
         self._told: set[str] = set()
         """The triggerers that have learnt from Airflow that somebody has ended the task."""
         self._knowing: set[str] = set()
         """Those of them that have begun to act on it."""
         self.stopped = False
         """Whether a triggerer has stood still or was ended, so that it acts late on what it has seen."""
+        self._failed_while_deferred = False
+        """Whether the last mark was ``failed``, of a task that was deferred."""
+        self._confirmed_s: float | None = None
+        """When a sweep saw last, just before a cancel, that the task is over."""
         self.exceptions: set[str] = set()
         """Those that had an effect."""
+        if not form.retries:
+            self.excuse("no retries are left", "verdict", "starts", "cancel", "gave up", "orphan")
 
     def _now(self) -> float:
         return self._world.kernel.now - BEGIN_S
@@ -134,17 +154,33 @@ class Judge:
         self.stopped = True
         world = self._world
         unreached = world.server.trouble is not None or world.connection_is_gone
-        just_over = self._over_s is not None and self._now() - self._over_s < NOTICED_S
+        just_over = self._is_just_over()
         asked_later = world.airflow.state in {*NO_CODE_RUNS, "removed"}
         # Where a clear drops the task's state, it has to see that the task has another operation first.
         cleared = self._form.airflow.clears_drop_task_state and self._cleared_s is not None
-        unasked = world.airflow.triggers_are_unanswered or just_over or asked_later or cleared
+        just_cleared = self._is_ownerless and self._is_unnoticed(self._cleared_s)
+        unasked = world.airflow.triggers_are_unanswered or just_over or asked_later or cleared or just_cleared
         if unreached or (unasked and triggerer.process.name not in self._knowing):
             self.process_was_lost()
 
+    @property
+    def _notices_s(self) -> float:
+        """In that time a triggerer knows what has become of a task: later, if it or the API is slow or stands still."""
+        world = self._world
+        late_s = world.last_holder.late_s if world.last_holder is not None else 0.0
+        return NOTICED_S + late_s + world.round_s - ROUND_S + 2 * ASKED * world.airflow.slow_s
+
+    def _is_just_over(self) -> bool:
+        """Tell whether the task is over, and no triggerer may know it yet."""
+        return self._is_unnoticed(self._over_s)
+
+    def _is_unnoticed(self, at_s: float | None) -> bool:
+        return at_s is not None and self._now() - at_s < self._notices_s
+
     def told(self, process: Process, state: str | None) -> None:
         """Hear that a triggerer learns of the task's state, for which it asks when a trigger is to end."""
-        if state in OVER or (self._is_ownerless and state != "deferred"):
+        gone = self._world.airflow.is_gone
+        if state in OVER or gone or (self._is_ownerless and state != "deferred"):
             self._told.add(process.name)
 
     def acts(self, process: Process, verb: str) -> None:
@@ -168,6 +204,8 @@ class Judge:
         """Hear of the task's new state."""
         over = state in OVER or (state == "removed" and self._marked)
         self._over_s = self._now() if over else None
+        if over and self._form.swept:
+            self._world.server.make_endless()
 
     def marked(self, state: str) -> None:
         """Hear of a mark, just before it is made."""
@@ -178,8 +216,8 @@ class Judge:
             self.excuse(why, "orphan")
         if airflow.state == "running" and self._unanswered:
             self.excuse("ended in a worker while service or Airflow don't answer", "orphan")
-        if state == "failed" and airflow.state == "deferred" and self._soon_late():
-            self.excuse("marked failed in the seconds before its time is up", "orphan")
+        self._failed_while_deferred = state == "failed" and airflow.state == "deferred"
+        self._notice_soon_late()
         if state == "success" and not self._form.waits:
             self.excuse("marked successful, and it hands its operation on", "orphan")
 
@@ -189,7 +227,8 @@ class Judge:
         airflow = self._world.airflow
         server = self._world.server
         lost = any(one.answer_lost and not one.answered for one in server.operations)
-        return bool(server.trouble) or lost or airflow.api_away or airflow.store_away
+        slow = server.slow_s > LOOK_S or airflow.slow_s > 0
+        return bool(server.trouble) or slow or lost or airflow.api_away or airflow.store_away
 
     def _nobody_sees_it(self) -> str | None:
         """Say why no code of the task hears of what a user does now."""
@@ -274,6 +313,30 @@ class Judge:
                 "the note of a start isn't taken, and there is no request id", "cancel", "starts", "orphan"
             )
 
+    def api_is_slow(self) -> None:
+        """Hear that an answer of Airflow's API takes some seconds now."""
+        self.triggerers_are_late()
+        airflow = self._world.airflow
+        if (worker := airflow.worker) is None:
+            return
+        if worker.terminating:
+            self.told_to_end(worker)
+        if self.user_acted and not airflow.is_running(worker):
+            self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
+
+    def triggerers_are_late(self) -> None:
+        """Hear that triggerers learn late what has become of a task, also what has been done to it just now."""
+        if self._is_just_over():
+            self._notice_soon_late()
+
+    def told_to_end(self, worker: Worker) -> None:
+        """Hear that a worker is told to end: what it has just started it cancels, if it can't be noted in 3 s."""
+        name = worker.process.name
+        noted = any(one.begun_by == name and one.name in self._noted for one in self._own)
+        starts = not (worker.ti.next_method or noted)
+        if starts and self._world.airflow.slow_s and self._form.keeps_record and self._form.loses_starts:
+            self.excuse("the note of a start isn't taken, and there is no request id", "cancel", "starts")
+
     def server_was_away(self, for_s: float = 0.0) -> None:
         """Hear of an outage of the service."""
         self._outages.append((self._now(), self._now() + for_s))
@@ -325,6 +388,11 @@ class Judge:
     def report_unheard(self) -> None:
         """Hear that a worker reports what it leaves to a later stay, after it was told to end, and isn't answered."""
         self.excuse("before Airflow 3.3: told to end in the moment of its report", "orphan")
+
+    def stores_too_late(self) -> None:
+        """Hear that a worker stores something, and its run is deleted already."""
+        if self._form.waits_only:
+            self.excuse("its run is deleted while a sensor's worker stores something", "orphan")
 
     def refused(self) -> None:
         """Hear that Airflow has refused what a worker has reported."""
@@ -427,13 +495,54 @@ class Judge:
 
     def cancelled(self, operation: Operation, by: str) -> None:
         """Hear of the cancel of an operation that ran."""
+        if by.startswith("sweep"):
+            self._swept(operation)
+            return
         airflow = self._world.airflow
         if self._is_ownerless and by.startswith("triggerer") and airflow.state != "deferred":
             self.excuse(
                 "no record, and a triggerer comes back when the task isn't deferred", "cancel", "starts"
             )
-        if not self.is_to_end(operation):
-            self.broken(f"{operation.name} is cancelled by {by}, and nobody has ended its task", "cancel")
+        if self.is_to_end(operation):
+            return
+        what = f"{operation.name} is cancelled by {by}, and nobody has ended its task"
+        if by.startswith("worker") and self._outage_is_intolerable():
+            self._giving_up[by] = what
+            self._given_up.add(operation.name)
+        else:
+            self.broken(what, "cancel")
+
+    def _gives_up_for_good(self, worker: str) -> None:
+        self.excuse("the last try gives up on a service that was away for too long", "cancel")
+        self.broken(self._giving_up.pop(worker), "cancel")
+
+    def sweep_confirms(self) -> None:
+        """Hear that a sweep has seen that the task is over, and is about to cancel."""
+        self._confirmed_s = self._now()
+
+    def _swept(self, operation: Operation) -> None:
+        """Hear of a sweep's cancel: the task has failed, whoever has ended it, or was marked successful."""
+        confirmed_s, self._confirmed_s = self._confirmed_s, None
+        if confirmed_s is not None and self._cleared_s is not None and confirmed_s <= self._cleared_s:
+            self.excuse("cleared in the moment in which a sweep cancels", "swept", "verdict")
+        state = self._world.airflow.state
+        has_failed = state in {*OVER, "removed"} - {"success"}
+        if self._gave_up() or not (has_failed or (self._marked and state == "success")):
+            self.broken(f"a sweep cancels {operation.name}, and its task is {state}", "swept")
+
+    def _gave_up(self) -> bool:
+        """Tell whether a sensor has failed because the service was away, which leaves the operation alone."""
+        last = [one.process.name for one in self._world.airflow.workers[-1:]]
+        return self._form.waits_only and not self._marked and last == [self._bore_no_more]
+
+    def _is_for_sweeps(self, operation: Operation) -> bool:
+        """Tell whether the task's record lets a sweep end an operation."""
+        records = self._world.airflow.store.values() if self._form.swept else ()
+        return any(
+            record.get("name") == operation.name and record["cancel_if_orphaned"] and not record["handed_on"]
+            for record in records
+            if isinstance(record, dict)
+        )
 
     def is_to_end(self, operation: Operation) -> bool:
         """Tell whether somebody has ended the task that an operation belongs to, or its time is up."""
@@ -447,6 +556,11 @@ class Judge:
         """Hear that a triggerer comes to cancel a trigger which has fired: what that said reaches no worker."""
         self.excuse("ended when its trigger had, and before that was noted", "orphan")
 
+    def event_was_late(self) -> None:
+        """Hear that a trigger's event finds a task that isn't deferred any more."""
+        if self._is_just_over():
+            self.trigger_had_ended()
+
     def _is_late(self, operation: Operation, at_s: float | None = None) -> bool:
         """Tell whether the time is up of the intent that an operation belongs to."""
         if self._form.limit_s is None or operation.name in self._out_of_time:
@@ -455,13 +569,15 @@ class Judge:
         ends_s = by_record_s or operation.started_s + self._form.limit_s
         return (self._world.kernel.now if at_s is None else at_s) >= ends_s - START_S
 
-    def _soon_late(self) -> bool:
-        """Tell whether the time will be up when a triggerer sees what is done to the task now."""
+    def _notice_soon_late(self) -> None:
+        """See whether the time will be up when a triggerer learns that a deferred task was marked failed."""
         last = self._world.server.operations[-1:]
         ends_s = [
             self._deadlines.get(one.name) or one.started_s + (self._form.limit_s or BEGIN_S) for one in last
         ]
-        return any(0 <= at_s - self._world.kernel.now < NOTICED_S for at_s in ends_s)
+        soon = any(0 <= at_s - self._world.kernel.now < self._notices_s for at_s in ends_s)
+        if self._failed_while_deferred and soon:
+            self.excuse("marked failed in the seconds before its time is up", "orphan")
 
     def _is_of_before_the_clear(self, operation: Operation) -> bool:
         """Tell whether a worker has started it that began before the task was cleared."""
@@ -479,9 +595,18 @@ class Judge:
         if isinstance(error, OperationEventError):
             self.broken(f"{worker.process.name} can't go on: {error}")
         name = worker.process.name
+        if name in self._giving_up:
+            is_last = isinstance(error, AirflowFailException) or not worker.ti.should_retry
+            if isinstance(error, OperationsCallError) and is_last:
+                self._gives_up_for_good(name)
+            else:
+                self.broken(self._giving_up.pop(name), "cancel")
         if isinstance(error, AirflowRuntimeError):
             self._unanswered_by_airflow.add(name)
         if worker.terminating:
+            # One that is evicted goes on for a while, and may give up meanwhile like any other.
+            if isinstance(error, OperationsCallError) and self._outage_is_intolerable():
+                self.excuse("the service was away for longer than is tolerated", "verdict")
             return
         fails_anyway = worker.ti.next_method == TRIGGER_FAIL_REPR  # then a record is only looked for
         if isinstance(error, AirflowRuntimeError) and name in self._unread_s and not fails_anyway:
@@ -493,6 +618,7 @@ class Judge:
             return
         if self._outage_is_intolerable():
             self.excuse("the service was away for longer than is tolerated", "verdict")
+            self._bore_no_more = name
         else:
             begins = error.method == "POST" and error.name is None
             cancels = (
@@ -528,11 +654,15 @@ class Judge:
         world = self._world
         operations, state = self._own, world.airflow.state
         self._excuse_lost_starts()
+        for worker in list(self._giving_up):  # it was lost meanwhile
+            self._gives_up_for_good(worker)
+        if self._gave_up():
+            self.excuse("a sensor gives up on a service that was away for too long", "orphan")
         finds_earlier_ones = self._form.keeps_record and not self._form.airflow.clears_drop_task_state
         for overlap in self._overlaps if finds_earlier_ones else ():
             self.broken(overlap, "starts")
         again = sum(
-            one.code == UNAVAILABLE or self._is_late(one, later.started_s)
+            one.code == UNAVAILABLE or one.name in self._given_up or self._is_late(one, later.started_s)
             for one, later in pairwise(operations)
         )
         if len(operations) > self._intents + again:
@@ -546,8 +676,11 @@ class Judge:
             if one.forgotten:
                 continue
             ends_s = one.ended_s - BEGIN_S
-            if self._over_s is not None and ends_s > self._over_s + BOUND_S:
-                self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", "orphan")
+            is_swept = self._is_for_sweeps(one)
+            bound_s = SWEPT_S if is_swept else BOUND_S
+            if self._over_s is not None and ends_s > self._over_s + bound_s:
+                kind = "" if is_swept else "orphan"
+                self.broken(f"{one.name} runs on until {ends_s:.0f} s; its task is over", kind)
         for one, at_s in self._followed:
             if not one.forgotten and one.ended_s > at_s + REPLACED_S:
                 self.broken(f"{one.name} runs on, and its task has another operation for long", "orphan")

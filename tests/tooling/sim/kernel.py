@@ -81,8 +81,8 @@ class Kernel:
     def at(self, delay_s: float, do: Callable[[], None], process: Process | None = None) -> None:
         """Do something later; what falls on the same moment happens in a random order."""
         self._sequence += 1
-        event = (self.now + max(delay_s, 0.0), self.random.random(), self._sequence, do, process)
-        heapq.heappush(self._events, event)
+        at = self.now + delay_s if delay_s > 0 else self.now
+        heapq.heappush(self._events, (at, self.random.random(), self._sequence, do, process))
 
     def spawn(self, process: Process, do: Callable[[], Any]) -> None:
         """Run a function on a green thread of a process."""
@@ -175,10 +175,11 @@ class Kernel:
         """
         end = BEGIN_S + until_s
         last = self._sequence + EVENTS
-        while self._events and self._events[0][0] <= end:
+        events = self._events
+        while events and events[0][0] <= end:
             if self._sequence > last:
                 raise Endless(f"more than {EVENTS} events by {self.now - BEGIN_S:.3f} s")
-            self.now, _, _, do, process = heapq.heappop(self._events)
+            self.now, _, _, do, process = heapq.heappop(events)
             if process is not None and process.dead:
                 continue
             if process is not None and process.frozen:

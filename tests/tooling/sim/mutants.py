@@ -392,4 +392,47 @@ _FOREIGN = (
     ),
 )
 
-MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS, *_FOREIGN)
+_JUDGE = "_sweep.judgement:judge"
+_SWEEP = "_sweep.sweep:Sweep"
+_LEFT_ALONE = "if not record.cancel_if_orphaned or record.handed_on or record.foreign:"
+
+_SWEEPS = (
+    Mutant(
+        "a sweep doesn't wait until a task has been over for a while",
+        _JUDGE,
+        "if since is None or now_epoch_s - since < QUIET_S:",
+        "if since is None:",
+    ),
+    Mutant(
+        "a sweep cancels what was handed on",
+        _JUDGE,
+        _LEFT_ALONE,
+        "if not record.cancel_if_orphaned or record.foreign:",
+    ),
+    Mutant(
+        "a sweep cancels what isn't to be cancelled without a task",
+        _JUDGE,
+        _LEFT_ALONE,
+        "if record.handed_on or record.foreign:",
+    ),
+    Mutant(
+        "a sweep takes no answer for an end",
+        f"{_SWEEP}._see_to",
+        "self._hand_over(found, record, kept, text, Fate.NO_ANSWER, _problem(seen))",
+        "self._settle(found, record, text, _problem(seen))",
+    ),
+    Mutant(
+        "a sweep cancels what isn't confirmed",
+        f"{_SWEEP}._cancel",
+        "if confirmed is None:",
+        "if False:",
+    ),
+    Mutant(
+        "a sweep cancels nothing",
+        f"{_SWEEP}._cancel",
+        "failure = self._services.cancel(options, record.name)",
+        "failure = None",
+    ),
+)
+
+MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS, *_FOREIGN, *_SWEEPS)

@@ -88,15 +88,14 @@ class _Observer:
             case comms.SetTaskStateStore(key=key) if key == RECORD_KEY:
                 self.note(kernel, f"record: {msg.value['state']}")  # type: ignore[index,call-overload]  # our JSON
 
-    def ends(self, operations: list[Operation], until_s: float) -> Iterator[Event]:
+    def ends(self, operations: list[Operation]) -> Iterator[Event]:
         for number, one in enumerate(operations, 1):
             cancelled = one.cancelled_s is not None and one.cancelled_s <= one.ends_s
             at_s = (one.cancelled_s if cancelled and one.cancelled_s else one.ends_s) - BEGIN_S
             later = [each.started_s - BEGIN_S for each in operations[number:]]
             which = "older" if any(began <= at_s for began in later) else "newest"
             how = "cancelled" if cancelled else "failed" if getattr(one, "code", 0) else "succeeded"
-            if at_s <= until_s:
-                yield Event(at_s, f"end: {which} {how}")
+            yield Event(at_s, f"end: {which} {how}")
 
 
 @contextmanager
@@ -136,11 +135,11 @@ def _observed(observer: _Observer) -> Iterator[None]:
 
     @wraps(look)
     def looks(self: Triggerer) -> None:
-        trigger = self._world.airflow.trigger
-        before = trigger.holder if trigger is not None else None
+        before = [(trigger, trigger.holder) for trigger in self._world.airflow.triggers]
         look(self)
-        if trigger is not None and trigger.holder is not before:
-            observer.note(self._kernel, f"trigger: {'taken' if before is None else 'taken over'}")
+        for trigger, holder in before:
+            if trigger.holder is not holder:
+                observer.note(self._kernel, f"trigger: {'taken' if holder is None else 'taken over'}")
 
     with ExitStack() as stack:
         for where, name, watched in (
@@ -161,16 +160,19 @@ def observe(plan: Plan) -> tuple[Played, Trace]:
     observer = _Observer()
     with _observed(observer):
         seen = play(plan)
-    until_s = observer.events[-1].at_s
-    ends = observer.ends(seen.world.server.operations, until_s)
+    ends = observer.ends(seen.world.server.operations)
     events = tuple(sorted([*observer.events, *ends], key=lambda event: event.at_s))
     return seen, Trace(str(plan), families()[plan.form], events).without_repetitions()
 
 
 def families() -> dict[str, str]:
-    """Return the family of each form that is simulated on an Airflow like the recorded one."""
+    """
+    Return the family of each form that is simulated on an Airflow like the recorded one.
+
+    Not of those that follow another's operation, or have sweeps beside them: of these none was recorded.
+    """
     return {
         name: family_of(form_of(form.task))
         for name, form in FORMS.items()
-        if getattr(getattr(form, "airflow", None), "name", "3.3") == "3.3"
+        if form.airflow.name == "3.3" and not (form.foreign or form.swept)
     }

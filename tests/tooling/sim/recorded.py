@@ -36,7 +36,7 @@ class _Life:
     rows: list[Row] = field(default_factory=list)
     form: Row | None = None
     names: set[str] = field(default_factory=set)
-    """Its operations, as far as its XComs and records name them."""
+    """Its operations, as far as its argument, its XComs and its records name them."""
 
 
 def assemble(
@@ -94,6 +94,8 @@ def _lives(rows: Iterable[Row]) -> dict[Place, _Life]:
             waits[facts["trigger_id"]] = place
         elif row["what"] == "stay":
             life.form = life.form or facts
+            if facts.get("operation"):
+                life.names.add(facts["operation"])
         elif row["what"] == "record" and (name := _plain(facts["value"]).get("name")):
             life.names.add(name)
         elif row["what"] == "xcom" and facts["key"] == OPERATION_NAME_KEY:

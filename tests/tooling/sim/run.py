@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
+import logging
 import math
 import multiprocessing
 import os
@@ -28,7 +29,7 @@ from .coverage import Coverage
 from .faults import FAULTS
 from .forms import FORMS
 from .schedule import play
-from .search import Batch, batches, shrunk
+from .search import Batch, batches, seen_of, shrunk
 from .world import Plan
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ SHORT_EVERY = {"single": 2, "line": 8, "pair": 40}
 SHORT_MINUTES = 3.75
 """What the search may take in short form."""
 
-COLLECT_EVERY = 50
+COLLECT_EVERY = 250
 SHOWN = 5
 STUCK_S = 120
 """A process that plays one schedule for so long shows where it is, and ends the search."""
@@ -92,7 +93,7 @@ def explore(batch: Batch, until_s: float = math.inf) -> Found:
     began_s = time.process_time()
     _not_stuck()
     for plan in batch.plans() if time.monotonic() < until_s else ():
-        seen = play(plan)
+        seen = seen_of(plan)
         found.played += 1
         found.exceptions.update(seen.exceptions)
         found.coverage.add(seen)
@@ -147,6 +148,7 @@ def warm_up() -> None:
     for form in FORMS:
         play(Plan(form, 0))
     gc.collect()
+    logging.disable()  # once, as each change takes long
     gc.freeze()  # Airflow itself needn't be looked through again and again
     gc.disable()
 

@@ -130,7 +130,10 @@ class _Request:
                 answer.set_result((status, body))
 
         self._world.server.request(*self._arguments, done)
-        status, body = await asyncio.wait_for(answer, self._timeout_s)
+        await asyncio.wait({answer}, timeout=self._timeout_s)
+        if not answer.done():
+            raise asyncio.TimeoutError
+        status, body = answer.result()
         if isinstance(status, Lost):
             if status.sent:
                 raise aiohttp.ServerDisconnectedError
@@ -275,8 +278,8 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
 
     def now() -> float:
         """Return what the clock of the host shows on which this runs."""
-        process = kernel.current
-        return kernel.now + (here.world.skew_s(process.name) if process is not None else 0.0)
+        world, process = here.world, kernel.current
+        return kernel.now + (world.skew_s(process.name) if world.skews and process is not None else 0.0)
 
     def monotonic() -> float:
         return kernel.now
@@ -347,11 +350,13 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         put(trigger_module, "_kills", _ByProcess(kernel))
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=lambda _: None)
-        logging.disable(logging.CRITICAL)
+        if disabled < logging.CRITICAL:  # a change makes all loggers forget what they know
+            logging.disable(logging.CRITICAL)
         random.seed(seed)
         logs = structlog.get_config()
         structlog.configure(
             processors=[partial(_log_into_trace, kernel)],
+            logger_factory=lambda *_: None,
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
             cache_logger_on_first_use=False,
         )
@@ -362,5 +367,6 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
                 triggerer.loop.drop()
             structlog.configure(**logs)
             sys.set_asyncgen_hooks(*hooks)
-            logging.disable(disabled)
+            if logging.root.manager.disable != disabled:
+                logging.disable(disabled)
             random.setstate(state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ __all__ = [
     "shrunk",
     "singles",
     "takeovers",
+    "varied",
 ]
 
 RANDOM_BATCH = 250
@@ -46,8 +48,14 @@ ALONE_AT_ONCE, FIRST_AT_ONCE, ASKED_AT_ONCE = 8, 3, 10
 NEW_SHARE = 0.7
 """Of those second faults: at moments that the schedule without a fault doesn't have."""
 
+FAULTS_AT_MOST = 3
+"""To vary a plan adds no more than so many."""
+
 AT_LINES = ("evict worker", "mark failed", "clear")
 """What ends a worker by SIGTERM."""
+
+seen_of = lru_cache(maxsize=8)(play)
+"""What came of a plan: what is played to know which plans follow from it is yielded first, so that it is judged as well."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,9 @@ def batches(seed: int, *, every: Mapping[str, int], count: int) -> Iterator[Batc
 
 def _singles(batch: Batch) -> Iterator[Plan]:
     """Yield a fault at each hand-over; and once none, which shows what kinds of hand-overs there are."""
-    points = play(Plan(batch.form, batch.seed)).points
     if batch.fault == next(iter(FAULTS)):
         yield Plan(batch.form, batch.seed)
+    points = seen_of(Plan(batch.form, batch.seed)).points
     for point in range(1 + batch.seed % batch.every, points + 1, batch.every):
         yield Plan(batch.form, batch.seed, ((point, batch.fault),))
 
@@ -106,11 +114,12 @@ def _lines(batch: Batch) -> Iterator[Plan]:
 def _pairs(batch: Batch) -> Iterator[Plan]:
     """Yield a fault at each change of Airflow's database, and another at each later one of what comes of it."""
     draw, share = random.Random(f"{batch}"), batch.every**-0.5
-    for point in play(Plan(batch.form, batch.seed)).events:
+    for point in seen_of(Plan(batch.form, batch.seed)).events:
         if draw.random() > share:
             continue
         first = (point, batch.fault)
-        for later in play(Plan(batch.form, batch.seed, (first,))).events:
+        yield Plan(batch.form, batch.seed, (first,))
+        for later in seen_of(Plan(batch.form, batch.seed, (first,))).events:
             for fault in FAULTS if later >= point else ():
                 if not (fault in USERS and batch.fault in USERS) and draw.random() <= share:
                     yield Plan(batch.form, batch.seed, (first, (later, fault)))
@@ -213,8 +222,10 @@ def rare_moments(seed: int) -> Iterator[Plan]:
 
     while True:
         form, of, fault = draw.choice(list(FORMS)), draw.randrange(1 << 30), draw.choice(list(FAULTS))
-        first = (moment(play(Plan(form, of))), fault)
-        seen = play(Plan(form, of, (first,)))
+        yield Plan(form, of)
+        first = (moment(seen_of(Plan(form, of))), fault)
+        yield Plan(form, of, (first,))
+        seen = seen_of(Plan(form, of, (first,)))
         for _ in range(RARE_AT_ONCE):
             second = draw.choice([one for one in FAULTS if not (one in USERS and fault in USERS)])
             yield Plan(form, of, (first, (moment(seen, first[0]), second)))
@@ -231,13 +242,15 @@ def asked(seed: int) -> Iterator[Plan]:
     draw = random.Random(seed)
     while True:
         form, of = draw.choice(list(FORMS)), draw.randrange(1 << 30)
-        usual = moments(play(Plan(form, of)))
+        yield Plan(form, of)
+        usual = moments(seen_of(Plan(form, of)))
         kinds = draw.choices(sorted(usual), k=ALONE_AT_ONCE + FIRST_AT_ONCE)
         alone = [(draw.choice(usual[one]), draw.choice(concerning(one[1]))) for one in kinds]
-        yield from (Plan(form, of, (one,)) for one in alone)
+        yield from (Plan(form, of, (one,)) for one in alone[FIRST_AT_ONCE:])
         for first in alone[:FIRST_AT_ONCE]:
+            yield Plan(form, of, (first,))
             fault = first[1]
-            later = moments(play(Plan(form, of, (first,))), first[0])
+            later = moments(seen_of(Plan(form, of, (first,))), first[0])
             new = sorted(set(later) - set(usual))
             for _ in range(ASKED_AT_ONCE if later else 0):
                 moment = draw.choice(new if new and draw.random() < NEW_SHARE else sorted(later))
@@ -246,8 +259,52 @@ def asked(seed: int) -> Iterator[Plan]:
                 yield Plan(form, of, (first, (point, draw.choice(others))))
 
 
+def varied(plan: Plan, draw: random.Random) -> Plan:
+    """Return a plan that differs a little: by another fault after the last one, another moment, fault, form or seed."""
+    change = draw.choice(
+        (_another_fault, _another_fault, _another_moment, _other_fault, _other_form, _other_seed)
+    )
+    return change(plan, draw)
+
+
+def _another_fault(plan: Plan, draw: random.Random) -> Plan:
+    later = moments(seen_of(plan), max((point for point, _ in plan.faults), default=0))
+    if not later or len(plan.faults) == FAULTS_AT_MOST:
+        return _another_moment(plan, draw)
+    moment = draw.choice(sorted(later))
+    ended = any(fault in USERS for _, fault in plan.faults)
+    others = [one for one in concerning(moment[1]) if not (ended and one in USERS)]
+    return replace(plan, faults=(*plan.faults, (draw.choice(later[moment]), draw.choice(others))))
+
+
+def _another_moment(plan: Plan, draw: random.Random) -> Plan:
+    if not plan.faults:
+        return _other_seed(plan, draw)
+    faults, which = list(plan.faults), draw.randrange(len(plan.faults))
+    point, fault = faults[which]
+    faults[which] = max(point + draw.choice((-5, -3, -2, -1, 1, 2, 3, 5)), 1), fault
+    return replace(plan, faults=tuple(faults))
+
+
+def _other_fault(plan: Plan, draw: random.Random) -> Plan:
+    if not plan.faults:
+        return _other_form(plan, draw)
+    faults, which = list(plan.faults), draw.randrange(len(plan.faults))
+    ended = any(fault in USERS for at, (_, fault) in enumerate(faults) if at != which)
+    faults[which] = faults[which][0], draw.choice([one for one in FAULTS if not (ended and one in USERS)])
+    return replace(plan, faults=tuple(faults))
+
+
+def _other_form(plan: Plan, draw: random.Random) -> Plan:
+    return replace(plan, form=draw.choice(list(FORMS)))
+
+
+def _other_seed(plan: Plan, draw: random.Random) -> Plan:
+    return replace(plan, seed=draw.randrange(1 << 30))
+
+
 def mixed(seed: int) -> Iterator[Plan]:
     """Yield of each kind in turn, for ever."""
     kinds = (pairs, takeovers, retries, rare_moments, asked)
-    for each in zip(*(kind(seed) for kind in kinds), strict=False):
+    for each in zip(*(kind(seed + number) for number, kind in enumerate(kinds)), strict=False):
         yield from each

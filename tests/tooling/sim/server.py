@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lost", "Operation", "Server"]
 
-RUNS_S = (3.0, 40.0, 150.0)
-"""So long an operation runs, one of them."""
+RUNS_S = ((1.0, 5.0), (5.0, 60.0), (60.0, 160.0))
+"""So long an operation runs, from and to: it may end in any state of its task, such as while that waits for a retry."""
 
 STRANGER = "somebody else"
 """Who has begun what a sensor waits for, and what a task follows whose start is refused."""
@@ -143,6 +143,8 @@ class Server:
                 if verb == "cancel":
                     world.judge.cancel_unanswered(process)
                 answer(*ODD[self.trouble])
+            elif self.trouble == "no polls" and verb == "get":
+                answer(*ODD["forbidden"])
             elif self.trouble == "no cancel" and verb == "cancel":
                 world.judge.cancel_refused(process)
                 answer(501, _NO_CANCEL)

@@ -9,11 +9,12 @@ from airflow_provider_operations._tasks import starting
 from airflow_provider_operations._tasks.base import BaseOperationOperator
 from airflow_provider_operations.triggers import _kill
 
-from .hunting import hunt, kept, table
+from .hunting import gather, hunt, kept, table
 from .moments import plan_at
 from .mutants import MUTANTS
-from .mutation import Mutant, NotInSourceError
+from .mutation import Mutant, NotInSourceError, probed
 from .schedule import play
+from .world import Plan
 
 CLEARS = Mutant(
     "clears", "_lifecycle.plan:plan", "cleared = record.max_tries != facts.max_tries", "cleared = False"
@@ -114,10 +115,10 @@ SHOWN = [
     (
         "an outage counts while the process stands still",
         "deferred",
-        1,
+        5,
         [
             ("triggerer . GET get leaves", "server says 503 for 8 s", 3),
-            ("triggerer . GET get (leaves|is answered: 503)", "freeze triggerer", 2),
+            ("triggerer . GET get (leaves|is answered: 503)", "freeze triggerer", 1),
         ],
     ),
     (
@@ -129,20 +130,51 @@ SHOWN = [
     (
         "triggers don't see that the task has another operation",
         "deferred, clears drop task state",
-        5,
+        6,
         [("triggerer . GET get leaves", "clear")],
     ),
     (
         "triggers act for a task without a record as for one with",
         "deferred, no record",
         1,
-        [("triggerer . GET get leaves", "clear"), ("airflow", "end triggerer", 1)],
+        [("triggerer . GET get leaves", "clear"), ("airflow", "end triggerer", 3)],
     ),
     (
         "the deadline begins anew with each try",
         "synchronous, times out once",
-        1,
+        2,
         [("GET get leaves", "kill worker", 7)],
+    ),
+    (
+        "a sweep doesn't wait until a task has been over for a while",
+        "deferred, swept",
+        6,
+        [("triggerer . GET get leaves", "task vanishes for 20 s")],
+    ),
+    ("a sweep cancels what was handed on", "hands its operation on, swept", 1, []),
+    (
+        "a sweep cancels what isn't to be cancelled without a task",
+        "poking sensor, no retries, swept",
+        5,
+        [("GET get leaves", "server refuses for 20 s", 2)],
+    ),
+    (
+        "a sweep takes no answer for an end",
+        "synchronous, no retries, swept",
+        1,
+        [("GET get leaves", "kill worker"), ("sweep . GET get leaves", "server says 503 for 8 s")],
+    ),
+    (
+        "a sweep cancels what isn't confirmed",
+        "poking sensor, no retries, swept",
+        5,
+        [("worker . GET get leaves", "kill worker", 2), ("sweep . confirm leaves", "clear")],
+    ),
+    (
+        "a sweep cancels nothing",
+        "synchronous, no retries, swept",
+        1,
+        [("GET get leaves", "kill worker")],
     ),
 ]
 """Of mutants that take two faults, or a rare moment: name, form, seed, and the moments of a plan that shows each."""
@@ -209,6 +241,68 @@ def test_what_isnt_there_fails(place: str, old: str) -> None:
     """A mutant that changes nothing fails, instead of being looked for in vain."""
     with pytest.raises(NotInSourceError), Mutant("m", place, old, "").applied():
         pytest.fail("it was applied")
+
+
+def _at(place: str, old: str, new: str) -> Mutant:
+    return Mutant("m", place, old, new)
+
+
+_CANCELS = _at("triggers.operation:OperationTrigger.on_kill", "if self.cancel_on_kill:", "if False:")
+_ALWAYS = _at("triggers._ownership:fate_of", 'if state == "deferred" and own == name:', "if True:")
+
+
+@pytest.mark.parametrize(
+    ("mutant", "moments", "reached"),
+    [
+        # What decides: both values are compared.
+        (CLEARS, [("GET get leaves", "clear")], True),
+        (CLEARS, [("GET get leaves", "kill triggerer")], False),
+        # A condition that never holds: the block that it leads to.
+        (_CANCELS, [("triggerer . GET get leaves", "mark failed")], True),
+        (_CANCELS, [], False),
+        # One that always holds: what is done otherwise.
+        (_ALWAYS, [("triggerer . GET get leaves", "mark failed")], True),
+        (_ALWAYS, [], False),
+        # Anything else: the statement.
+        (_at("_tasks.starting:StartsOperation._intent", "records.write(record)", "pass"), [], True),
+    ],
+)
+def test_a_probe_tells_where_it_matters(
+    mutant: Mutant, moments: list[tuple[str, str]], reached: bool
+) -> None:
+    """Not every schedule that comes to a function is worth playing with a mutant of it."""
+    names: list[str] = []
+    plan = plan_at("deferred", 1, *moments) if moments else Plan("deferred", 1)
+    with probed([mutant], names.append):
+        seen = play(plan)
+    assert bool(names) is reached
+    assert seen.trace == play(plan).trace
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
+def test_a_probe_compiles(mutant: Mutant) -> None:
+    """With each mutant's text."""
+    with probed([mutant], lambda _: None):
+        pass
+
+
+def test_what_is_gathered_comes_there() -> None:
+    """Plans are kept by the mutants that they are of use for."""
+    plans = gather(seed=1, schedules=200)
+    assert len(plans) > 20
+    names = set[str]()
+    some = [(name, known[0]) for name, known in plans.items()]
+    for name, plan in some[::8]:
+        names.clear()
+        with probed(MUTANTS, names.add):
+            play(plan)
+        assert name in names
+
+
+def test_a_hunt_begins_with_what_is_known() -> None:
+    """A plan that comes to the place."""
+    plan = plan_at("deferred", 1, ("GET get leaves", "clear"))
+    assert hunt(CLEARS, 1, [plan]).schedules == 1
 
 
 def test_one_is_found() -> None:

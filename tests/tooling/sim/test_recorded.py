@@ -103,6 +103,19 @@ def test_a_task_without_operations_has_no_trace() -> None:
     assert assemble([_task(0.0, None, 0), _task(1.0, "queued")], [], [], lambda *_: "") == []
 
 
+def test_an_operation_of_two_tasks_has_no_trace() -> None:
+    """The journal doesn't tell which of them asks, also if one has found it done at once and has no XCom of it."""
+    sensor = {**FORM, "kind": "sensor", "operation": NAME}
+    rows = [
+        _row(0.0, "stay", **FORM),
+        _row(1.0, "xcom", key="operation_name", value=json.dumps(NAME)),
+        {**_row(3.0, "stay", **sensor), "task_id": "wait"},
+    ]
+    operations = [{"name": NAME, "metadata": {"createTime": _utc(0.5), "endTime": _utc(2.0)}}]
+    assert assemble(rows, [_entry(3.5, "get")], operations, lambda *_: "") == []
+    assert len(assemble(rows[:2], [_entry(1.5, "get")], operations, lambda *_: "")) == 1
+
+
 def test_changes_of_a_database_are_noted(tmp_path: Path) -> None:
     """The recorder's triggers, in SQLite; the chaos suite tries those of PostgreSQL."""
     engine = create_engine(f"sqlite:///{tmp_path / 'airflow.db'}")

@@ -74,6 +74,42 @@ def test_a_cleared_task_starts_afresh() -> None:
     assert seen.world.server.operations[0].cancels
 
 
+def test_a_run_is_deleted() -> None:
+    """Airflow knows of no such task any more: that is an end, too."""
+    for form, moment in (("deferred", r"triggerer \d GET"), ("synchronous", "worker 1 GET")):
+        seen = play(plan_at(form, 1, (moment, "delete run")))
+        assert not seen.violations, seen
+        assert not seen.exceptions
+        assert seen.world.airflow.is_gone
+        assert seen.world.server.operations[0].cancels
+
+
+def test_an_upstream_task_fails() -> None:
+    """The scheduler ends a task that would be scheduled anew: the old trigger cancels, as after a mark."""
+    cleared = plan_at("deferred", 1, (r"triggerer \d GET", "clear"))
+    seen = play(replace(cleared, faults=((3, "upstream fails"), *cleared.faults)))
+    assert not seen.violations, seen
+    assert seen.world.airflow.state == "upstream_failed"
+    assert seen.world.server.operations[0].cancels
+
+
+def test_a_live_triggerer_is_taken_for_dead() -> None:
+    """Its heartbeat is late: another one takes its trigger, and it learns that when it looks again."""
+    seen = play(plan_at("deferred", 1, (r"triggerer \d GET", "triggerer is taken for dead")))
+    assert not seen.violations, seen
+    assert not seen.exceptions
+    assert str(seen).count("takes trigger 1") == 2
+    assert (_starts(seen), seen.world.server.operations[0].cancels) == (1, [])
+
+
+def test_a_worker_does_not_begin() -> None:
+    """The executor says so, and the task is retried."""
+    seen = play(plan_at("deferred", 1, ("None -> scheduled", "next worker doesn't begin")))
+    assert not seen.violations, seen
+    assert "queued -> up_for_retry" in str(seen)
+    assert (seen.world.airflow.try_number, _starts(seen)) == (2, 1)
+
+
 def test_a_lost_worker_is_replaced() -> None:
     """The next try takes the operation over."""
     seen = play(plan_at("synchronous", 5, ("GET", "lose node")))
@@ -92,17 +128,42 @@ def test_a_named_exception_is_counted() -> None:
 
 def test_a_sensor_that_is_marked_cancels() -> None:
     """What it waits for, as it was asked to; cleared, it waits on."""
-    seen = play(plan_at("poking sensor", 2, ("worker 1 GET", "mark failed")))
+    seen = play(plan_at("poking sensor", 3, ("worker 1 GET", "mark failed")))
     assert not seen.violations, seen
     assert seen.world.server.operations[0].cancels
-    seen = play(plan_at("deferred sensor", 1, ("takes trigger", "clear")))
+    seen = play(plan_at("deferred sensor", 3, ("takes trigger", "clear")))
     assert not seen.violations, seen
     assert not seen.world.server.operations[0].cancels
 
 
+def test_a_sensor_gives_up_on_its_service() -> None:
+    """What it waits for isn't its own to end then; it is, as soon as somebody has marked it."""
+    seen = play(plan_at("deferred sensor, times out", 3, ("None -> scheduled", "server forbids for 60 s")))
+    assert not seen.violations, seen
+    assert seen.world.airflow.state == "failed"
+    assert seen.exceptions >= {"a sensor gives up on a service that was away for too long"}
+    assert not seen.world.server.operations[0].cancels
+
+
+def test_the_last_try_gives_up() -> None:
+    """A service that forbids polls for long makes the task fail for good: it cancels before, and that is named."""
+    seen = play(plan_at("synchronous", 6, ("worker 1 GET", "server forbids polls for 60 s")))
+    assert not seen.violations, seen
+    assert seen.world.airflow.state == "failed"
+    assert "the last try gives up on a service that was away for too long" in seen.exceptions
+    assert (_starts(seen), len(seen.world.server.operations[0].cancels)) == (1, 1)
+
+
+def test_an_evicted_worker_gives_up() -> None:
+    """It has half a minute, in which a service that forbids everything outlasts what is tolerated."""
+    faults = ((28, "evict worker"), (32, "server forbids for 60 s"))
+    seen = play(Plan("synchronous, its starts are refused", 151373579, faults))
+    assert not seen.violations, seen
+
+
 def test_a_sensor_is_rescheduled() -> None:
     """Each poll has a worker of its own, and the time counts from the first one on."""
-    seen = play(Plan("rescheduled sensor", 1))
+    seen = play(Plan("rescheduled sensor", 3))
     assert len(seen.world.airflow.workers) > 1
     assert seen.world.airflow.try_number == 1
 
@@ -234,3 +295,86 @@ def test_some_of_the_search(plan: Plan) -> None:
     """What ``make sim`` plays in thousands."""
     seen = play(plan)
     assert not seen.violations, seen
+
+
+ORPHANS = {
+    "lost, no retries are left": ("synchronous, no retries, swept", [("GET get leaves", "kill worker")]),
+    "marked while it waits for its retry": (
+        "synchronous, swept",
+        [("GET get leaves", "kill worker"), ("-> up_for_retry", "mark failed")],
+    ),
+    "marked while its retry is scheduled": (
+        "deferred, swept",
+        [("worker 1 SetXCom is answered", "kill worker"), ("scheduled -> queued", "mark failed")],
+    ),
+    "a sensor's, between two polls": (
+        "rescheduled sensor, swept",
+        [("up_for_reschedule -> scheduled", "mark failed")],
+    ),
+}
+"""What no task cancels: a form, and the moments of a plan."""
+
+STEPS_OF_A_SWEEP = (
+    "due is carried out",
+    "write leaves",
+    "write is carried out",
+    "GET get is answered",
+    "confirm leaves",
+    "confirm is carried out",
+    "POST cancel is carried out",
+)
+
+
+def _cancelled_by_sweeps(seen: Played) -> list[str]:
+    return [
+        what
+        for _, actor, what in seen.trace
+        if actor == "server" and "is to be cancelled, says sweep" in what
+    ]
+
+
+@pytest.mark.parametrize("kind", ORPHANS)
+def test_a_sweep_ends_what_no_task_can(kind: str) -> None:
+    """And nothing else does."""
+    form, moments = ORPHANS[kind]
+    seen = play(plan_at(form, 5, *moments))
+    assert not seen.violations, seen
+    assert _cancelled_by_sweeps(seen)
+    assert all(
+        one.cancelled_by <= {f"sweep {number}" for number in range(99)}
+        for one in seen.world.server.operations
+    )
+
+
+@pytest.mark.parametrize("step", STEPS_OF_A_SWEEP)
+def test_a_sweep_is_killed(step: str) -> None:
+    """The next one does what is left, once the claim is over."""
+    form, moments = ORPHANS["lost, no retries are left"]
+    seen = play(plan_at(form, 1, *moments, (f"sweep . {step}", "kill sweep")))
+    assert not seen.violations, seen
+    assert _cancelled_by_sweeps(seen)
+
+
+def test_two_sweeps_at_once() -> None:
+    """One of them cancels."""
+    form, moments = ORPHANS["lost, no retries are left"]
+    seen = play(plan_at(form, 31, *moments))
+    claims = [(at_s, actor) for at_s, actor, what in seen.trace if what.startswith("write leaves")]
+    assert {actor for at_s, actor in claims if at_s < claims[0][0] + 0.1} == {"sweep 1", "sweep 2"}
+    assert not seen.violations, seen
+    assert len(_cancelled_by_sweeps(seen)) == 1
+
+
+@pytest.mark.parametrize("step", [*STEPS_OF_A_SWEEP, "GET get leaves", "POST cancel leaves"])
+def test_a_task_is_cleared_while_a_sweep_looks(step: str) -> None:
+    """Its sensor waits on; only between the last reading and the cancel's arrival is its operation cancelled."""
+    plan = plan_at(
+        "poking sensor, no retries, swept",
+        5,
+        ("worker . GET get leaves", "kill worker", 2),
+        (f"sweep . {step}", "clear"),
+    )
+    seen = play(plan)
+    assert not seen.violations, seen
+    too_late = step in {"confirm is carried out", "POST cancel leaves", "POST cancel is carried out"}
+    assert bool(_cancelled_by_sweeps(seen)) == too_late

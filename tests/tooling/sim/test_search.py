@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import pickle
+import random
 import time
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 
 from . import run
 from .coverage import Coverage, kind_of
-from .faults import FAULTS
+from .faults import FAULTS, USERS
 from .forms import FORMS
 from .run import explore, search
 from .schedule import play
-from .search import Batch, batches
+from .search import FAULTS_AT_MOST, Batch, batches, varied
 from .world import Plan
 
 
@@ -38,6 +40,20 @@ def test_a_batch_is_the_same_in_another_process(what: str) -> None:
     plans = list(islice(batch.plans(), 20))
     assert len(set(plans)) == len(plans) > 3
     assert list(islice(pickle.loads(pickle.dumps(batch)).plans(), 20)) == plans
+
+
+def test_variations_are_plans() -> None:
+    """Most differ from the one before, and a user acts once."""
+    draw, plan, differ = random.Random(1), Plan("synchronous", 1), 0
+    for _ in range(200):
+        before, plan = plan, varied(plan, draw)
+        assert plan.form in FORMS
+        assert sum(fault in USERS for _, fault in plan.faults) <= 1
+        assert len(plan.faults) <= FAULTS_AT_MOST
+        assert all(point > 0 for point, _ in plan.faults)
+        differ += plan != before
+        plan = replace(plan, faults=plan.faults[-2:])
+    assert differ > 180
 
 
 def test_all_kinds_of_points_are_known() -> None:
@@ -99,7 +115,7 @@ def test_a_process_that_is_stuck(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
         while True:
             pass
 
-    monkeypatch.setattr(run, "play", play)
+    monkeypatch.setattr(run, "seen_of", play)
     monkeypatch.setattr(run, "STUCK_S", 0.5)
     with pytest.raises(BrokenProcessPool):
         search([Batch("random", "", "", 5)], 1)

@@ -123,6 +123,13 @@ class Trace:
         for before, event in self._situations():
             yield Step(before, event.what)
 
+    def situations(self) -> Iterator[tuple[Situation, float, float]]:
+        """Yield the situations it goes through, each with the times of the events before and after."""
+        since_s = 0.0
+        for before, event in self._situations():
+            yield before, since_s, event.at_s
+            since_s = event.at_s
+
     def without_repetitions(self) -> Trace:
         """Leave out what happens again while nothing changes, such as polls."""
         return replace(self, events=tuple(event for _, event in self._situations()))

@@ -18,10 +18,13 @@ from .kernel import Process
 if TYPE_CHECKING:
     from .world import World
 
-__all__ = ["STALE_S", "Triggerer"]
+__all__ = ["ROUND_S", "STALE_S", "Triggerer"]
 
 END_S = 20.0
 """So long after it was told to end, a triggerer's process is killed (``TriggererJobRunner._execute``)."""
+
+ROUND_S = 1.2
+"""So long the supervisor's rounds take, each with one look at the database, on a machine that isn't busy."""
 
 STALE_S = 30.0
 """Another triggerer takes over what one holds that hasn't been heard of for so long."""
@@ -69,6 +72,8 @@ class Triggerer:
         """Those that were told to end."""
         self._is_due = False
         self.silent_since: float | None = None
+        self._goes_on_s = 0.0
+        self._is_stalled = False
         self._is_ending = False
 
     @property
@@ -81,11 +86,33 @@ class Triggerer:
         """Whether the others take it for dead."""
         return self.silent_since is not None and self._kernel.now - self.silent_since >= STALE_S
 
+    @property
+    def late_s(self) -> float:
+        """How long it still stands still, wholly or in part."""
+        return max(self._goes_on_s - self._kernel.now, 0.0)
+
+    def stall(self, for_s: float) -> None:
+        """Stop the supervisor for a while, and nothing that runs in it: others don't hear of it, and take it for dead."""
+        if self.process.dead or self.process.frozen or self._is_ending or self._is_stalled:
+            return
+        self._kernel.note(self.process.name, f"sends no heartbeats for {for_s:g} s")
+        self._is_stalled, self._goes_on_s = True, self._kernel.now + for_s
+        self.silent_since = self._kernel.now - STALE_S
+        self._kernel.at(for_s, self._beats_again, self.process)
+        self._world.wake_triggerers()
+
+    def _beats_again(self) -> None:
+        self._is_stalled = False
+        if not (self.process.frozen or self._is_ending):
+            self.silent_since = None
+        self.wake()
+
     def freeze(self, for_s: float) -> None:
         """Stop supervisor and runner for a while."""
         if self.process.dead or self.process.frozen:
             return
         self._kernel.note(self.process.name, f"stands still for {for_s:g} s")
+        self._goes_on_s = self._kernel.now + for_s
         self._kernel.freeze(self.process)
         self._silent()
         self._kernel.at(for_s, self._thaw)
@@ -125,24 +152,29 @@ class Triggerer:
         """Look at the database soon."""
         if not self._is_due:
             self._is_due = True
-            self._kernel.at(self._kernel.random.uniform(0.1, 1.2), self._look, self.process)
+            self._kernel.at(self._kernel.random.uniform(0.1, self._world.round_s), self._look, self.process)
 
     def _look(self) -> None:
         """Assign triggers, find what is new and what is to be cancelled (``load_triggers``), and hand it over."""
         self._is_due = False
-        if self._is_ending:
+        if self._is_ending or self._is_stalled:
             return
-        trigger = self._world.airflow.trigger
-        if trigger is not None and (trigger.holder is None or trigger.holder.is_stale):
-            self._world.event(self.process.name, f"takes trigger {trigger.id}")
-            trigger.holder = self._world.last_holder = self
-        own = {trigger.id} if trigger is not None and trigger.holder is self else set()
-        new = own - self._running - self._cancelling
-        self._cancelling |= self._running - own
+        airflow = self._world.airflow
+        for trigger in airflow.triggers:
+            # Of a task that isn't deferred any more, too, until a triggerer has cleaned up.
+            if trigger.is_referred and (trigger.holder is None or trigger.holder.is_stale):
+                self._world.event(self.process.name, f"takes trigger {trigger.id}")
+                trigger.holder = self._world.last_holder = self
+        own = {trigger.id: trigger for trigger in airflow.triggers if trigger.holder is self}
+        # What fires while it is looked for is skipped (``build_trigger_workloads``).
+        new = {one for one in own if own[one].is_referred} - self._running - self._cancelling
+        self._cancelling |= self._running - own.keys()
         if new or self._cancelling or self._runner.triggers:
             self._running |= new
-            task = self.loop.create_task(self._turn(trigger if new else None))
+            task = self.loop.create_task(self._turn([own[one] for one in sorted(new)]))
             task.add_done_callback(lambda _: self.loop.tasks.remove(task))
+        if airflow.clean_triggers():  # each triggerer does so in each of its rounds, after it has looked
+            self._world.wake_triggerers()
         if self._cancelling:
             self.wake()
 
@@ -163,14 +195,14 @@ class Triggerer:
         ):  # before 3.3: no message, and no ``on_kill``
             runner.triggers[cancelled]["task"].cancel()
 
-    async def _turn(self, new: Any) -> None:
+    async def _turn(self, new: list[Any]) -> None:
         runner = self._runner
-        if new is not None:
-            trigger = resolve_name(new.path)(**cast("Any", deserialize(new.kwargs)))
-            trigger.task_instance = new.ti
-            task = self.loop.create_task(runner.run_trigger(new.id, trigger))
+        for one in new:
+            trigger = resolve_name(one.path)(**cast("Any", deserialize(one.kwargs)))
+            trigger.task_instance = one.ti
+            task = self.loop.create_task(runner.run_trigger(one.id, trigger))
             task.add_done_callback(lambda _: self.wake())
-            runner.triggers[new.id] = {"task": task, "is_watcher": False, "name": "trigger", "events": 0}
+            runner.triggers[one.id] = {"task": task, "is_watcher": False, "name": "trigger", "events": 0}
         for cancelled in self._cancelling & set(runner.triggers):
             self._world.event(self.process.name, f"cancels trigger {cancelled}")
         await self._cancel(runner)

@@ -14,9 +14,12 @@ from .judge import Judge
 from .kernel import Endless
 from .lines import Lines
 from .server import RUNS_S, STRANGER, Server
-from .triggerer import Triggerer
+from .sweeping import Sweeper
+from .triggerer import ROUND_S, Triggerer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .forms import Form
     from .kernel import Kernel, Process
 
@@ -52,7 +55,12 @@ class World:
         self.form = form
         self.task: Any = form.task
         self.lines = None if plan.line is None else Lines(self, *plan.line)
+        self._faults: dict[int, list[str]] = {}
+        for point, fault in plan.faults:
+            self._faults.setdefault(point, []).append(fault)
         self.points = 0
+        self.round_s = ROUND_S
+        """So long a triggerer's supervisor may take to see what is new in the database."""
         self.skews: dict[str, float] = {}
         """By kind of process, ``worker`` or ``triggerer``: by how many seconds the clocks of its hosts are ahead."""
         self.connection_is_gone = False
@@ -61,7 +69,7 @@ class World:
         """Which of the points are changes of Airflow's database."""
         self.reached: list[tuple[str, str]] = []
         """At which kind of point which fault has happened."""
-        self.runs_s = min(kernel.random.choice(RUNS_S), (form.limit_s or LATER_S) / 3)
+        self.runs_s = min(kernel.random.uniform(*kernel.random.choice(RUNS_S)), (form.limit_s or LATER_S) / 3)
         self.judge = Judge(self, form)
         self.server = Server(self, form)
         self.airflow = Airflow(self, form.retries)
@@ -70,6 +78,7 @@ class World:
         self.last_holder: Triggerer | None = None
         """The triggerer that has taken a trigger last."""
         self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
+        self.sweeper = Sweeper(self) if form.swept else None
         self._channels: dict[Process | None, Channel] = {}
 
     def play(self) -> list[str]:
@@ -105,10 +114,10 @@ class World:
         for fault in self._planned(actor, what):
             self.kernel.at(0, partial(self.do, fault))
 
-    def _planned(self, actor: str, what: str) -> list[str]:
+    def _planned(self, actor: str, what: str) -> Sequence[str]:
         self.points += 1
         self.kernel.note(actor, f"{what} [{self.points}]")
-        planned = [fault for point, fault in self.plan.faults if point == self.points]
+        planned: Sequence[str] = self._faults.get(self.points, ())
         for fault in planned:
             self.reached.append((kind_of(actor, what), fault))
         return planned
@@ -117,6 +126,10 @@ class World:
         """Let a fault happen now."""
         self.kernel.note("fault", fault)
         FAULTS[fault](self)
+
+    def stalled_s(self, process: Process) -> float:
+        """Return for how long a triggerer's supervisor doesn't answer what runs in it."""
+        return next((one.late_s for one in self.triggerers if one.process is process), 0.0)
 
     def wake_triggerers(self) -> None:
         """Something in the database has changed."""
