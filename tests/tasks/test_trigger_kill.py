@@ -90,8 +90,10 @@ class Pauses(MovedClock):
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """Pauses that pass at once; ``on_kill`` waits for its work to the end, as a day of it takes real seconds."""
     pauses = Pauses()
     pauses.install(monkeypatch)
+    monkeypatch.setattr("airflow_provider_operations.triggers.operation.KILL_LIMIT_S", 3600.0)
     return pauses
 
 
