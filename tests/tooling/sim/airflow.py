@@ -16,6 +16,9 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms
 from airflow.triggers.base import BaseTaskEndEvent
 
+from airflow_provider_operations._airflow.xcom import OPERATION_NAME_KEY
+
+from .forms import NEIGHBOUR
 from .kernel import Process, Waiter
 from .worker import run_task
 
@@ -40,8 +43,15 @@ NOT_FIRST_IN_BATCH = 0.1
 SCHEDULER_ROUND_S = 1.0
 """So long a scheduler's rounds take, on a machine that isn't busy."""
 _UNANSWERED = (comms.MaskSecret, comms.SetRenderedFields)
+NEIGHBOURS_XCOMS = {OPERATION_NAME_KEY: "operations/neighbour"}
+"""Those of a mapped task's other instance."""
 API_RETRIES_S = (1.0, 1.5, 3.0, 5.0)
 """Pauses between a supervisor's attempts to reach the API server."""
+
+
+def _state_key(map_index: int) -> str:
+    """Return under which name the API server tells a task instance's state."""
+    return "task" if map_index < 0 else f"task_{map_index}"
 
 
 class Refused(Exception):
@@ -178,6 +188,7 @@ class Airflow:
         self.world = world
         self.retries = self.max_tries = retries
         self.version = world.form.airflow
+        self.place = world.form.place
         self.id = self._new_id()
         self.state: str | None = None
         self.try_number = 0
@@ -416,7 +427,7 @@ class Airflow:
         self.id, self.is_gone = self._new_id(), True
         self.store.clear()
         for key in [*self.xcoms]:
-            self._read(comms.DeleteXCom(key=key, dag_id="dag", run_id="run", task_id="task"))
+            self._read(comms.DeleteXCom(key=key, **self.place))
         for trigger in self.triggers:
             trigger.is_referred = False
         self.world.event("airflow", "the run is deleted")
@@ -485,8 +496,8 @@ class Airflow:
             if isinstance(msg, comms.GetTaskStateStore):
                 self.world.judge.record_is_read(process, failed=isinstance(result, Refused))
             if worker is None and isinstance(result, comms.TaskStatesResult):
-                states = result.task_states.get("run", {"task": None})
-                self.world.judge.told(process, states["task"])
+                states = result.task_states.get("run", {})
+                self.world.judge.told(process, states.get(_state_key(self.place["map_index"])))
             answers.append(result)
             waiter.fire()
 
@@ -551,12 +562,13 @@ class Airflow:
     def _read(self, msg: Any) -> Any:
         """Answer what triggers may ask, too."""
         match msg:
+            case comms.GetXComSequenceSlice():
+                xcoms = [*([NEIGHBOURS_XCOMS] if self.world.form.mapped else []), self.xcoms]
+                return comms.XComSequenceSliceResult(root=[one[msg.key] for one in xcoms if msg.key in one])
+            case comms.GetXCom() | comms.SetXCom() | comms.DeleteXCom() if not self._is_own(msg):
+                return self._of_another(msg)
             case comms.GetXCom():
                 return comms.XComResult(key=msg.key, value=self.xcoms.get(msg.key))
-            case comms.GetXComSequenceSlice():
-                return comms.XComSequenceSliceResult(
-                    root=[self.xcoms[msg.key]] if msg.key in self.xcoms else []
-                )
             case comms.SetXCom() if self.is_gone:
                 raise Refused("no such task instance")
             case comms.SetXCom():
@@ -564,11 +576,26 @@ class Airflow:
             case comms.DeleteXCom():
                 self.xcoms.pop(msg.key, None)
             case comms.GetTaskStates():
-                return comms.TaskStatesResult(
-                    task_states={} if self.is_gone else {"run": {"task": self.state}}
-                )
+                states = {} if self.is_gone else {self.place["map_index"]: self.state}
+                if self.world.form.mapped and not self.is_gone:
+                    states[NEIGHBOUR] = "failed"
+                asked = states if msg.map_index is None else states.keys() & {msg.map_index}
+                found = {_state_key(one): states[one] for one in sorted(asked)}
+                return comms.TaskStatesResult(task_states={"run": found} if found else {})
             case _:
                 raise NotImplementedError(type(msg).__name__)
+        return comms.OKResponse(ok=True)
+
+    def _is_own(self, msg: Any) -> bool:
+        """Tell whether a message about an XCom is about one of the task's; without a map index none is a mapped one's."""
+        named = msg.dag_id, msg.task_id, msg.run_id, -1 if msg.map_index is None else msg.map_index
+        return named == tuple(self.place[name] for name in ("dag_id", "task_id", "run_id", "map_index"))
+
+    def _of_another(self, msg: Any) -> Any:
+        if isinstance(msg, comms.GetXCom):
+            xcoms = NEIGHBOURS_XCOMS if self.world.form.mapped and msg.map_index == NEIGHBOUR else {}
+            return comms.XComResult(key=msg.key, value=xcoms.get(msg.key))
+        self.world.judge.broken(f"{type(msg).__name__} of another task instance: {msg.key}")
         return comms.OKResponse(ok=True)
 
     def update(self, worker: Worker, msg: Any) -> None:
@@ -587,8 +614,7 @@ class Airflow:
                 self.world.judge.deferred_though_told_to_end()
             self._triggers += 1
             self.next_method, self.next_kwargs = msg.next_method, dict(msg.next_kwargs or {})
-            place = {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": -1}
-            ti = SimpleNamespace(id=self.id, try_number=self.try_number, context_carrier=None, **place)
+            ti = SimpleNamespace(id=self.id, try_number=self.try_number, context_carrier=None, **self.place)
             until = (
                 None
                 if msg.trigger_timeout is None

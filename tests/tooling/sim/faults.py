@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["FAULTS", "USERS", "concerning"]
 
 HEARTBEATS_FAIL_S = 29.0
+NO_TRIGGERER_S = 180.0
+"""Longer than a task's time and what Airflow adds to it for a trigger that is dead."""
 
 
 def _kill_worker(world: World) -> None:
@@ -163,6 +165,11 @@ def _kill_triggerer(world: World) -> None:
     world.restart_triggerer(_holder(world))
 
 
+def _lose_triggerers(world: World) -> None:
+    world.judge.process_was_lost()
+    world.restart_triggerers(NO_TRIGGERER_S)
+
+
 def _freeze_triggerer(world: World) -> None:
     world.judge.stopped = True
     _holder(world).freeze(world.kernel.random.uniform(32, 90))
@@ -259,6 +266,7 @@ _OF_TRIGGERERS: dict[str, Callable[[World], None]] = {
     "connection gone for 20 s": _lose_connection,
     "triggers unanswered for 40 s": _silence_for_triggers,
     "kill triggerer": _kill_triggerer,
+    "no triggerer lives for 180 s": _lose_triggerers,
     "freeze triggerer": _freeze_triggerer,
     "triggerer is taken for dead": _stall_triggerer,
     "triggerers are slow for 60 s": _slow_triggerers,

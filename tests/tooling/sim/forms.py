@@ -14,13 +14,16 @@ from airflow_provider_operations.sensors import OperationSensor
 
 from .versions import VERSIONS, Version
 
-__all__ = ["FAILS", "FORMS", "OUTAGE_TOLERANCE_S", "OUTLASTS", "UNAVAILABLE", "Form"]
+__all__ = ["FAILS", "FORMS", "NEIGHBOUR", "OUTAGE_TOLERANCE_S", "OUTLASTS", "UNAVAILABLE", "Form"]
 
 OUTAGE_TOLERANCE_S = 15.0
 RETRIES = 5
 """More than there are faults, so that the task must succeed unless somebody ends it."""
 
 TIMEOUT_S = 60.0
+
+NEIGHBOUR = 2
+"""The map index of a mapped task's other instance."""
 
 UNAVAILABLE, FAILS = 14, 3
 """Codes with which an operation fails: one that is worth a retry, and one that isn't."""
@@ -44,6 +47,7 @@ class Form:
     :param timeout_s: the task's ``timeout``.
     :param execution_timeout_s: the task's ``execution_timeout``.
     :param swept: sweeps look for operations that no task waits for.
+    :param mapped: it is one of two instances of a mapped task; the other one has failed, and has an operation as well.
     """
 
     deferrable: bool
@@ -62,6 +66,13 @@ class Form:
     execution_timeout_s: float | None = None
     airflow: Version = VERSIONS["3.3"]
     swept: bool = False
+    mapped: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What names the task instance."""
+        map_index = NEIGHBOUR + 1 if self.mapped else -1
+        return {"dag_id": "dag", "task_id": "task", "run_id": "run", "map_index": map_index}
 
     @property
     def loses_starts(self) -> bool:
@@ -194,4 +205,15 @@ FORMS = {
     "deferred, its starts are refused, swept": Form(deferrable=True, refused=2, swept=True),
     "deferred, another's operation runs, swept": Form(deferrable=True, foreign=True, swept=True),
     "deferred, clears drop task state, swept": Form(deferrable=True, airflow=_DROPS, swept=True),
+    "deferred, mapped": Form(deferrable=True, mapped=True),
+    "deferred, no record, mapped": Form(deferrable=True, durable=False, mapped=True),
+    "synchronous, no record, mapped": Form(deferrable=False, durable=False, mapped=True),
+    "deferred sensor, mapped": Form(deferrable=True, waits_only=True, mapped=True),
+    "sensor that ends in its trigger, mapped": Form(
+        deferrable=True, waits_only=True, ends_from_trigger=True, mapped=True
+    ),
+    "no record, times out once, mapped": Form(
+        deferrable=True, durable=False, timeout_s=TIMEOUT_S, ends=(OUTLASTS,), mapped=True
+    ),
+    "deferred on 3.0, mapped": Form(deferrable=True, airflow=VERSIONS["3.0"], mapped=True),
 }

@@ -560,6 +560,8 @@ class Judge:
         """Hear that a trigger's event finds a task that isn't deferred any more."""
         if self._is_just_over():
             self.trigger_had_ended()
+        if self._is_ownerless and self._is_unnoticed(self._cleared_s):
+            self.excuse("no record, and cleared when its trigger had given up", "orphan")
 
     def _is_late(self, operation: Operation, at_s: float | None = None) -> bool:
         """Tell whether the time is up of the intent that an operation belongs to."""

@@ -396,6 +396,29 @@ _JUDGE = "_sweep.judgement:judge"
 _SWEEP = "_sweep.sweep:Sweep"
 _LEFT_ALONE = "if not record.cancel_if_orphaned or record.handed_on or record.foreign:"
 
+_MAPPED = (
+    Mutant(
+        "a kill takes another mapped instance's state for its own",
+        "_airflow.compat:task_state",
+        """map_index=place["map_index"],
+            task_ids""",
+        """map_index=None,
+            task_ids""",
+    ),
+    Mutant(
+        "a kill reads no mapped instance's XCom",
+        "triggers._ownership:_ask",
+        "XCom.get_one(key=OPERATION_NAME_KEY, **place)",
+        'XCom.get_one(key=OPERATION_NAME_KEY, **{**place, "map_index": -1})',
+    ),
+    Mutant(
+        "a mapped task doesn't find what it waited for",
+        f"{_BASE}._name_in_xcom",
+        "map_indexes=ti.map_index)",
+        "map_indexes=None)",
+    ),
+)
+
 _SWEEPS = (
     Mutant(
         "a sweep doesn't wait until a task has been over for a while",
@@ -435,4 +458,4 @@ _SWEEPS = (
     ),
 )
 
-MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS, *_FOREIGN, *_SWEEPS)
+MUTANTS = (*_STARTS, *_WORKERS, *_TRIGGERS, *_WAITS, *_ENDS, *_FOREIGN, *_MAPPED, *_SWEEPS)

@@ -155,10 +155,7 @@ class _Database:
 def _found(airflow: Airflow, key: str) -> Found:
     swept = airflow.store.get(key + NOTE_SUFFIX)
     return Found(
-        dag_id="dag",
-        run_id="run",
-        task_id="task",
-        map_index=-1,
+        **airflow.place,
         key=key,
         ti_id=airflow.id,
         state=airflow.state,

@@ -45,11 +45,8 @@ def _run(world: World, worker: Worker) -> int:
     given = worker.ti
     ti: Any = task_runner.RuntimeTaskInstance.model_construct(
         id=given.id,
-        task_id="task",
-        dag_id="dag",
-        run_id="run",
+        **world.form.place,
         try_number=given.try_number,
-        map_index=-1,
         dag_version_id=given.id,
         task=copy(world.task),  # each process has its own
         bundle_instance=None,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["HORIZON_S", "Plan", "World"]
 
 HORIZON_S = 4500.0
+TRIGGERERS = 2
 RESTART_S = 15.0
 LATER_S = 1e9
 
@@ -77,7 +78,7 @@ class World:
             self.server.begin(STRANGER)
         self.last_holder: Triggerer | None = None
         """The triggerer that has taken a trigger last."""
-        self.triggerers = [Triggerer(self, 1), Triggerer(self, 2)]
+        self.triggerers = [Triggerer(self, number + 1) for number in range(TRIGGERERS)]
         self.sweeper = Sweeper(self) if form.swept else None
         self._channels: dict[Process | None, Channel] = {}
 
@@ -140,6 +141,14 @@ class World:
         """Kill a triggerer, and start another one in its place."""
         dead.kill()
         self.kernel.at(RESTART_S, self._start_triggerer)
+
+    def restart_triggerers(self, after_s: float) -> None:
+        """Kill all triggerers, and start as many as at the beginning in their place, so much later."""
+        for dead in self.triggerers:
+            if not dead.process.dead:
+                dead.kill()
+        for _ in range(TRIGGERERS):
+            self.kernel.at(after_s, self._start_triggerer)
 
     def end_triggerer(self, one: Triggerer) -> None:
         """End a triggerer as an operating system does that is shut down, and start another one in its place."""
