@@ -735,9 +735,7 @@ def test_a_server_that_never_comes_to_an_end(run: Run, connect: Callable[..., No
     """A command ends although the answer doesn't, and says why."""
     with dripping("trailers") as server:
         connect(server.url, extra={"timeout": 0.3})
-        began = real_time.monotonic()
         ended = run("get", NAME)
-    assert real_time.monotonic() - began < 10
     assert ended.code != 0
     assert "the answer was not complete in time" in ended.stderr
 
