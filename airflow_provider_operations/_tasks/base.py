@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from airflow_provider_operations.exceptions import OperationsCallError
     from airflow_provider_operations.hooks.worker import WorkerClient
 
-__all__ = ["BACKSTOP_S", "BaseOperationOperator"]
+__all__ = ["BACKSTOP_S", "BaseOperationOperator", "as_flag"]
 
 MIN_POKE_INTERVAL_S = 1.0
 BACKSTOP_S = 90.0
@@ -192,8 +192,8 @@ class BaseOperationOperator(BaseOperator):
         self.endpoint = endpoint_of(api, endpoint)
         self.deferrable = _as_deferrable(deferrable)
         self.outage_tolerance = as_seconds("outage_tolerance", outage_tolerance)
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        self.cancel_on_kill = as_flag("cancel_on_kill", cancel_on_kill)
+        self.cancel_on_timeout = as_flag("cancel_on_timeout", cancel_on_timeout)
         self.poll_with = poll_with
 
     # --- before waiting ------------------------------------------------------------------------------------
@@ -761,4 +761,15 @@ def _as_deferrable(asked: bool | None) -> bool:
     """Return whether a task defers: as asked, else as Airflow's configuration says for all."""
     if asked is None:
         return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-    return asked
+    return as_flag("deferrable", asked)
+
+
+def as_flag(argument: str, value: bool) -> bool:
+    """
+    Take a flag, and no text: ``"false"`` would count as true.
+
+    :raises ValueError: it is anything but True or False.
+    """
+    if value is not True and value is not False:
+        raise ValueError(f"{argument!r} is True or False, not {value!r}")
+    return value

@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._airflow.compat import TRIGGERS_PUSH_XCOMS
-from airflow_provider_operations._tasks.base import BaseOperationOperator
+from airflow_provider_operations._tasks.base import BaseOperationOperator, as_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +28,7 @@ class EndsFromTrigger(BaseOperationOperator):
 
     def __init__(self, *, end_from_trigger: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        as_flag("end_from_trigger", end_from_trigger)
         # Airflow reads an attribute of this very name, and refuses it where plugins listen.
         self.end_from_trigger = end_from_trigger and self.deferrable and TRIGGERS_PUSH_XCOMS
         if self.end_from_trigger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from concurrent.futures import Future
 from contextlib import suppress
@@ -31,6 +32,7 @@ from airflow_provider_operations._protocol.request_values import (
 from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations._tasks.api import check_request, method_of
+from airflow_provider_operations._tasks.base import as_flag
 from airflow_provider_operations._tasks.cancel import CANCEL_OUTAGE_S, cancel
 from airflow_provider_operations._tasks.end_from_trigger import EndsFromTrigger
 from airflow_provider_operations._tasks.following import (
@@ -163,8 +165,10 @@ class StartsOperation(EndsFromTrigger):
         }
         if known is not None:
             kwargs["api"] = known.document.as_argument
+        waits = as_flag("wait_for_completion", wait_for_completion)
+        ends = as_flag("end_from_trigger", end_from_trigger)
         # Without waiting, a worker ends the task in any case.
-        super().__init__(end_from_trigger=end_from_trigger and wait_for_completion, **kwargs)
+        super().__init__(end_from_trigger=waits and ends, **kwargs)
         if known is not None:
             given_params = kwargs.get("params") is not None
             check_request(
@@ -197,7 +201,7 @@ class StartsOperation(EndsFromTrigger):
         self.start_retry_on = start_retry_on
         self.start_timeout = start_timeout
         self._refusals = Refusals.of(if_exists, if_missing, start_retry_on, start_timeout)
-        self.durable = durable
+        self.durable = as_flag("durable", durable)
         self.request_id_ttl = as_seconds("request_id_ttl", request_id_ttl)
         self.on_uncertain_start = on_uncertain_start
         self.path = path
@@ -210,7 +214,11 @@ class StartsOperation(EndsFromTrigger):
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.defer_after = as_seconds("defer_after", defer_after)
-        self.wait_for_completion = wait_for_completion
+        if math.isinf(self.defer_after):
+            raise ValueError(
+                "'defer_after' ends; a task that waits in its worker to the end has 'deferrable=False'"
+            )
+        self.wait_for_completion = waits
         self.request_id_field = request_id_field
         self.request_id_in = request_id_in
         self.retry_on = WORTH_A_RETRY if retry_on is None else Code.set_of("retry_on", retry_on)

@@ -10,7 +10,7 @@ from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.outcome import Kind, Outcome, ending
 from airflow_provider_operations._protocol.polling import as_seconds
 from airflow_provider_operations._protocol.request import name_text
-from airflow_provider_operations._tasks.base import BaseOperationOperator
+from airflow_provider_operations._tasks.base import BaseOperationOperator, as_flag
 from airflow_provider_operations.links import OperationLink
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class CancelOperationOperator(BaseOperationOperator):
     ) -> None:
         super().__init__(cancel_on_kill=False, cancel_on_timeout=False, **kwargs)
         self.operation_name = operation_name
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion = as_flag("wait_for_completion", wait_for_completion)
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
 

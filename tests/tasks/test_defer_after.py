@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -127,10 +128,12 @@ def test_without_deferral_it_has_no_effect(emulator: Emulator, driver: Driver) -
     assert (verdict.value, verdict.deferrals) == ({"a": 1}, 0)
 
 
-def test_a_negative_time_is_refused() -> None:
+def test_a_time_that_is_none_is_refused() -> None:
     """It is checked when the DAG is parsed."""
     with pytest.raises(ValueError, match="'defer_after' is seconds"):
         operator(1, defer_after=-1)
+    with pytest.raises(ValueError, match=r"'defer_after' ends; .* 'deferrable=False'"):
+        operator(1, defer_after=math.inf)
 
 
 def test_killed_while_it_waits_in_the_worker(real_emulator: Emulator) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -366,6 +368,34 @@ def test_deferrable_by_default() -> None:
         assert make(task_id="t", **arguments).deferrable is True
         assert make(task_id="t", deferrable=None, **arguments).deferrable is True
         assert make(task_id="t", deferrable=False, **arguments).deferrable is False
+
+
+@pytest.mark.parametrize("value", ["false", "no", "", 0, -1, math.nan])
+@pytest.mark.parametrize(
+    ("make", "flags"),
+    [
+        pytest.param(
+            partial(RunOperationOperator, path="x:run"),
+            ("cancel_on_kill", "cancel_on_timeout", "wait_for_completion", "durable", "end_from_trigger"),
+            id="operator",
+        ),
+        pytest.param(
+            partial(OperationSensor, operation_name="operations/x"),
+            ("cancel_on_kill", "cancel_on_timeout", "end_from_trigger"),
+            id="sensor",
+        ),
+        pytest.param(
+            partial(CancelOperationOperator, operation_name="operations/x"),
+            ("wait_for_completion",),
+            id="cancel",
+        ),
+    ],
+)
+def test_a_flag_is_no_text(make: Any, flags: tuple[str, ...], value: Any) -> None:
+    """``"false"`` would be true: a text that says not to cancel would cancel."""
+    for flag in ("deferrable", *flags):
+        with pytest.raises(ValueError, match=f"'{flag}' is True or False, not {value!r}"):
+            make(task_id="t", **{flag: value})
 
 
 def test_backoff_is_refused_when_deferrable() -> None:
