@@ -32,7 +32,7 @@ MODULES = (
 _in_the_midst = any(
     name.startswith(f"{__package__}.")
     and name != __name__
-    and getattr(module.__spec__, "_initializing", False)
+    and getattr(getattr(module, "__spec__", None), "_initializing", False)
     for name, module in sys.modules.copy().items()
 )
 

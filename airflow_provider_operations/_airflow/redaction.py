@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_operations._airflow.compat import redact
-from airflow_provider_operations._protocol.rendering import each_text
+from airflow_provider_operations._protocol.rendering import each_text, printable
 
 if TYPE_CHECKING:
     import logging
@@ -29,4 +30,8 @@ def log_exception(log: logging.Logger, text: str, *values: Any) -> None:
 
     Airflow 3.3 masks the logs of tasks and triggers; that of its API server and of commands it doesn't.
     """
-    log.error("%s\n%s", text % values, without_secrets(traceback.format_exc().rstrip()))
+    said = without_secrets(printable(f"{text % values}\n{traceback.format_exc()}")).rstrip()
+    # In another thread no exception is being handled. Here a handler that fails would show this one on stderr.
+    thread = threading.Thread(target=log.error, args=("%s", said), name=threading.current_thread().name)
+    thread.start()
+    thread.join()

@@ -267,16 +267,23 @@ def _verify(value: Any, where: str) -> bool | str:
         return value is not False
     if not isinstance(value, str):
         raise InvalidConnection(f"{where}: 'verify' is true, false or the path of a CA bundle, not {value!r}")
+    _refuse_pem(value, "verify", where)
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
 def _cert(value: Any, where: str) -> tuple[str, str] | None:
+    _refuse_pem(value, "cert", where)
     files = words(value, "cert", where)
     if len(files) > 2:
         raise InvalidConnection(
             f"{where}: 'cert' is the file of the client's certificate with its key, or both files, not {files!r}"
         )
     return (files[0], files[-1]) if files else None
+
+
+def _refuse_pem(value: Any, key: str, where: str) -> None:
+    if "-----BEGIN" in str(value):  # without the value, which may be a private key
+        raise InvalidConnection(f"{where}: {key!r} is the path of a file, and not what is in it")
 
 
 def _proxies(value: Any, where: str) -> dict[str, str]:

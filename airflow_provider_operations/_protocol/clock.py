@@ -11,10 +11,13 @@ if sys.version_info >= (3, 11):
 else:
     from async_timeout import timeout
 
-__all__ = ["asleep", "now", "sleep", "timeout"]
+__all__ = ["asleep", "monotonic", "now", "sleep", "timeout"]
 
 now = time.time
 """Epoch seconds."""
+
+monotonic = time.monotonic
+"""Seconds that nobody sets back: for what is asked again after a while."""
 
 sleep = time.sleep
 asleep = asyncio.sleep

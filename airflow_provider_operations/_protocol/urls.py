@@ -58,19 +58,28 @@ def canonical_url(url: str) -> str:
     scheme, separator, rest = url.rstrip("/").partition("://")
     scheme = scheme.lower()
     if scheme not in _PORTS or not separator or not rest:
-        raise ValueError(f"must be http:// or https:// and a host, not {url[:200]!r}")
+        raise ValueError(f"must be http:// or https:// and a host, not {_shown(url)!r}")
     authority, slash, path = rest.partition("/")
     if _UNFIT.search(url) or (slash and not _is_path(path)):
-        raise ValueError(f"must be scheme, host, port and at most a path, not {url[:200]!r}")
+        raise ValueError(f"must be scheme, host, port and at most a path, not {_shown(url)!r}")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
-        raise ValueError(f"is not a URL: {authority[:200]!r} is no host with or without a port")
+        raise ValueError(f"is not a URL: {_shown(authority)!r} is no host with or without a port")
     host, port = canonical_host(parts["host"]), parts["port"]
     if port is None:
         return f"{scheme}://{host}{slash}{_canonical_path(path)}"
     if not 0 < int(port) < 65_536:
         raise ValueError(f"is not a URL: the port {port} is not between 1 and 65535")
     return f"{scheme}://{host}:{int(port)}{slash}{_canonical_path(path)}"
+
+
+def _shown(url: str) -> str:
+    """Return what an error may show of a URL: no query and no user, which may be secret."""
+    head, *more = re.split("[?#]", url, maxsplit=1)
+    before, at, host = head.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    shown = f"{scheme if separator else ''}{separator}…@{host}" if at else head
+    return shown[:200] + ("?…" if more else "")
 
 
 def canonical_host(host: str) -> str:

@@ -109,6 +109,7 @@ class Services:
     def _hook(self, options: ServiceOptions) -> Any:
         if options not in self._hooks:
             hook = OperationsHook(**options.arguments())
+            hook.asks_again = True
             hook.look_up()
             self._hooks[options] = hook.detached(timeout_s=REQUEST_S)
         return self._hooks[options]

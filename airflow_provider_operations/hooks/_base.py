@@ -349,14 +349,23 @@ def _is_credential(header: str) -> bool:
 
 
 def to_mask(settings: Settings, secrets: SentSecrets) -> list[Any]:
-    """Return what Airflow's masker is to know: what is sent, and private keys, which aren't."""
+    """
+    Return what Airflow's masker is to know: what is sent, and the lines of private keys, which aren't.
+
+    By lines, as a text may have its line breaks escaped, and a traceback indents them.
+    """
     tokens = settings.auth.tokens
     key = (
         jsonlib.loads(tokens.key).get("private_key")
         if isinstance(tokens, GoogleCredentials) and tokens.key
         else None
     )
-    return [*secrets.forms, key] if key and isinstance(key, str) else secrets.forms
+    lines = key.split() if isinstance(key, str) else []
+    return [*secrets.forms, *(line for line in lines if len(line) >= LEAST_KEY_CHARS)]
+
+
+LEAST_KEY_CHARS = 16
+"""A shorter line of a private key isn't told: it is one of its first and last, or its end."""
 
 
 def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:

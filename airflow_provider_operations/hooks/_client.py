@@ -145,7 +145,7 @@ class SharedClient:
         :raises InvalidConnection: see ``read_settings``.
         """
         key = tuple(overrides.values())
-        if (known := self._ready.get(key)) is not None and clock.now() < self._look_up_at_s:
+        if (known := self._ready.get(key)) is not None and clock.monotonic() < self._look_up_at_s:
             return known
         async with self._looking_up:
             fields = await self._fresh_fields(hook)
@@ -154,7 +154,7 @@ class SharedClient:
                     known = self._ready[key] = await self._read(fields, overrides)
                 except Exception:
                     # Somebody is probably changing the connection.
-                    self._look_up_at_s = min(self._look_up_at_s, clock.now() + LOOK_AGAIN_S)
+                    self._look_up_at_s = min(self._look_up_at_s, clock.monotonic() + LOOK_AGAIN_S)
                     raise
             return known
 
@@ -168,7 +168,7 @@ class SharedClient:
             return await self._fresh_fields(hook)
 
     async def _fresh_fields(self, hook: Any) -> ConnectionFields:
-        if self._fields is None or clock.now() >= self._look_up_at_s:
+        if self._fields is None or clock.monotonic() >= self._look_up_at_s:
             return await self._look_up(hook)
         return self._fields
 
@@ -185,12 +185,13 @@ class SharedClient:
                 self.conn_id,
                 type(error).__name__,
             )
-            self._look_up_at_s = clock.now() + LOOK_AGAIN_S
+            self._look_up_at_s = clock.monotonic() + LOOK_AGAIN_S
+            await self._read_files_again()
             return self._fields
         if fields != self._fields:
             self._fields = fields
             self._ready.clear()
-        self._look_up_at_s = clock.now() + CONNECTION_KEPT_S
+        self._look_up_at_s = clock.monotonic() + CONNECTION_KEPT_S
         await self._read_files_again()
         return fields
 
@@ -203,6 +204,7 @@ class SharedClient:
                 tls = await asyncio.to_thread(tls_of, ready.settings)
             except InvalidConnection as error:
                 log.warning("connection %r: %s; going on with what was read before", self.conn_id, error)
+                self._look_up_at_s = min(self._look_up_at_s, clock.monotonic() + LOOK_AGAIN_S)
             else:
                 self._ready[key] = replace(ready, tls=tls)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import threading
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
+import tenacity
 
 from airflow_provider_operations._airflow.compat import ask_airflow
 from airflow_provider_operations._airflow.redaction import without_secrets
@@ -87,12 +89,23 @@ class Token:
         """The secrets that are sent with it."""
         return SentSecrets([self.secret, *self.headers.values()])
 
+    @property
+    def to_mask(self) -> list[Any]:
+        """
+        What Airflow's masker is to know: the token alone, as it stands in all that is sent with it.
+
+        The masker keeps what it was ever told, and compiles all of it anew for each text that it is told.
+        """
+        return [self.secret]
+
     @classmethod
     def lasting(cls, seconds: float | None, secret: str, headers: Mapping[str, str] | None = None) -> Token:
         """Return a token that lasts so long from now on; ``None``: nobody said."""
         headers = headers or {"Authorization": f"Bearer {secret}"}
         if seconds is None:
             return cls(secret, headers)
+        if not math.isfinite(seconds):
+            raise ValueError(f"a token can't last {seconds} s")
         now = clock.now()
         seconds = max(seconds, LEAST_LIFE_S)
         return cls(secret, headers, now + seconds - min(MARGIN_S, seconds / 4), now + seconds)
@@ -115,14 +128,15 @@ class TokenSource:
         self._failed_at_s = float("-inf")
         self._lock = threading.Lock()
 
-    def get(self, rejected: Token | None = None) -> Token:
+    def get(self, rejected: Token | None = None, *, may_ask: bool = False) -> Token:
         """
-        Return a token that isn't about to end.
+        Return a token that hasn't ended; one that is about to is renewed meanwhile.
 
         :param rejected: a token that the service has refused; it isn't returned again.
+        :param may_ask: whether Airflow may be asked for a connection again.
         :raises NoToken: there is none.
         """
-        known = self._known(rejected, self._in_a_thread)
+        known = self._known(rejected, partial(self._in_a_thread, may_ask))
         if isinstance(known, Token):
             return known
         try:
@@ -132,8 +146,8 @@ class TokenSource:
 
     async def aget(self, rejected: Token | None = None) -> Token:
         """Do as ``get`` without blocking the event loop; a cancellation doesn't stop it for others."""
-        start = self._in_a_thread_that_may_ask if self._asks_airflow else self._in_a_thread
-        known = self._known(rejected, start)
+        asks = self._asks_airflow
+        known = self._known(rejected, self._on_the_loop if asks else partial(self._in_a_thread, False))
         if isinstance(known, Token):
             return known
         try:
@@ -142,53 +156,70 @@ class TokenSource:
         except asyncio.TimeoutError:
             raise _no_token_in_time() from None
 
-    def _in_a_thread(self, renewal: Future[Token], rejected: Token | None) -> None:
-        threading.Thread(target=self._renew, args=(renewal, rejected), name="token", daemon=True).start()
+    def _in_a_thread(self, may_ask: bool, renewal: Future[Token]) -> None:
+        threading.Thread(target=self._renew, args=(renewal, may_ask), name="token", daemon=True).start()
 
-    def _in_a_thread_that_may_ask(self, renewal: Future[Token], rejected: Token | None) -> None:
-        self._task = asyncio.get_running_loop().create_task(ask_airflow(self._renew, renewal, rejected, True))
+    def _on_the_loop(self, renewal: Future[Token]) -> None:
+        async def renew() -> None:
+            try:
+                await ask_airflow(self._renew, renewal, True)
+            except BaseException as error:  # no thread can be had, or the loop ends
+                self._has_failed(renewal, error)
+                raise
 
-    def _known(
-        self, rejected: Token | None, start: Callable[[Future[Token], Token | None], None]
-    ) -> Token | Future[Token]:
-        """Return the token, or the fetch that will bring it, which is started if need be."""
-        # Without the lock: a kill must get a token even if the code that it interrupted holds it.
-        if (token := self._usable(rejected)) is not None:
-            return token
-        with self._lock:
-            if (token := self._usable(rejected)) is not None:
-                return token
-            now = clock.now()
-            recently = self._renewal is not None and now - self._failed_at_s < FAILURE_KEPT_S
-            if self._renewal is None or (self._renewal.done() and not recently):
-                self._renewal = Future()
-                start(self._renewal, rejected)
-            return self._renewal
+        self._task = asyncio.get_running_loop().create_task(renew())
 
-    def _usable(self, rejected: Token | None) -> Token | None:
+    def _known(self, rejected: Token | None, start: Callable[[Future[Token]], None]) -> Token | Future[Token]:
+        """Return the token, or the fetch that will bring it; one is started if need be."""
+        valid = self._valid(rejected)
+        # Who has a token doesn't wait: the lock may be held by code that a kill has interrupted.
+        if valid is not None and (clock.now() < valid.renew_at_s or not self._lock.acquire(blocking=False)):
+            return valid
+        if valid is None:
+            self._lock.acquire()
+        try:
+            valid = self._valid(rejected)
+            if valid is not None and clock.now() < valid.renew_at_s:
+                return valid
+            renewal = self._renewed(start)
+            return renewal if valid is None else valid
+        finally:
+            self._lock.release()
+
+    def _renewed(self, start: Callable[[Future[Token]], None]) -> Future[Token]:
+        """Return the fetch that is under way or has just failed, or start one; with the lock."""
+        recently = clock.monotonic() - self._failed_at_s < FAILURE_KEPT_S
+        if self._renewal is None or (self._renewal.done() and not recently):
+            self._renewal = Future()
+            try:
+                start(self._renewal)
+            except Exception as error:  # such as too many threads
+                self._has_failed(self._renewal, error)
+        return self._renewal
+
+    def _valid(self, rejected: Token | None) -> Token | None:
         token = self._token
-        fresh = token is not None and token is not rejected and clock.now() < token.renew_at_s
-        return token if fresh else None
+        return (
+            token if token is not None and token is not rejected and clock.now() < token.ends_at_s else None
+        )
 
-    def _renew(self, renewal: Future[Token], rejected: Token | None, may_ask: bool = False) -> None:
+    def _renew(self, renewal: Future[Token], may_ask: bool) -> None:
         try:
             token = self._fetch(may_ask)
         except Exception as error:  # libraries of others; whoever waits must hear of it
-            with self._lock:
-                self._failed_at_s = clock.now()
-                old = self._token
-            if old is not None and old is not rejected and clock.now() < old.ends_at_s:
-                log.warning("the token could not be renewed and is used until it ends: %s", error)
-                renewal.set_result(old)
-            elif isinstance(error, NoToken):
-                renewal.set_exception(error)
-            else:
-                renewal.set_exception(NoToken(_said(error), transient=True))
+            self._has_failed(renewal, error)
+        else:
+            self._token, self._failed_at_s = token, float("-inf")
+            renewal.set_result(token)
+
+    def _has_failed(self, renewal: Future[Token], error: BaseException) -> None:
+        if renewal.done():
             return
-        with self._lock:
-            self._token = token
-            self._failed_at_s = float("-inf")
-        renewal.set_result(token)
+        problem = error if isinstance(error, NoToken) else NoToken(_said(error), transient=True)
+        self._failed_at_s = clock.monotonic()
+        if self._valid(None) is not None:
+            log.warning("the token could not be renewed and is used until it ends: %s", problem)
+        renewal.set_exception(problem)
 
 
 def _no_token_in_time() -> NoToken:
@@ -303,7 +334,7 @@ def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
     if wanted.gcp_conn_id:
         credentials = _of_google_provider(wanted.gcp_conn_id)
     elif wanted.key or wanted.key_path:
-        key = json.loads(wanted.key or _read_key(wanted.key_path or ""))
+        key = json.loads(wanted.key) if wanted.key else _read_key(wanted.key_path or "")
         credentials = _of_key(key, scopes, wanted.allowed_hosts)
     else:
         credentials, _ = google.auth.default(scopes=scopes, request=request)
@@ -349,9 +380,19 @@ def _of_google_provider(conn_id: str) -> Any:
     return GoogleBaseHook(gcp_conn_id=conn_id).get_credentials()
 
 
-def _read_key(path: str) -> str:
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type((OSError, ValueError)),
+    stop=tenacity.stop_after_attempt(4),
+    wait=tenacity.wait_fixed(0.5),
+    sleep=lambda seconds: clock.sleep(seconds),  # noqa: PLW0108  tests move the clock
+    reraise=True,
+)
+def _read_key(path: str) -> Any:
+    """Read a key file; one that is just being replaced is there in a moment."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never be read to its end
+        raise ValueError("the key file is no regular file")
     with open(path, encoding="utf-8") as file:
-        return file.read()
+        return json.load(file)
 
 
 def _is_transient(error: Any) -> bool:

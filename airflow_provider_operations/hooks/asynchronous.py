@@ -500,7 +500,7 @@ class OperationsAsyncHook(OperationsCalls, HttpAsyncHook):
         if self._sent_with is not None and self._sent_with[0] is ready and self._sent_with[1] is token:
             return self._sent_with[2]
         if token.secret != ready.client.masked:
-            await ask_airflow(mask_secret, token.secrets.forms)
+            await ask_airflow(mask_secret, token.to_mask)
             ready.client.masked = token.secret
         secrets = ready.secrets + token.secrets
         self._sent_with = (ready, token, secrets)

@@ -73,6 +73,12 @@ class WorkerClient(OperationsCalls, BaseHook):
     conn_type = "operations"
     reads_apart = False
     """Whether a large answer is abridged by a process of its own; what is kept shows how the operation stands."""
+    asks_again = False
+    """
+    Whether Airflow is asked anew for another connection that brings the credentials, for each token.
+
+    Not in a task: it would be asked in another thread, while a supervisor answers one question after the other.
+    """
 
     def __init__(
         self,
@@ -291,7 +297,10 @@ class WorkerClient(OperationsCalls, BaseHook):
             validates=validates,
         )
         if secrets := list(secret_headers(request.headers)):
-            self._knows(SentSecrets(secrets))
+            sent = SentSecrets(secrets)
+            if self._masks:
+                mask_secret(sent.forms)
+            self._sent = self._sent + sent
         return wanted(self._call(request, retries))
 
     def wait_until_done(
@@ -414,11 +423,13 @@ class WorkerClient(OperationsCalls, BaseHook):
         rejected: Token | None = None
         while True:
             try:
-                token = source.get(rejected)
+                token = source.get(rejected, may_ask=self.asks_again)
             except NoToken as error:
                 return no_token(request, self.settings, error)
             if token is not self._masked:
-                self._knows(token.secrets)
+                if self._masks:
+                    mask_secret(token.to_mask)
+                self._sent = self._sent + token.secrets
                 self._masked = token
             answer = self._send(request, token.headers)
             if rejected is not None or not refused_token(answer):
@@ -433,12 +444,6 @@ class WorkerClient(OperationsCalls, BaseHook):
         from airflow_provider_operations.hooks._tokens import token_source_of
 
         return token_source_of(settings)
-
-    def _knows(self, secrets: SentSecrets) -> None:
-        """Remember secrets that are about to be sent, and have Airflow mask them."""
-        if self._masks:
-            mask_secret(secrets.forms)
-        self._sent = self._sent + secrets
 
     def _send(self, request: Request[Any], token: Mapping[str, str]) -> HttpResponse | CallFailure:
         settings = self.settings

@@ -72,6 +72,7 @@ class Answered:
 
 class _BriefHook(OperationsHook):
     reads_apart = True  # decoding a large answer would hold up Airflow's API
+    asks_again = True
 
     @property
     def settings(self) -> Settings:

@@ -209,3 +209,31 @@ async def test_files_are_read_again(
     assert server.clients == shown
     assert caplog.text.count("going on with what was read before") == 1
     assert caplog.text.count("unknown extras") == 1
+
+
+async def test_files_are_read_again_while_airflow_is_away(
+    authority: trustme.CA,
+    bundle: Path,
+    client: Path,
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A certificate is renewed whether or not Airflow can be asked; one that is half there is read half a minute later."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise ConnectionError("the API server is away")
+
+    with TlsServer(authority, asks=True) as server:
+        extra = {"verify": str(bundle), "cert": str(client / "one.pem")}
+        set_connection(monkeypatch, server.url, "ops", extra=extra)
+        async with OperationsAsyncHook("ops") as hook:
+            await hook.poll("operations/x")
+            monkeypatch.setattr("airflow_provider_operations.hooks._client.get_async_connection", away)
+            (client / "one.pem").write_text("half")
+            moved.now += 301
+            await hook.poll("operations/x")
+            renewed = authority.issue_cert("renewed@example.com").private_key_and_cert_chain_pem
+            renewed.write_to_path(str(client / "one.pem"))
+            moved.now += 31
+            await hook.poll("operations/x")
+    assert server.clients == ["client@example.com", "client@example.com", "renewed@example.com"]

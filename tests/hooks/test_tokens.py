@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_operations._connection.fields import InvalidConnection
+from airflow_provider_operations._protocol import clock
+from airflow_provider_operations._protocol.retries import Retries
 from airflow_provider_operations.exceptions import OperationsCallError, OperationsCallErrorFinal
 from airflow_provider_operations.hooks import OperationsAsyncHook, OperationsHook
 from airflow_provider_operations.hooks import _tokens as tokens
@@ -58,6 +61,13 @@ def get(calls: Calls) -> str:
     return str(calls("get_operation", "operations/x").name)
 
 
+def settle() -> None:
+    """Wait for the renewals that go on behind."""
+    for thread in threading.enumerate():
+        if thread.name == "token":
+            thread.join()
+
+
 @KINDS
 def test_one_token_for_many_calls(
     server: TokenServer, moved: MovedClock, hook_of: Callable[..., Calls], kind: str
@@ -95,20 +105,20 @@ def test_what_is_asked_of_oauth2(
 
 
 @pytest.mark.parametrize(
-    ("kind", "lasts_s", "after_s", "issued"),
+    ("kind", "lasts_s", "after_s", "sent"),
     [
         *(
             pytest.param(kind, *case, id=f"{kind}-{id_}")
             for kind in ("google", "oauth2")
             for id_, case in {
-                "55-minutes-fresh": (3300, 3300 - 226, 1),
-                "55-minutes-about-to-end": (3300, 3300 - 224, 2),
-                "55-minutes-ended": (3300, 3300 + 60, 2),
-                "a-minute-fresh": (60, 44, 1),
-                "a-minute-about-to-end": (60, 46, 2),
+                "55-minutes-fresh": (3300, 3300 - 226, [0, 0, 0]),
+                "55-minutes-about-to-end": (3300, 3300 - 224, [0, 0, 1]),
+                "55-minutes-ended": (3300, 3300 + 60, [0, 1, 1]),
+                "a-minute-fresh": (60, 44, [0, 0, 0]),
+                "a-minute-about-to-end": (60, 46, [0, 0, 1]),
             }.items()
         ),
-        pytest.param("oauth2", None, 10 * 24 * 3600, 1, id="oauth2-nobody-said"),
+        pytest.param("oauth2", None, 10 * 24 * 3600, [0, 0, 0], id="oauth2-nobody-said"),
     ],
 )
 def test_renewed_before_it_ends(
@@ -118,20 +128,18 @@ def test_renewed_before_it_ends(
     kind: str,
     lasts_s: float | None,
     after_s: float,
-    issued: int,
+    sent: list[int],
 ) -> None:
-    """A token is renewed 225 s before its end, one of a short life in its last quarter."""
+    """A token is renewed 225 s before its end, one of a short life in its last quarter; until then it is used."""
     server.lasts_s = lasts_s
     calls = hook_of(server.url, connection=connection(server, kind))
     get(calls)
     moved.now += after_s
-    server.accepts.discard("" if issued == 1 else server.issued[0])
     get(calls)
-    assert len(server.issued) == issued
-    assert [sent for _, _, sent in server.served] == [
-        f"Bearer {server.issued[0]}",
-        f"Bearer {server.issued[-1]}",
-    ]
+    settle()
+    get(calls)
+    assert [token for _, _, token in server.served] == [f"Bearer {server.issued[number]}" for number in sent]
+    assert len(server.issued) == 1 + max(sent)
 
 
 @KINDS
@@ -142,7 +150,7 @@ async def test_once_for_all_concurrent_polls(
     set_connection(monkeypatch, server.url, "ops", **connection(server, kind))
     async with OperationsAsyncHook("ops") as hook:
         await hook.get_operation("operations/x")
-        moved.now += 3200
+        moved.now += 3700
         server.gate.clear()
         polls = [asyncio.create_task(hook.get_operation("operations/x")) for _ in range(100)]
         for _ in range(10):
@@ -155,6 +163,119 @@ async def test_once_for_all_concurrent_polls(
     assert not any(isinstance(end, Exception) for end in ended)
     assert len(server.issued) == 2
     assert {sent for _, _, sent in server.served[1:]} == {f"Bearer {server.issued[1]}"}
+
+
+@KINDS
+async def test_nobody_waits_for_a_renewal(
+    server: TokenServer, moved: MovedClock, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """While the token server hangs, the token that is there is used, as it is valid."""
+    set_connection(monkeypatch, server.url, "ops", **connection(server, kind))
+    async with OperationsAsyncHook("ops") as hook:
+        await hook.get_operation("operations/x")
+        moved.now += 3200
+        server.gate.clear()
+        await asyncio.gather(*(hook.get_operation("operations/x") for _ in range(20)))
+        server.gate.set()
+        settle()
+        await hook.get_operation("operations/x")
+    first, renewed = (f"Bearer {token}" for token in server.issued)
+    assert [sent for _, _, sent in server.served] == [first] * 21 + [renewed]
+
+
+@KINDS
+def test_no_thread_to_be_had(
+    server: TokenServer,
+    hook_of: Callable[..., Calls],
+    moved: MovedClock,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """A process without another thread has no token then, and gets one later."""
+    start = threading.Thread.start
+
+    def full(thread: threading.Thread) -> None:
+        if thread.name == "token":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    calls = hook_of(server.url, connection=connection(server, kind), retries=Retries(1))
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(OperationsCallError, match="can't start new thread") as raised:
+        calls("get_operation", "operations/x")
+    assert raised.value.failure.transient
+    monkeypatch.setattr(threading.Thread, "start", start)
+    moved.now += 6
+    get(calls)
+
+
+@KINDS
+def test_a_refused_token_isnt_sent_again(
+    server: TokenServer, hook_of: Callable[..., Calls], moved: MovedClock, kind: str
+) -> None:
+    """What the service has refused isn't sent once more where another can't be had: that is an outage, and no end."""
+    calls = hook_of(server.url, connection=connection(server, kind), retries=Retries(1))
+    get(calls)
+    moved.now += 3200
+    server.refusals = [(503, "away")] * 100
+    get(calls)
+    settle()
+    server.revoke()
+    asked = len(server.served)
+    with pytest.raises(OperationsCallError, match="no token: ") as raised:
+        calls("get_operation", "operations/x")
+    assert raised.value.failure.transient
+    assert len(server.served) - asked <= 1
+
+
+def test_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failure a token is asked for again, whatever the host's clock shows."""
+    now = {"clock": NOW, "since boot": 100.0}
+    monkeypatch.setattr(clock, "now", lambda: now["clock"])
+    monkeypatch.setattr(clock, "monotonic", lambda: now["since boot"])
+    fetched: list[bool] = []
+
+    def fetch(may_ask: bool) -> tokens.Token:
+        fetched.append(may_ask)
+        if len(fetched) == 1:
+            raise tokens.NoToken("away", transient=True)
+        return tokens.Token.lasting(3600, "a-token")
+
+    source = tokens.TokenSource(fetch)
+    with pytest.raises(tokens.NoToken):
+        source.get()
+    now["clock"] -= 3600
+    now["since boot"] += 6
+    assert source.get().secret == "a-token"
+
+
+def test_a_life_that_is_none() -> None:
+    """A token whose life is no number would never count as fresh."""
+    with pytest.raises(ValueError, match="can't last nan s"):
+        tokens.Token.lasting(float("nan"), "a-token")
+
+
+def test_a_key_file_that_is_being_replaced(
+    server: TokenServer, hook_of: Callable[..., Calls], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key file that is away or half-written for a moment is read a moment later."""
+    file = tmp_path / "key.json"
+    whole = json.dumps(server.service_account())
+    states = iter([whole[:100], whole])
+    monkeypatch.setattr(clock, "sleep", lambda _: file.write_text(next(states)))
+    extra = {"auth": "google", "allowed_hosts": "127.0.0.1", "key_path": str(file)}
+    get(hook_of(server.url, connection={"extra": extra}))
+
+
+def test_a_key_file_that_is_a_pipe(
+    server: TokenServer, hook_of: Callable[..., Calls], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for without end."""
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
+    os.mkfifo(tmp_path / "key.json")
+    extra = {"auth": "google", "allowed_hosts": "127.0.0.1", "key_path": str(tmp_path / "key.json")}
+    with pytest.raises(OperationsCallError, match="the key file is no regular file"):
+        get(hook_of(server.url, connection={"extra": extra}))
 
 
 def test_once_for_all_threads(server: TokenServer, hook_of: Callable[..., Calls]) -> None:
@@ -250,8 +371,10 @@ def test_token_server_down_for_a_while(
     server.refusals = [(500, "down")] * 100
     with caplog.at_level(logging.WARNING):
         get(calls)
+        settle()
         left = len(server.refusals)
         get(calls)
+        settle()
     assert len(server.refusals) == left  # asked less than 5 s ago
     assert [sent for _, _, sent in server.served] == [f"Bearer {server.issued[0]}"] * 3
     assert "is used until it ends" in caplog.text
@@ -466,6 +589,7 @@ def _rotated(server: TokenServer, monkeypatch: pytest.MonkeyPatch, file: Path) -
 
 
 @pytest.mark.filterwarnings("ignore:The load_credentials_from_file method")  # google-auth's own call, in 2.41
+@pytest.mark.parametrize("asks_again", [False, True])
 @pytest.mark.parametrize("given", ["key_path", "gcp_conn_id", "environment"])
 def test_credentials_that_are_elsewhere_are_read_again(
     server: TokenServer,
@@ -475,12 +599,13 @@ def test_credentials_that_are_elsewhere_are_read_again(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     given: str,
+    asks_again: bool,
 ) -> None:
     """
     A key file or a Google connection that has changed counts from the next token on: a triggerer runs for months.
 
     If it can't be read then, those that were read before are used; and in a worker those of a connection, as a killed one
-    mustn't wait for Airflow.
+    mustn't wait for Airflow. The API server and sweeps (``asks_again``) have no such worker.
     """
     _rotated(server, monkeypatch, tmp_path / "number")
     file = tmp_path / "key.json"
@@ -490,16 +615,17 @@ def test_credentials_that_are_elsewhere_are_read_again(
     else:
         extra[given] = str(file) if given == "key_path" else "g"
     calls = hook_of(server.url, connection={"extra": extra})
+    calls.hook.asks_again = asks_again  # type: ignore[union-attr]  # without effect in the other
     get(calls)
     _rotated(server, monkeypatch, tmp_path / "number")
-    moved.now += 3300
+    moved.now += 3700
     get(calls)
-    kept = given == "gcp_conn_id" and isinstance(calls.hook, OperationsHook)
+    kept = given == "gcp_conn_id" and isinstance(calls.hook, OperationsHook) and not asks_again
     latest = "robot-1" if kept else "robot-2"
     assert [asked["iss"].partition("@")[0] for asked in server.asked] == ["robot-1", latest]
     file.unlink()
     monkeypatch.setitem(sys.modules, "airflow.providers.google.common.hooks.base_google", None)
-    moved.now += 3300
+    moved.now += 3700
     get(calls)
     assert server.asked[-1]["iss"] == f"{latest}@p.iam.gserviceaccount.com"
     assert ("going on with what was read before" in caplog.text) is not kept
@@ -516,8 +642,9 @@ def test_tokens_are_masked(
     get(calls)
     server.revoke()
     get(calls)
-    for told, secret in zip(masked, [CLIENT[1], *server.issued], strict=True):
-        assert {secret, base64.b64encode(secret.encode()).decode().rstrip("=")} <= set(told)
+    told, *tokens_told = masked
+    assert {CLIENT[1], base64.b64encode(CLIENT[1].encode()).decode().rstrip("=")} <= set(told)
+    assert tokens_told == [[token] for token in server.issued]
     assert len(server.issued) == 2
 
 
@@ -530,10 +657,10 @@ def test_a_private_key_reaches_airflows_masker(
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     fields = connection(server, "google")
     get(hook_of(server.url, connection=fields))
-    for told, secret in zip(
-        masked, [fields["extra"]["keyfile_dict"]["private_key"], server.issued[0]], strict=True
-    ):
-        assert secret in told
+    lines = fields["extra"]["keyfile_dict"]["private_key"].splitlines()[1:-2]
+    assert len(lines) > 20
+    assert set(lines) <= set(masked[0])
+    assert masked[1] == [server.issued[0]]
 
 
 def test_lazy_imports() -> None:

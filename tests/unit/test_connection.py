@@ -255,6 +255,46 @@ def test_credentials_go_to_no_other_origin(own: str | None, override: str, allow
     assert "pw" not in refusal({"base_url": override}, **fields)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"host": "https://h.example?key=S3CRET-1"}, id="query of the host"),
+        pytest.param({"host": "https://h.example/#S3CRET-1"}, id="fragment of the host"),
+        pytest.param(
+            {"host": "https://h.example", "extra": {"cert": "-----BEGIN KEY-----\nS3CRET-1"}}, id="cert"
+        ),
+        pytest.param(
+            {"host": "https://h.example", "extra": {"verify": "-----BEGIN X-----\nS3CRET-1"}}, id="verify"
+        ),
+        pytest.param(
+            {
+                "host": "https://h.example",
+                "login": "id",
+                "password": "a-secret",
+                "extra": {"auth": "oauth2", "oauth2_url": "https://h.example/t?client_secret=S3CRET-1"},
+            },
+            id="query of the token URL",
+        ),
+        pytest.param(
+            {
+                "host": "https://sts.googleapis.com",
+                "extra": {
+                    "auth": "google",
+                    "keyfile_dict": {
+                        "type": "external_account",
+                        "token_url": "https://u:S3CRET-1@sts.googleapis.com",
+                    },
+                },
+            },
+            id="user of an external account's URL",
+        ),
+    ],
+)
+def test_a_refusal_shows_no_secret(fields: dict[str, Any]) -> None:
+    """What is in the wrong place may be a secret; the error is shown to who looks at the task."""
+    assert "S3CRET" not in refusal(**fields)
+
+
 def test_no_host_and_no_credentials() -> None:
     """A connection that has nothing to give away lets a task send anywhere."""
     assert settings({"base_url": "http://h.example"}, host=None).service.base_url == "http://h.example"

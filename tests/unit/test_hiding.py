@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 import airflow_provider_operations
 from airflow_provider_operations._airflow.compat import mask_secret
 from airflow_provider_operations._airflow.redaction import log_exception, without_secrets
+from airflow_provider_operations._connection.fields import ConnectionFields
+from airflow_provider_operations._connection.settings import read_settings
+from airflow_provider_operations.hooks._base import secrets_of, to_mask
 
 SECRET = "a-t0ken-of-this-test"
 
@@ -38,6 +46,59 @@ def test_an_exception_is_logged_without_secrets(caplog: pytest.LogCaptureFixture
     assert "can't ask for x\nTraceback" in caplog.text
     assert "KeyError: '***'" in caplog.text
     assert "ValueError: with ***" in caplog.text
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+class _Full(logging.StreamHandler):  # type: ignore[type-arg]
+    """A handler whose disk is full."""
+
+    def flush(self) -> None:
+        raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize("make", [logging.StreamHandler, _Full], ids=["ascii", "full"])
+def test_a_handler_that_fails_shows_no_secret(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Python then prints the exception that is being handled on stderr, as it is."""
+    mask_secret(SECRET)
+    log = logging.getLogger("of-this-other-test")
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    log.addHandler(handler := make(written))
+    try:
+        raise_(ValueError(f"half a character \ud800 and {SECRET}"))
+    except ValueError:
+        log_exception(log, "can't ask for %s", SECRET)
+    finally:
+        log.removeHandler(handler)
+    assert SECRET not in capsys.readouterr().err
+    if make is logging.StreamHandler:
+        written.seek(0)
+        assert "ValueError: half a character \\xd800 and ***" in written.read()
+
+
+@pytest.mark.parametrize("form", ["{}", "{!r}", "in a group"])
+def test_a_private_key_is_hidden_by_its_lines(form: str, caplog: pytest.LogCaptureFixture) -> None:
+    """However its line breaks are written, and wherever it is cut."""
+    group = getattr(builtins, "ExceptionGroup", None)  # since Python 3.11
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    account = {"type": "service_account", "private_key": key.decode()}
+    fields = ConnectionFields(
+        "ops", extra={"auth": "google", "keyfile_dict": account}, host="https://x.googleapis.com"
+    )
+    settings = read_settings(fields, {})
+    mask_secret(to_mask(settings, secrets_of(settings)))
+    problem = ValueError((form if "{" in form else "{}").format(key.decode()))
+    try:
+        raise_(group("some", [problem]) if group and form == "in a group" else problem)
+    except Exception:  # noqa: BLE001  groups, too
+        log_exception(logging.getLogger("of-this-test"), "can't be read")
+    lines = key.decode().splitlines()[1:-1]
+    assert not [line for line in lines if line in caplog.text and len(line) > 16]
+    assert "***" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["_sweep", "cli", "ui"])

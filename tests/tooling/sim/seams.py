@@ -321,6 +321,7 @@ def cut(kernel: Kernel, seed: int, version: Version) -> Iterator[SimpleNamespace
         for module, attribute in _locks():
             put(module, attribute, Lock(kernel))
         put(clock, "now", now)
+        put(clock, "monotonic", monotonic)
         put(clock, "sleep", kernel.sleep)
         put(time, "time", now)
         put(time, "monotonic", monotonic)
