@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 256 * 1024
 """Longest answer of a token server: decoding a longer one would hold up others in this process."""
 
+MAX_TOKEN_CHARS = 16 * 1024
+"""Servers take no longer header; and to mask a longer one takes Airflow seconds."""
+
 FETCH_TIMEOUT_S = 30.0
 """How long all requests to token servers for one token may take together."""
 
@@ -100,12 +103,18 @@ class Token:
 
     @classmethod
     def lasting(cls, seconds: float | None, secret: str, headers: Mapping[str, str] | None = None) -> Token:
-        """Return a token that lasts so long from now on; ``None``: nobody said."""
+        """
+        Return a token that lasts so long from now on; ``None``: nobody said.
+
+        :raises NoToken: it is none.
+        """
+        if len(secret) > MAX_TOKEN_CHARS:
+            raise NoToken(f"a token of {len(secret)} characters is none to send", transient=False)
         headers = headers or {"Authorization": f"Bearer {secret}"}
         if seconds is None:
             return cls(secret, headers)
         if not math.isfinite(seconds):
-            raise ValueError(f"a token can't last {seconds} s")
+            raise NoToken(f"a token can't last {seconds} s", transient=False)
         now = clock.now()
         seconds = max(seconds, LEAST_LIFE_S)
         return cls(secret, headers, now + seconds - min(MARGIN_S, seconds / 4), now + seconds)
@@ -163,7 +172,9 @@ class TokenSource:
         async def renew() -> None:
             try:
                 await ask_airflow(self._renew, renewal, True)
-            except BaseException as error:  # no thread can be had, or the loop ends
+            except Exception as error:  # such as too many threads
+                self._has_failed(renewal, error)
+            except asyncio.CancelledError as error:  # the loop ends
                 self._has_failed(renewal, error)
                 raise
 

@@ -251,8 +251,14 @@ def test_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_life_that_is_none() -> None:
     """A token whose life is no number would never count as fresh."""
-    with pytest.raises(ValueError, match="can't last nan s"):
+    with pytest.raises(tokens.NoToken, match="can't last nan s"):
         tokens.Token.lasting(float("nan"), "a-token")
+
+
+def test_a_token_that_is_too_long() -> None:
+    """No server would take it."""
+    with pytest.raises(tokens.NoToken, match="of 20000 characters"):
+        tokens.Token.lasting(3600, "x" * 20_000)
 
 
 def test_a_key_file_that_is_being_replaced(

@@ -37,5 +37,10 @@ class MovedClock:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the place of the provider's clock."""
-        for name, value in {"now": self, "monotonic": self, "sleep": self.sleep, "asleep": self.asleep}.items():
+        for name, value in {
+            "now": self,
+            "monotonic": self,
+            "sleep": self.sleep,
+            "asleep": self.asleep,
+        }.items():
             monkeypatch.setattr(clock, name, value)
