@@ -577,13 +577,13 @@ def test_the_time_is_up_while_the_start_is_unanswered(
     real_emulator: Emulator, airflow: Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a start answers after ``execution_timeout`` is noted with the failure: the next try waits for its end."""
-    real_emulator.script_fault(kind="start", delay=6.0, times=1)
+    real_emulator.script_fault(kind="start", delay=3.5, times=1)
     task, store = run_operator(), StateStore()
     task.deferrable = False
     task.json = {"operation": {"duration": 3600, "cancelDelay": 2}}
     from airflow.sdk.execution_time.timeout import timeout
 
-    with pytest.raises(OperationTimeout), timeout(3):
+    with pytest.raises(OperationTimeout), timeout(1.5):
         task.execute(context_of(TaskInstance("run"), store))
     record = store[RECORD_KEY]
     (operation,) = real_emulator.operations()
