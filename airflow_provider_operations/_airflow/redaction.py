@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import re
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,18 @@ def log_exception(log: logging.Logger, text: str, *values: Any) -> None:
 
     Airflow 3.3 masks the logs of tasks and triggers; that of its API server and of commands it doesn't.
     """
-    said = without_secrets(printable(f"{text % values}\n{traceback.format_exc()}")).rstrip()
+    # Without the margin of exception groups, which would stand within a secret of several lines.
+    shown = _MARGIN.sub("", traceback.format_exc())
+    said = without_secrets(printable(f"{text % values}\n{shown}")).rstrip()
     # In another thread no exception is being handled. Here a handler that fails would show this one on stderr.
-    thread = threading.Thread(target=log.error, args=("%s", said), name=threading.current_thread().name)
-    thread.start()
-    thread.join()
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(log.error, "%s", said))
+    try:
+        thread.start()
+    except RuntimeError:  # there are too many
+        log.error("%s", said)  # noqa: TRY400
+    else:
+        thread.join()
+
+
+_MARGIN = re.compile(r"^ *\| ?", re.MULTILINE)

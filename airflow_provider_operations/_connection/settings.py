@@ -265,9 +265,9 @@ def _poll_with(value: Any, where: str) -> str:
 def _verify(value: Any, where: str) -> bool | str:
     if value is None or value == "" or isinstance(value, bool):
         return value is not False
+    _refuse_pem(value, "verify", where)
     if not isinstance(value, str):
         raise InvalidConnection(f"{where}: 'verify' is true, false or the path of a CA bundle, not {value!r}")
-    _refuse_pem(value, "verify", where)
     return {"true": True, "false": False}.get(value.lower(), value)
 
 

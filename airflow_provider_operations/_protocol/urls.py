@@ -64,7 +64,9 @@ def canonical_url(url: str) -> str:
         raise ValueError(f"must be scheme, host, port and at most a path, not {_shown(url)!r}")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
-        raise ValueError(f"is not a URL: {_shown(authority)!r} is no host with or without a port")
+        raise ValueError(
+            f"is not a URL: {_shown(url if '@' in url else authority)!r} is no host with or without a port"
+        )
     host, port = canonical_host(parts["host"]), parts["port"]
     if port is None:
         return f"{scheme}://{host}{slash}{_canonical_path(path)}"
@@ -75,10 +77,11 @@ def canonical_url(url: str) -> str:
 
 def _shown(url: str) -> str:
     """Return what an error may show of a URL: no query and no user, which may be secret."""
-    head, *more = re.split("[?#]", url, maxsplit=1)
-    before, at, host = head.rpartition("@")
+    before, at, host = url.rpartition("@")
     scheme, separator, _ = before.partition("://")
-    shown = f"{scheme if separator else ''}{separator}…@{host}" if at else head
+    shown, *more = re.split(
+        "[?#]", f"{scheme if separator else ''}{separator}…@{host}" if at else url, maxsplit=1
+    )
     return shown[:200] + ("?…" if more else "")
 
 

@@ -771,5 +771,5 @@ def as_flag(argument: str, value: bool) -> bool:
     :raises ValueError: it is anything but True or False.
     """
     if value is not True and value is not False:
-        raise ValueError(f"{argument!r} is True or False, not {value!r}")
+        raise ValueError(f"{argument!r} is True or False, not {value!r} ({type(value).__name__})")
     return value

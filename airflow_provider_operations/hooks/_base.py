@@ -349,23 +349,17 @@ def _is_credential(header: str) -> bool:
 
 
 def to_mask(settings: Settings, secrets: SentSecrets) -> list[Any]:
-    """
-    Return what Airflow's masker is to know: what is sent, and the lines of private keys, which aren't.
-
-    By lines, as a text may have its line breaks escaped, and a traceback indents them.
-    """
+    """Return what Airflow's masker is to know: what is sent, and private keys, which aren't."""
     tokens = settings.auth.tokens
     key = (
         jsonlib.loads(tokens.key).get("private_key")
         if isinstance(tokens, GoogleCredentials) and tokens.key
         else None
     )
-    lines = key.split() if isinstance(key, str) else []
-    return [*secrets.forms, *(line for line in lines if len(line) >= LEAST_KEY_CHARS)]
-
-
-LEAST_KEY_CHARS = 16
-"""A shorter line of a private key isn't told: it is one of its first and last, or its end."""
+    if not isinstance(key, str) or not key.strip():
+        return secrets.forms
+    # Without the line break at its end, which may be cut; and as JSON and ``repr`` write it.
+    return [*secrets.forms, key.strip(), jsonlib.dumps(key.strip())[1:-1]]
 
 
 def secret_headers(headers: Mapping[str, str]) -> Iterator[str]:

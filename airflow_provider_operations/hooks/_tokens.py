@@ -145,7 +145,14 @@ class TokenSource:
         :param may_ask: whether Airflow may be asked for a connection again.
         :raises NoToken: there is none.
         """
-        known = self._known(rejected, partial(self._in_a_thread, may_ask))
+        valid = self._valid(rejected)
+        if valid is not None:
+            # Without the lock, which may be held by code that a kill has interrupted.
+            if self._is_due(valid):
+                self._begin_behind(partial(self._in_a_thread, may_ask))
+            return valid
+        with self._lock:
+            known = self._known(rejected, partial(self._in_a_thread, may_ask))
         if isinstance(known, Token):
             return known
         try:
@@ -155,13 +162,16 @@ class TokenSource:
 
     async def aget(self, rejected: Token | None = None) -> Token:
         """Do as ``get`` without blocking the event loop; a cancellation doesn't stop it for others."""
-        asks = self._asks_airflow
-        known = self._known(rejected, self._on_the_loop if asks else partial(self._in_a_thread, False))
+        start = self._on_the_loop if self._asks_airflow else partial(self._in_a_thread, False)
+        with self._lock:
+            known = self._known(rejected, start)
         if isinstance(known, Token):
             return known
+        awaited = asyncio.wrap_future(known)
+        awaited.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             async with clock.timeout(WAIT_S):
-                return await asyncio.shield(asyncio.wrap_future(known))
+                return await asyncio.shield(awaited)
         except asyncio.TimeoutError:
             raise _no_token_in_time() from None
 
@@ -169,44 +179,62 @@ class TokenSource:
         threading.Thread(target=self._renew, args=(renewal, may_ask), name="token", daemon=True).start()
 
     def _on_the_loop(self, renewal: Future[Token]) -> None:
-        async def renew() -> None:
+        begun = threading.Event()
+
+        def renew() -> None:
+            begun.set()
+            self._renew(renewal, True)
+
+        async def asking() -> None:
             try:
-                await ask_airflow(self._renew, renewal, True)
+                await ask_airflow(renew)
             except Exception as error:  # such as too many threads
                 self._has_failed(renewal, error)
-            except asyncio.CancelledError as error:  # the loop ends
-                self._has_failed(renewal, error)
+            except asyncio.CancelledError as error:  # the loop ends; a thread goes on
+                if not begun.is_set():
+                    self._has_failed(renewal, error)
                 raise
 
-        self._task = asyncio.get_running_loop().create_task(renew())
+        self._task = asyncio.get_running_loop().create_task(asking())
+
+    def _begin_behind(self, start: Callable[[Future[Token]], None]) -> None:
+        """Start a fetch from another thread, in which no signal comes between the lock and what it guards."""
+
+        def begin() -> None:
+            with self._lock:
+                self._known(None, start)
+
+        try:
+            threading.Thread(target=begin, name="token", daemon=True).start()
+        except RuntimeError as error:
+            self._failed_at_s = clock.monotonic()
+            log.warning("the token could not be renewed and is used until it ends: %s", error)
 
     def _known(self, rejected: Token | None, start: Callable[[Future[Token]], None]) -> Token | Future[Token]:
-        """Return the token, or the fetch that will bring it; one is started if need be."""
+        """Return the token, or the fetch that will bring it; start one if need be. With the lock."""
         valid = self._valid(rejected)
-        # Who has a token doesn't wait: the lock may be held by code that a kill has interrupted.
-        if valid is not None and (clock.now() < valid.renew_at_s or not self._lock.acquire(blocking=False)):
-            return valid
-        if valid is None:
-            self._lock.acquire()
-        try:
-            valid = self._valid(rejected)
-            if valid is not None and clock.now() < valid.renew_at_s:
-                return valid
-            renewal = self._renewed(start)
-            return renewal if valid is None else valid
-        finally:
-            self._lock.release()
+        if valid is None or self._is_due(valid):
+            renewal = self._renewal
+            if renewal is None or (renewal.done() and not self._has_just_failed):
+                renewal = self._renewal = Future()
+                try:
+                    start(renewal)
+                except BaseException as error:  # such as too many threads, or a signal
+                    self._has_failed(renewal, error)
+                    if not isinstance(error, Exception):
+                        raise
+            if valid is None:
+                return renewal
+        return valid
 
-    def _renewed(self, start: Callable[[Future[Token]], None]) -> Future[Token]:
-        """Return the fetch that is under way or has just failed, or start one; with the lock."""
-        recently = clock.monotonic() - self._failed_at_s < FAILURE_KEPT_S
-        if self._renewal is None or (self._renewal.done() and not recently):
-            self._renewal = Future()
-            try:
-                start(self._renewal)
-            except Exception as error:  # such as too many threads
-                self._has_failed(self._renewal, error)
-        return self._renewal
+    @property
+    def _has_just_failed(self) -> bool:
+        return clock.monotonic() - self._failed_at_s < FAILURE_KEPT_S
+
+    def _is_due(self, token: Token) -> bool:
+        """Tell whether a token is about to end, and nobody fetches another."""
+        idle = self._renewal is None or self._renewal.done()
+        return clock.now() >= token.renew_at_s and idle and not self._has_just_failed
 
     def _valid(self, rejected: Token | None) -> Token | None:
         token = self._token
@@ -221,7 +249,8 @@ class TokenSource:
             self._has_failed(renewal, error)
         else:
             self._token, self._failed_at_s = token, float("-inf")
-            renewal.set_result(token)
+            if not renewal.done():
+                renewal.set_result(token)
 
     def _has_failed(self, renewal: Future[Token], error: BaseException) -> None:
         if renewal.done():
@@ -252,6 +281,10 @@ def _source(
     if isinstance(wanted, ClientCredentials):
         return TokenSource(lambda _: _fetch_with_client_credentials(wanted, verify, dict(proxies)))
     return TokenSource(_Google(wanted, dict(proxies)).fetch, asks_airflow=wanted.gcp_conn_id is not None)
+
+
+# A fork in the midst of a renewal has its future, and nobody who brings the token.
+os.register_at_fork(after_in_child=_source.cache_clear)
 
 
 class _Session(requests.Session):
@@ -326,7 +359,9 @@ class _Google:
         if self._credentials is not None and not again:
             return
         try:
-            self._credentials = _google_credentials(self._wanted, request)
+            self._credentials = _google_credentials(
+                self._wanted, request, patiently=self._credentials is None
+            )
         except Exception as error:  # of a file, of Airflow, of any secrets backend
             if self._credentials is None:
                 raise
@@ -336,7 +371,7 @@ class _Google:
             )
 
 
-def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
+def _google_credentials(wanted: GoogleCredentials, request: Any, *, patiently: bool) -> Any:
     """Make the credentials; asks the network only where they come from the machine that this runs on."""
     import google.auth
     from google.auth import impersonated_credentials
@@ -345,7 +380,7 @@ def _google_credentials(wanted: GoogleCredentials, request: Any) -> Any:
     if wanted.gcp_conn_id:
         credentials = _of_google_provider(wanted.gcp_conn_id)
     elif wanted.key or wanted.key_path:
-        key = json.loads(wanted.key) if wanted.key else _read_key(wanted.key_path or "")
+        key = json.loads(wanted.key) if wanted.key else _read_key(wanted.key_path or "", patiently=patiently)
         credentials = _of_key(key, scopes, wanted.allowed_hosts)
     else:
         credentials, _ = google.auth.default(scopes=scopes, request=request)
@@ -391,17 +426,21 @@ def _of_google_provider(conn_id: str) -> Any:
     return GoogleBaseHook(gcp_conn_id=conn_id).get_credentials()
 
 
-@tenacity.retry(
-    retry=tenacity.retry_if_exception_type((OSError, ValueError)),
-    stop=tenacity.stop_after_attempt(4),
-    wait=tenacity.wait_fixed(0.5),
-    sleep=lambda seconds: clock.sleep(seconds),  # noqa: PLW0108  tests move the clock
-    reraise=True,
-)
-def _read_key(path: str) -> Any:
-    """Read a key file; one that is just being replaced is there in a moment."""
+def _read_key(path: str, *, patiently: bool) -> Any:
+    """Read a key file; ``patiently``: one that is just being replaced is there in a moment."""
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never be read to its end
         raise ValueError("the key file is no regular file")
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((OSError, ValueError)),
+        stop=tenacity.stop_after_attempt(4 if patiently else 1),
+        wait=tenacity.wait_fixed(0.5),
+        sleep=clock.sleep,
+        reraise=True,
+    )
+    return attempts(_read_json, path)
+
+
+def _read_json(path: str) -> Any:
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
@@ -480,6 +519,8 @@ def _not_installed(extra: str, error: ImportError) -> str:
 def _said(error: BaseException, *secrets: str) -> str:
     """Return one printable line of an error's text, in which no secret stands."""
     said = str(error.args[0]) if error.args else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = f"{error.strerror}: {error.filename!r}"
     for secret in secrets:
         said = said.replace(secret, "***")
     return one_line(without_secrets(f"{type(error).__name__}: {said}"), 500)

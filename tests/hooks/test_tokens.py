@@ -19,6 +19,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from airflow_provider_operations._connection.credentials import ClientCredentials
 from airflow_provider_operations._connection.fields import InvalidConnection
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.retries import Retries
@@ -63,8 +64,8 @@ def get(calls: Calls) -> str:
 
 def settle() -> None:
     """Wait for the renewals that go on behind."""
-    for thread in threading.enumerate():
-        if thread.name == "token":
+    while renewals := [thread for thread in threading.enumerate() if thread.name == "token"]:
+        for thread in renewals:
             thread.join()
 
 
@@ -247,6 +248,53 @@ def test_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     now["clock"] -= 3600
     now["since boot"] += 6
     assert source.get().secret == "a-token"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python's, of threads
+def test_a_fork_in_the_midst_of_a_renewal() -> None:
+    """The child has no thread that would bring the token, and fetches one itself."""
+    tokens._source.cache_clear()
+    wanted = ClientCredentials("http://127.0.0.1:9/token", "id", "secret", None, None, "client_secret_basic")
+    mine = tokens._source(wanted, True, ())
+    if (child := os.fork()) == 0:
+        os._exit(tokens._source(wanted, True, ()) is mine)
+    assert os.waitpid(child, 0)[1] == 0
+    assert tokens._source(wanted, True, ()) is mine
+
+
+def test_a_signal_in_the_midst_of_a_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a signal's handler raises there leaves no lock held, and nobody waits for what was never begun."""
+    source = tokens.TokenSource(lambda _: tokens.Token.lasting(3600, "a-token"))
+    start = threading.Thread.start
+
+    def interrupted(_: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        source.get()
+    source._failed_at_s = float("-inf")
+    assert source.get().secret == "a-token"
+
+
+async def test_a_loop_that_ends_in_the_midst_of_a_renewal() -> None:
+    """Whoever else waits gets the token all the same."""
+    fetching, gate = threading.Event(), threading.Event()
+
+    def fetch(_: bool) -> tokens.Token:
+        fetching.set()
+        gate.wait(30)
+        return tokens.Token.lasting(3600, "a-token")
+
+    source = tokens.TokenSource(fetch, asks_airflow=True)
+    first = asyncio.create_task(source.aget())
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(fetching.wait, 30)
+    source._task.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert (await first).secret == "a-token"
 
 
 def test_a_life_that_is_none() -> None:
@@ -663,10 +711,8 @@ def test_a_private_key_reaches_airflows_masker(
         monkeypatch.setattr(f"airflow_provider_operations.hooks.{module}.mask_secret", masked.append)
     fields = connection(server, "google")
     get(hook_of(server.url, connection=fields))
-    lines = fields["extra"]["keyfile_dict"]["private_key"].splitlines()[1:-2]
-    assert len(lines) > 20
-    assert set(lines) <= set(masked[0])
-    assert masked[1] == [server.issued[0]]
+    key = fields["extra"]["keyfile_dict"]["private_key"].strip()
+    assert masked == [[key, key.replace("\n", "\\n")], [server.issued[0]]]
 
 
 def test_lazy_imports() -> None:

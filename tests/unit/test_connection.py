@@ -288,6 +288,22 @@ def test_credentials_go_to_no_other_origin(own: str | None, override: str, allow
             },
             id="user of an external account's URL",
         ),
+        pytest.param(
+            {
+                "host": "https://sts.googleapis.com",
+                "extra": {
+                    "auth": "google",
+                    "keyfile_dict": {
+                        "type": "external_account",
+                        "token_url": "https://u:S3CRET/-#1@sts.googleapis.com",
+                    },
+                },
+            },
+            id="password with a slash",
+        ),
+        pytest.param(
+            {"host": "https://h.example", "extra": {"verify": ["-----BEGIN X-----\nS3CRET-1"]}}, id="list"
+        ),
     ],
 )
 def test_a_refusal_shows_no_secret(fields: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import builtins
 import io
 import logging
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_handler_that_fails_shows_no_secret(make: Any, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("form", ["{}", "{!r}", "in a group"])
-def test_a_private_key_is_hidden_by_its_lines(form: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_private_key_is_hidden(form: str, caplog: pytest.LogCaptureFixture) -> None:
     """However its line breaks are written, and wherever it is cut."""
     group = getattr(builtins, "ExceptionGroup", None)  # since Python 3.11
     key = rsa.generate_private_key(65537, 2048).private_bytes(
@@ -99,6 +100,22 @@ def test_a_private_key_is_hidden_by_its_lines(form: str, caplog: pytest.LogCaptu
     lines = key.decode().splitlines()[1:-1]
     assert not [line for line in lines if line in caplog.text and len(line) > 16]
     assert "***" in caplog.text
+
+
+def test_an_exception_is_logged_where_no_thread_can_be_had(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What went wrong isn't hidden by that."""
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    try:
+        raise_(KeyError("the problem"))
+    except KeyError:
+        log_exception(logging.getLogger("of-this-test"), "can't be read")
+    assert "KeyError: 'the problem'" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["_sweep", "cli", "ui"])

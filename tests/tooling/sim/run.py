@@ -113,7 +113,9 @@ def explore(batch: Batch, until_s: float = math.inf) -> Found:
     if multiprocessing.parent_process() is not None:
         faulthandler.cancel_dump_traceback_later()
     found.cut_short = int(time.monotonic() > until_s)
+    seen_of.cache_clear()
     gc.collect()
+    gc.freeze()  # the little that stays needn't be looked through again and again
     found.cpu_s = time.process_time() - began_s
     return found
 
