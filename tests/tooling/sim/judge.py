@@ -78,6 +78,8 @@ class Judge:
         """Whether a mark is the last thing that a user did."""
         self._over_s: float | None = None
         self._noted: set[str] = set()
+        self._first_noted_s: dict[str, float] = {}
+        """By request id."""
         self._out_of_time: set[str] = set()
         self._deadlines: dict[str, float] = {}
         """By name or request id of an operation."""
@@ -291,7 +293,7 @@ class Judge:
         if self._clear_is_remembered:
             return
         if not self._form.keeps_record and airflow.state == "running" and airflow.next_method:
-            self.excuse("no record, and cleared while it resumes", "starts")
+            self.excuse("no record, and cleared while it resumes", "starts", "verdict")
         if airflow.state in OVER and not self._form.waits:
             self.excuse("cleared after it has handed its operation on, and there is no record", "orphan")
         elif (why := self._nobody_sees_it() or self._not_read_yet()) is not None:
@@ -427,12 +429,21 @@ class Judge:
         """Hear that an operation has begun."""
         server = self._world.server
         others = [one for one in server.operations if one is not operation]
-        if self._cleared_s is None and any(one.begun_by == operation.begun_by for one in others):
-            self.broken(f"{operation.begun_by} has begun two operations", "twice")
         now = self._world.kernel.now
+        same = [one for one in others if one.begun_by == operation.begun_by and not self._had_failed(one)]
+        if self._cleared_s is None and same:
+            self.broken(f"{operation.begun_by} has begun two operations", "twice")
         running = [one for one in others if not (one.forgotten or one.resource(now)["done"])]
         self._overlaps += [f"{operation.name} begins while {one.name} runs" for one in running]
         self._followed += [(one, now) for one in running if self._is_of_before_the_clear(one)]
+
+    def _had_failed(self, operation: Operation) -> bool:
+        """Tell whether an earlier try had sent its start, and it was over when this one learnt of it, with an error."""
+        began_s = next(
+            one.began_s for one in self._world.airflow.workers if one.process.name == operation.begun_by
+        )
+        earlier = self._first_noted_s.get(operation.request_id, began_s) < began_s
+        return earlier and operation.code > 0 and bool(operation.resource(self._world.kernel.now)["done"])
 
     def cancel_sent(self, operation: Operation, who: str) -> None:
         """Hear of a cancel: what is over isn't to be cancelled, so there is a look before; and another's never is."""
@@ -490,6 +501,7 @@ class Judge:
         self._noted.add(name)
         if self._form.waits_only:  # each try waits for the same operation, with a time of its own
             return
+        self._first_noted_s.setdefault(record.get("request_id", ""), self._world.kernel.now)
         for key in (name, record.get("request_id", "")):
             self._deadlines[key] = record.get("deadline_epoch_s", 0.0)
 
@@ -594,7 +606,7 @@ class Judge:
         """Hear how a worker's code has ended."""
         if error is not None and not isinstance(error, OperationsError | AirflowRuntimeError):
             self.broken(f"{worker.process.name} fails with {error!r}")
-        if isinstance(error, OperationEventError):
+        if isinstance(error, OperationEventError) and not self._world.airflow.is_gone:
             self.broken(f"{worker.process.name} can't go on: {error}")
         name = worker.process.name
         if name in self._giving_up:
