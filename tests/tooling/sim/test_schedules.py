@@ -10,8 +10,7 @@ import pytest
 
 from airflow_provider_operations.triggers import OperationTrigger
 
-from .faults import FAULTS
-from .forms import FAILS, FORMS, OUTLASTS
+from .forms import FAILS, FORMS, OUTLASTS, UNAVAILABLE
 from .moments import plan_at
 from .schedule import Played, play
 from .search import mixed, shrunk, singles
@@ -184,9 +183,8 @@ def test_an_execution_timeout_interrupts_a_worker() -> None:
 
 def test_a_dead_trigger_is_timed_out() -> None:
     """Without triggerers a task resumes when the time of its trigger is up."""
-    never = "lose all triggerers"
-    with patch.dict(FAULTS, {never: lambda world: [one.kill() for one in world.triggerers]}):
-        seen = play(plan_at("deferred, times out once", 3, ("running -> deferred", never)))
+    dead = "running -> deferred", "no triggerer lives for 180 s"
+    seen = play(plan_at("deferred, times out once", 3, dead))
     assert "the time of its trigger is up" in str(seen)
     assert seen.world.server.operations[0].cancels
 
@@ -275,6 +273,35 @@ def test_a_clear_that_drops_what_a_retry_has_not_read() -> None:
     assert not read.violations, read
     assert not read.exceptions
     assert read.world.server.operations[0].cancels
+
+
+def test_a_start_that_is_sent_again_may_have_failed() -> None:
+    """An operation that has failed before the try looks at it is the earlier try's: this one starts another."""
+    lost = "-> scheduled", "server swallows for 20 s"
+    slow = "up_for_retry -> scheduled", "API is slow for 20 s"
+    seen = play(plan_at("synchronous, fails once", 2, lost, slow))
+    assert not seen.violations, seen
+    assert [one.begun_by for one in seen.world.server.operations] == ["worker 2", "worker 2"]
+    assert [one.code for one in seen.world.server.operations] == [UNAVAILABLE, 0]
+
+
+def test_a_clear_while_a_task_resumes_from_a_dead_trigger() -> None:
+    """Without a record the try that follows fails by the time-out from before the clear."""
+    dead = "takes trigger", "no triggerer lives for 180 s"
+    seen = play(plan_at("no record, times out once, mapped", 1, dead, ("running .*worker 2", "clear")))
+    assert not seen.violations, seen
+    assert seen.exceptions == {"no record, and cleared while it resumes"}
+    assert seen.world.airflow.state == "failed"
+
+
+def test_a_run_is_deleted_while_a_task_resumes_from_a_dead_trigger() -> None:
+    """Which operation it waited for is deleted with the run."""
+    form, dead = "deferred, another's operation outlasts a try", "no triggerer lives for 180 s"
+    again = r"running -> deferred \(try 2", dead
+    seen = play(plan_at(form, 1, again, ("running .*worker 4", "delete run")))
+    assert not seen.violations, seen
+    assert seen.world.airflow.is_gone
+    assert "Task failed with exception" in str(seen)
 
 
 def test_a_plan_shrinks() -> None:
