@@ -213,28 +213,26 @@ class TokenSource:
     def _known(self, rejected: Token | None, start: Callable[[Future[Token]], None]) -> Token | Future[Token]:
         """Return the token, or the fetch that will bring it; start one if need be. With the lock."""
         valid = self._valid(rejected)
-        if valid is None or self._is_due(valid):
-            renewal = self._renewal
-            if renewal is None or (renewal.done() and not self._has_just_failed):
-                renewal = self._renewal = Future()
-                try:
-                    start(renewal)
-                except BaseException as error:  # such as too many threads, or a signal
-                    self._has_failed(renewal, error)
-                    if not isinstance(error, Exception):
-                        raise
-            if valid is None:
-                return renewal
-        return valid
+        if valid is not None and not self._is_due(valid):
+            return valid
+        renewal = self._renewal
+        if renewal is None or self._may_begin(renewal):
+            renewal = self._renewal = Future()
+            try:
+                start(renewal)
+            except BaseException as error:  # such as too many threads, or a signal
+                self._has_failed(renewal, error)
+                if not isinstance(error, Exception):
+                    raise
+        return renewal if valid is None else valid
 
-    @property
-    def _has_just_failed(self) -> bool:
-        return clock.monotonic() - self._failed_at_s < FAILURE_KEPT_S
+    def _may_begin(self, before: Future[Token]) -> bool:
+        """Tell whether another fetch may follow one: that is over, and hasn't failed just now."""
+        return before.done() and clock.monotonic() - self._failed_at_s >= FAILURE_KEPT_S
 
     def _is_due(self, token: Token) -> bool:
-        """Tell whether a token is about to end, and nobody fetches another."""
-        idle = self._renewal is None or self._renewal.done()
-        return clock.now() >= token.renew_at_s and idle and not self._has_just_failed
+        """Tell whether a token is about to end, and another is to be fetched."""
+        return clock.now() >= token.renew_at_s and (self._renewal is None or self._may_begin(self._renewal))
 
     def _valid(self, rejected: Token | None) -> Token | None:
         token = self._token

@@ -298,9 +298,7 @@ class WorkerClient(OperationsCalls, BaseHook):
         )
         if secrets := list(secret_headers(request.headers)):
             sent = SentSecrets(secrets)
-            if self._masks:
-                mask_secret(sent.forms)
-            self._sent = self._sent + sent
+            self._knows(sent, sent.forms)
         return wanted(self._call(request, retries))
 
     def wait_until_done(
@@ -427,9 +425,7 @@ class WorkerClient(OperationsCalls, BaseHook):
             except NoToken as error:
                 return no_token(request, self.settings, error)
             if token is not self._masked:
-                if self._masks:
-                    mask_secret(token.to_mask)
-                self._sent = self._sent + token.secrets
+                self._knows(token.secrets, token.to_mask)
                 self._masked = token
             answer = self._send(request, token.headers)
             if rejected is not None or not refused_token(answer):
@@ -444,6 +440,12 @@ class WorkerClient(OperationsCalls, BaseHook):
         from airflow_provider_operations.hooks._tokens import token_source_of
 
         return token_source_of(settings)
+
+    def _knows(self, secrets: SentSecrets, to_mask: list[Any]) -> None:
+        """Remember secrets that are about to be sent, and have Airflow mask them."""
+        if self._masks:
+            mask_secret(to_mask)
+        self._sent = self._sent + secrets
 
     def _send(self, request: Request[Any], token: Mapping[str, str]) -> HttpResponse | CallFailure:
         settings = self.settings

@@ -255,6 +255,12 @@ def test_credentials_go_to_no_other_origin(own: str | None, override: str, allow
     assert "pw" not in refusal({"base_url": override}, **fields)
 
 
+def external_account(token_url: str) -> dict[str, Any]:
+    """The fields of a connection whose tokens come from there."""
+    key = {"type": "external_account", "token_url": token_url}
+    return {"host": "https://sts.googleapis.com", "extra": {"auth": "google", "keyfile_dict": key}}
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -276,29 +282,11 @@ def test_credentials_go_to_no_other_origin(own: str | None, override: str, allow
             id="query of the token URL",
         ),
         pytest.param(
-            {
-                "host": "https://sts.googleapis.com",
-                "extra": {
-                    "auth": "google",
-                    "keyfile_dict": {
-                        "type": "external_account",
-                        "token_url": "https://u:S3CRET-1@sts.googleapis.com",
-                    },
-                },
-            },
+            external_account("https://u:S3CRET-1@sts.googleapis.com"),
             id="user of an external account's URL",
         ),
         pytest.param(
-            {
-                "host": "https://sts.googleapis.com",
-                "extra": {
-                    "auth": "google",
-                    "keyfile_dict": {
-                        "type": "external_account",
-                        "token_url": "https://u:S3CRET/-#1@sts.googleapis.com",
-                    },
-                },
-            },
+            external_account("https://u:S3CRET/-#1@sts.googleapis.com"),
             id="password with a slash",
         ),
         pytest.param(
