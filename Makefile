@@ -12,7 +12,7 @@
 # make e2e     the tests against a real Airflow
 # make refusals   refused starts, however a task waits and whatever is done to it: all of what make e2e has some of
 # make chaos   300 rounds of real processes that are killed, stopped, cut off and lied to; SHORT=1: some minutes of it
-# make sim     schedules of a simulated Airflow and service, in virtual time, on all cores; SHORT=1: at most 4 minutes of it
+# make sim     schedules of a simulated Airflow and service, in virtual time, on all cores; SHORT=1: at most 4 minutes of it; MINUTES=60
 # make bench   what waiting costs, beside a bare loop and other triggers; SHORT=1: 2 minutes of it; ONLY=cpu
 # make celery  CeleryExecutor on two workers, and triggerers with queues; needs PostgreSQL and Redis
 # make demo    Airflow, an operations server and the example DAGs; ONCE=1 leaves when the runs are over
@@ -107,7 +107,7 @@ else ifneq ($(filter-out 0,$(TRACES)),)
 	@$(BIN)/python -m tests.tooling.sim.accepting --record
 else
 	@$(BIN)/python -m tests.tooling.sim.run $(if $(filter-out 0,$(SHORT)),--short) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(SCHEDULES),--schedules $(SCHEDULES))
+	  $(if $(SCHEDULES),--schedules $(SCHEDULES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only "$(ONLY)")
 endif
 
 # Celery asks for an older python-dateutil than Airflow has, so it has an environment of its own; the Celery provider

@@ -48,7 +48,14 @@ from airflow_provider_operations._connection.options import ServiceOptions
 from airflow_provider_operations._lifecycle.cancelled_by import CANCELLED_BY_KEY, by_whom
 from airflow_provider_operations._protocol import clock
 from airflow_provider_operations._protocol.names import location_in
-from airflow_provider_operations._protocol.outcome import Kind, Outcome, UnreadableEvent, Watch, since_then
+from airflow_provider_operations._protocol.outcome import (
+    Kind,
+    Outcome,
+    UnreadableEvent,
+    Watch,
+    cancelled,
+    since_then,
+)
 from airflow_provider_operations._protocol.polling import POLL_WITH, Outage, Schedule, as_seconds
 from airflow_provider_operations._protocol.request import name_text
 from airflow_provider_operations._protocol.response import CallFailure
@@ -501,7 +508,14 @@ class BaseOperationOperator(BaseOperator):
             self._push_or_log(context, OPERATION_KEY, operation_xcom(outcome.operation))
         note = None
         if outcome.kind is Kind.TIMED_OUT:
-            note = self._cancel_late(outcome.name) if self._timeout_cancels else "it goes on running"
+            note, over = "it goes on running", None
+            if self._timeout_cancels:
+                note, over = self._end_late(outcome.name)
+            # The last polls may have been in vain. A cancel may be this task's own, if Airflow's time-out came in it.
+            if over is not None and not cancelled(over):
+                self.log.info("%s: its time is up, and %s", outcome.name, note)
+                self._push_or_log(context, OPERATION_KEY, operation_xcom(over))
+                outcome = replace(outcome, kind=Kind.DONE, operation=over, failure=None)
         error = error_of(
             outcome,
             final=self._is_final,
@@ -542,7 +556,10 @@ class BaseOperationOperator(BaseOperator):
         except Exception as error:
             if not is_trigger_timeout(error):
                 raise
-            return self._deliver(context, self._trigger_timed_out(context))
+            return self._deliver_timeout_of_trigger(context)
+
+    def _deliver_timeout_of_trigger(self, context: Context) -> Any:
+        return self._deliver(context, self._trigger_timed_out(context))
 
     def pre_execute(self, context: Any) -> None:
         """Remember a deferred task's operation: 2.11 may fail the task before ``execute``, and then calls ``on_kill``."""
@@ -614,10 +631,11 @@ class BaseOperationOperator(BaseOperator):
         if not name:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
         seen = self.hook.poll(name)
-        last_seen = seen if isinstance(seen, Operation) else None
-        kind = Kind.DONE if last_seen is not None and last_seen.done else Kind.TIMED_OUT
         limit_s = self._deadline_epoch_s(0.0)
-        return Outcome(kind, name, last_seen, waited_s=limit_s)
+        if isinstance(seen, CallFailure):
+            kind = Kind.CALL_FAILED if seen.says_missing else Kind.TIMED_OUT
+            return Outcome(kind, name, failure=seen, waited_s=limit_s)
+        return Outcome(Kind.DONE if seen.done else Kind.TIMED_OUT, name, seen, waited_s=limit_s)
 
     def _hold(self, name: str) -> None:
         """
@@ -638,17 +656,20 @@ class BaseOperationOperator(BaseOperator):
 
     def _cancel_late(self, name: str) -> str:
         """Cancel an operation that nobody will wait for; say what became of it."""
+        return self._end_late(name)[0]
+
+    def _end_late(self, name: str) -> tuple[str, Operation | None]:
+        """Cancel an operation, unless it is over: then return it, too. Say what became of it."""
         left_s = max(self._stay_ends_s - time.monotonic() - STAY_MARGIN_S, 0.1)
         try:
             # Its own session: a time-out may have interrupted the hook's at any point.
             with self.hook.detached(timeout_s=left_s / 2) as hook:
                 if isinstance(seen := hook.poll(name), Operation) and seen.done:
-                    return since_then(seen)
-                return cancel(
-                    hook, name, min(CANCEL_OUTAGE_S, left_s / 4), min(SETTLE_LIMIT_S, left_s / 4)
-                ).note
+                    return since_then(seen), seen
+                outage_s, settle_s = min(CANCEL_OUTAGE_S, left_s / 4), min(SETTLE_LIMIT_S, left_s / 4)
+                return cancel(hook, name, outage_s, settle_s).note, None
         except (AirflowNotFoundException, ValueError) as error:
-            return f"it could not be cancelled and may still run: {error}"
+            return f"it could not be cancelled and may still run: {error}", None
 
     def on_kill(self) -> None:
         """

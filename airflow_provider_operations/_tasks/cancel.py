@@ -76,10 +76,10 @@ def cancel(
         missing = isinstance(seen, CallFailure) and seen.says_missing
         not_found = failure is not None and failure.http_status == 404
         unknown = not_found and missing
-        # It may have become known just after the cancel.
-        too_early = not_found and isinstance(seen, Operation) and not found
-        may_yet = ((unknown or too_early) and in_grace(started_epoch_s, clock.now())) or (
-            failure is not None and failure.http_status in _NOT_NOW and isinstance(seen, Operation)
+        # It may have become known just after the cancel. A poll that isn't answered says nothing.
+        too_early = not_found and not (isinstance(seen, Operation) and found)
+        may_yet = (too_early and in_grace(started_epoch_s, clock.now())) or (
+            failure is not None and failure.http_status in _NOT_NOW and not missing
         )
         found = found or isinstance(seen, Operation)
         if may_yet and clock.now() + pause_s <= deadline:

@@ -360,9 +360,10 @@ class WorkerClient(OperationsCalls, BaseHook):
         :param on_poll: called after every poll; ``None`` logs what is new.
         """
         while True:
-            polled = seen is None
+            found = watch.found
             verdict = watch.judge(self.poll(watch.name) if seen is None else seen, clock.now())
-            watch.found = watch.found and polled
+            if seen is not None:
+                watch.found = found
             (on_poll or self.log_news)(watch)
             if isinstance(verdict, Outcome):
                 return verdict

@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -25,7 +26,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -156,18 +157,21 @@ class RunOperationOperator(StartsOperation):
             return self._deliver_again(context, record)
         validated = record.state is State.REJECTED
         if not (self.wait_for_completion or validated):
-            watch = self._watch_of(record)
+            watch = self._watch_of(record, seen)
             watch.judge(seen, clock.now())
             self.hook.log_news(watch)
             if isinstance(seen, Operation):
                 self._push_or_log(context, OPERATION_KEY, operation_xcom(seen))
             self._leave(name)
             return name
-        return self._deliver(context, self._wait_for(self._watch_of(record), seen))
+        return self._deliver(context, self._wait_for(self._watch_of(record, seen), seen))
 
-    def _watch_of(self, record: Record) -> Watch:
+    def _watch_of(self, record: Record, seen: Operation | CallFailure) -> Watch:
         since_s = record.runs_since_epoch_s
-        return self._watch_for(record.name, since_s, since_s, deadline_epoch_s=record.deadline_epoch_s)
+        watch = self._watch_for(record.name, since_s, since_s, deadline_epoch_s=record.deadline_epoch_s)
+        # What this try has started itself, or found in a list, it hasn't polled yet.
+        watch.found = record.reattached and not record.foreign and isinstance(seen, Operation)
+        return watch
 
     def _deliver_again(self, context: Context, record: Record) -> Any:
         """Deliver a result again: an earlier try did, but Airflow hasn't recorded its success."""
@@ -189,16 +193,31 @@ class RunOperationOperator(StartsOperation):
 
         A task that was cleared while it resumed gets the old trigger's event once more; then it starts afresh.
         """
+        return self._deliver_unless_cleared(
+            context,
+            operation_name,
+            started_epoch_s,
+            lambda: self._outcome_of(event, operation_name, started_epoch_s),
+        )
+
+    def _deliver_timeout_of_trigger(self, context: Context) -> Any:
+        outcome = partial(self._trigger_timed_out, context)
+        return self._deliver_unless_cleared(context, self._own_name(context), clock.now(), outcome)
+
+    def _deliver_unless_cleared(
+        self, context: Context, name: str, started_epoch_s: float, outcome: Callable[[], Outcome]
+    ) -> Any:
+        """Deliver what a trigger says; if the task was cleared while it resumed, that is old, and it starts afresh."""
         records = self._records_of(context)
-        with self._cancelled_if_abandoned(records, operation_name):
+        with self._cancelled_if_abandoned(records, name):
             record = self._read_patiently(records)
             # The first try can't have been cleared: its record is only not to be found.
             dropped = record is None and records.kept and records.try_number > 1 and clears_drop_task_state()
             if not dropped and (record is None or record.max_tries == records.max_tries):
-                return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
+                return self._deliver(context, outcome())
         self.log.info("cleared while it resumed; the trigger's event is an old one")
-        if dropped and operation_name:
-            self._end_predecessor(operation_name, started_epoch_s, cleared=True)
+        if dropped and name:
+            self._end_predecessor(name, started_epoch_s, cleared=True)
         return self.execute(context)
 
     def _noted_deadline_epoch_s(self) -> float | None:

@@ -38,7 +38,7 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.operation import Code
+from airflow_provider_operations.operation import Code, Operation
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
@@ -289,6 +289,18 @@ def test_a_cancel_that_is_refused_for_now(emulator: Emulator, moved: MovedClock,
         assert moved.now - 1_800_000_000 < 120
 
 
+@pytest.mark.parametrize("status", [404, 409])
+def test_a_poll_that_fails_between_two_cancels(emulator: Emulator, moved: MovedClock, status: int) -> None:
+    """It says nothing of the operation, so it doesn't end the attempts to cancel."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=status, times=2)
+        emulator.script_fault(kind="get", status=503, times=2)
+
+        assert cancel(hook, name, 60, 15, moved.now - 3).over
+    assert kinds(emulator).count("cancel") == 3
+
+
 @pytest.mark.parametrize("kind", [Kind.DONE, Kind.TIMED_OUT])
 def test_resumed_with_the_event_alone(
     emulator: Emulator,
@@ -316,6 +328,28 @@ def test_resumed_with_the_event_alone(
         with pytest.raises(OperationTimeout, match="was not over after 0:00:05"):
             task.execute_complete(context, event)
         assert kinds(emulator) == ["start", "cancel"]
+
+
+@pytest.mark.parametrize("ends", ["response", "error"])
+def test_an_operation_that_has_ended_when_it_is_to_be_cancelled(emulator: Emulator, ends: str) -> None:
+    """
+    Its trigger's last polls were in vain, and said that its time is up: the look before the cancel brings its end.
+
+    What is over isn't thrown away, and isn't started once more by a retry.
+    """
+    end = {"response": {"a": 1}} if ends == "response" else {"error": {"code": 3, "message": "no such table"}}
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 0, **end}}).name
+    late = Outcome(Kind.TIMED_OUT, name, Operation(name), waited_s=5.0).to_event()
+    task = RunOperationOperator(task_id="run", path="things:run", durable=False)
+    where: Any = {"ti": TaskInstance("run", try_number=1, max_tries=3)}
+    if ends == "response":
+        assert task.execute_complete(where, late) == {"a": 1}
+    else:
+        with pytest.raises(OperationFailedFinal, match="no such table"):
+            task.execute_complete(where, late)
+    assert kinds(emulator) == ["start"]
+    assert where["ti"].xcoms["operation"]["done"] is True
 
 
 def test_airflows_own_time_out(
@@ -908,6 +942,25 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
 
     assert task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where) == {"a": 1}
     assert kinds(emulator) == ["start"]
+
+
+def test_backstop_finds_none(emulator: Emulator, moved: MovedClock) -> None:
+    """Where the service has forgotten the operation meanwhile, that is the error, as it is to a trigger that lives."""
+    task = RunOperationOperator(
+        task_id="run",
+        path="things:run",
+        json={"operation": {"duration": 30, "response": {"a": 1}}},
+        deferrable=True,
+        timeout=60,
+    )
+    where = context(task)
+    with pytest.raises(TaskDeferred):
+        task.execute(where)
+    moved.sleep(300)
+
+    emulator.script_fault(kind="get", status=404)
+    with pytest.raises(OperationsCallErrorFinal, match="404"):
+        task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where)
 
 
 def test_settling_fits_into_the_time_left(emulator: Emulator, driver: Driver, moved: MovedClock) -> None:

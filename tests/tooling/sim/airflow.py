@@ -158,6 +158,8 @@ class Worker:
         ends_failed = self.terminal == "failed" if self.exit_code == 0 else not retried
         if message is None and ends_failed and not self.server_terminated:
             message = SimpleNamespace(state="failed")
+            if self.exit_code != 0:
+                self._airflow.world.judge.fails_unheard()
 
         def reported(result: Any = None) -> None:
             # The executor hears of an exception alone: of ``finish``, which isn't taken.
@@ -321,6 +323,7 @@ class Airflow:
             self.set_state("up_for_retry", why)
             self.schedule(RETRY_DELAY_S)
         else:
+            self.world.judge.fails_unheard()
             self.set_state("failed", why)
 
     def _task_lost(self, worker: Worker) -> None:
@@ -424,6 +427,7 @@ class Airflow:
     def _run_is_deleted(self) -> None:
         if self.state not in OVER:
             return  # somebody has cleared it
+        self.world.judge.run_is_deleted()
         self.id, self.is_gone = self._new_id(), True
         self.store.clear()
         for key in [*self.xcoms]:
@@ -475,7 +479,8 @@ class Airflow:
 
         def arrive() -> None:
             if worker is not None and worker.deaf:
-                if isinstance(msg, comms.DeferTask | comms.RescheduleTask | comms.SucceedTask):
+                reports = isinstance(msg, comms.DeferTask | comms.RescheduleTask | comms.SucceedTask)
+                if reports or worker.refused:  # then it asks what became of the task
                     self.world.judge.report_unheard()
                 return
             if worker is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .airflow import EVICTED_AFTER_S, SCHEDULER_ROUND_S
+from .server import ODD
 from .triggerer import ROUND_S
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _api_away(seconds: float) -> Callable[[World], None]:
 def _server(trouble: str, seconds: float) -> Callable[[World], None]:
     def fault(world: World) -> None:
         world.server.trouble = trouble
-        world.judge.server_was_away(seconds)
+        world.judge.server_was_away(seconds, looks_final=trouble in {*ODD, "no polls"})
 
         def back() -> None:
             world.server.trouble = None
@@ -128,6 +129,11 @@ def _lose_answer(world: World) -> None:
     world.server.loses_next_answer = True
     world.judge.answer_was_lost()
     world.judge.server_was_away()
+
+
+def _lose_answer_in_gateway(world: World) -> None:
+    _lose_answer(world)
+    world.server.lost_in_gateway = True
 
 
 def _lose_connection(world: World) -> None:
@@ -246,6 +252,7 @@ _OF_THE_API: dict[str, Callable[[World], None]] = {
 _OF_THE_SERVICE: dict[str, Callable[[World], None]] = {
     "server refuses for 20 s": _server("refused", 20),
     "server says 503 for 8 s": _server("unavailable", 8),
+    "server throttles for 20 s": _server("throttles", 20),
     "server swallows for 20 s": _server("hole", 20),
     "server shows a page for 8 s": _server("page", 8),
     "server shows a 404 page for 8 s": _server("missing page", 8),
@@ -253,11 +260,13 @@ _OF_THE_SERVICE: dict[str, Callable[[World], None]] = {
     "server forbids for 60 s": _server("forbidden", 60),
     "server forbids polls for 60 s": _server("no polls", 60),
     "server refuses cancels for 20 s": _server("no cancel", 20),
+    "server cancels nothing yet for 8 s": _server("no cancel yet", 8),
     "server is slow for 20 s": _slow(1.0),
     "server is very slow for 20 s": _slow(6.0),
     "server knows operations after 3 s": _unknown_at_first,
     "server forgets": _forget,
     "answer lost": _lose_answer,
+    "answer lost in a gateway": _lose_answer_in_gateway,
 }
 
 _OF_TRIGGERERS: dict[str, Callable[[World], None]] = {

@@ -18,7 +18,7 @@ __all__ = ["FAILS", "FORMS", "NEIGHBOUR", "OUTAGE_TOLERANCE_S", "OUTLASTS", "UNA
 
 OUTAGE_TOLERANCE_S = 15.0
 RETRIES = 5
-"""More than there are faults, so that the task must succeed unless somebody ends it."""
+"""More than there are faults, so that the task must succeed unless somebody ends it; some forms have fewer."""
 
 TIMEOUT_S = 60.0
 
@@ -205,6 +205,12 @@ FORMS = {
     "deferred, its starts are refused, swept": Form(deferrable=True, refused=2, swept=True),
     "deferred, another's operation runs, swept": Form(deferrable=True, foreign=True, swept=True),
     "deferred, clears drop task state, swept": Form(deferrable=True, airflow=_DROPS, swept=True),
+    "deferred, one retry": Form(deferrable=True, retries=1),
+    "synchronous, one retry": Form(deferrable=False, retries=1),
+    "deferred, no request id, one retry": Form(deferrable=True, request_ids=False, retries=1),
+    "deferred, times out once, one retry": Form(
+        deferrable=True, timeout_s=TIMEOUT_S, ends=(OUTLASTS,), retries=1
+    ),
     "deferred, mapped": Form(deferrable=True, mapped=True),
     "deferred, no record, mapped": Form(deferrable=True, durable=False, mapped=True),
     "synchronous, no record, mapped": Form(deferrable=False, durable=False, mapped=True),

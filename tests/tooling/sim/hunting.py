@@ -154,7 +154,9 @@ def _candidates(plans: Sequence[Plan], seed: int) -> Iterator[Plan]:
     draw = random.Random(seed)
     yield from draw.sample(plans, len(plans))
     if not plans:
-        yield from _plans(seed)
+        yield from _plans(
+            draw.randrange(1 << 30)
+        )  # those of the seed itself have been gathered, and don't come there
     while True:
         yield varied(draw.choice(plans), draw)
 

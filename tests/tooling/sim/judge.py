@@ -6,6 +6,7 @@ An exception that docs/guarantees.md names is noted when its cause happens; what
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,12 @@ ASKED = 2
 UNSEEN_GAP_S = 40.0
 """A poll comes every 30 s at the latest: two outages that are nearer to each other may look like one."""
 
+FEW_RETRIES = 2
+"""With fewer, a try that Airflow's outage has ended may have been the last."""
+
+HEARD_S = 200.0
+"""So long after an outage a worker may hear of it, from a trigger that has borne it no more."""
+
 REPLACED_S = 120.0
 """So long after the task has begun another operation, one from before a clear may still run."""
 
@@ -72,10 +79,13 @@ class Judge:
         """By kind of violation, the names of the exceptions."""
         self._intents = 1
         self._cleared_s: float | None = None
+        self._own_before_clear: list[Operation] = []
+        """What was begun last before the last clear."""
         self._cleared_ids: set[str] = set()
         """Request ids from before a clear; such a start may be sent again, to find what is to be cancelled."""
         self._marked = False
         """Whether a mark is the last thing that a user did."""
+        self._has_marked = self._vanished_unseen = False
         self._over_s: float | None = None
         self._noted: set[str] = set()
         self._first_noted_s: dict[str, float] = {}
@@ -88,6 +98,8 @@ class Judge:
         """Operations from before a clear that ran when the next one began, and when that was."""
         self._outages: list[tuple[float, float]] = []
         """When the service or the way to it was out of order, from and until."""
+        self._is_refused = False
+        """Whether the service has answered what isn't asked again for long."""
         self._answered_s: list[float] = []
         """When whoever waits for the operation was told how it stands."""
         self._cancelling: set[str] = set()
@@ -120,8 +132,6 @@ class Judge:
         """When a sweep saw last, just before a cancel, that the task is over."""
         self.exceptions: set[str] = set()
         """Those that had an effect."""
-        if not form.retries:
-            self.excuse("no retries are left", "verdict", "starts", "cancel", "gave up", "orphan")
 
     def _now(self) -> float:
         return self._world.kernel.now - BEGIN_S
@@ -206,12 +216,12 @@ class Judge:
         """Hear of the task's new state."""
         over = state in OVER or (state == "removed" and self._marked)
         self._over_s = self._now() if over else None
-        if over and self._form.swept:
+        if over and (self._form.swept or (state == "failed" and not self._form.waits_only)):
             self._world.server.make_endless()
 
     def marked(self, state: str) -> None:
         """Hear of a mark, just before it is made."""
-        self._marked = True
+        self._marked = self._has_marked = True
         airflow, server = self._world.airflow, self._world.server
         server.make_endless()
         if (why := self._nobody_sees_it()) is not None:
@@ -238,6 +248,8 @@ class Judge:
         worker, trigger = airflow.worker, airflow.trigger
         if airflow.state in NO_CODE_RUNS:
             return "ended while no code of the task runs"
+        if airflow.state == "removed" and self._vanished_unseen:
+            return "vanished while no triggerer has its trigger"
         if airflow.state == "running":
             if worker is None or worker.on_term is None or worker.process.dead:
                 return "ended while its worker starts or is lost"
@@ -267,10 +279,11 @@ class Judge:
         if self._is_ownerless:
             name = "no record, and its DAG file didn't have it for a while"
             self.excuse(name, "cancel", "starts", "verdict")
+        self._vanished_unseen = airflow.state != "deferred" or self._nobody_sees_it() is not None
         if for_good:
             self._marked = True
             self._world.server.make_endless()
-            if airflow.state != "deferred" or self._nobody_sees_it():
+            if self._vanished_unseen:
                 self.excuse("vanished while no triggerer has its trigger", "orphan")
 
     def cleared(self) -> None:
@@ -280,7 +293,13 @@ class Judge:
             if not self._form.keeps_record and self._world.airflow.state == "running":
                 self._gives_up("no record, and its worker was told to end")
             return
-        self._intents += 1
+        has_begun = bool(
+            self._own[-1:] != self._own_before_clear
+            or self._world.airflow.worker is not None
+            or set(self._deadlines) - self._cleared_ids  # a start that was noted may have begun one
+        )
+        self._intents += has_begun
+        self._own_before_clear = self._own[-1:]
         self._cleared_ids |= set(self._deadlines)
         airflow, server = self._world.airflow, self._world.server
         server.make_endless()
@@ -294,6 +313,8 @@ class Judge:
             return
         if not self._form.keeps_record and airflow.state == "running" and airflow.next_method:
             self.excuse("no record, and cleared while it resumes", "starts", "verdict")
+        if airflow.state in OVER and (airflow.worker is not None or self._is_just_over()):
+            self.excuse("no record, and cleared just after it was marked", "orphan")
         if airflow.state in OVER and not self._form.waits:
             self.excuse("cleared after it has handed its operation on, and there is no record", "orphan")
         elif (why := self._nobody_sees_it() or self._not_read_yet()) is not None:
@@ -306,6 +327,7 @@ class Judge:
 
     def api_was_away(self) -> None:
         """Hear of an outage of Airflow's API."""
+        self._airflow_was_away()
         if self.user_acted:
             self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
         if not self._form.keeps_record:
@@ -314,6 +336,10 @@ class Judge:
             self.excuse(
                 "the note of a start isn't taken, and there is no request id", "cancel", "starts", "orphan"
             )
+
+    def _airflow_was_away(self) -> None:
+        if self._form.retries < FEW_RETRIES:
+            self.excuse("no retry is left when Airflow is away", "verdict", "cancel", "starts", "orphan")
 
     def api_is_slow(self) -> None:
         """Hear that an answer of Airflow's API takes some seconds now."""
@@ -336,11 +362,14 @@ class Judge:
         name = worker.process.name
         noted = any(one.begun_by == name and one.name in self._noted for one in self._own)
         starts = not (worker.ti.next_method or noted)
+        if not worker.ti.should_retry:
+            self.excuse("no retries are left", "verdict", "cancel", "starts")
         if starts and self._world.airflow.slow_s and self._form.keeps_record and self._form.loses_starts:
             self.excuse("the note of a start isn't taken, and there is no request id", "cancel", "starts")
 
-    def server_was_away(self, for_s: float = 0.0) -> None:
-        """Hear of an outage of the service."""
+    def server_was_away(self, for_s: float = 0.0, *, looks_final: bool = False) -> None:
+        """Hear of an outage of the service, and whether its answers look as if they were to stay so."""
+        self._is_refused |= looks_final
         self._outages.append((self._now(), self._now() + for_s))
         if self.user_acted and self._world.airflow.worker is not None:
             self.excuse("a worker that is told to end isn't answered", "orphan")
@@ -353,7 +382,7 @@ class Judge:
 
     def process_was_lost(self) -> None:
         """Hear of the end of a process without a word."""
-        if self.user_acted:
+        if self.user_acted and any(not one.cancels for one in self._world.server.running()):
             self.excuse("the process that was to cancel is lost", "orphan")
 
     def worker_was_lost(self, *, told: bool) -> None:
@@ -369,6 +398,10 @@ class Judge:
     def not_retried(self) -> None:
         """Hear that Airflow fails a task for good as its process had to be killed."""
         self.excuse("Airflow 3.0 fails a task whose process was killed", "verdict", "orphan")
+
+    def fails_unheard(self) -> None:
+        """Hear that Airflow fails a task as no retries are left, and that its code has no last word."""
+        self.excuse("no retries are left", "verdict", "orphan", "starts")
 
     def failed_by_airflow(self) -> None:
         """Hear that Airflow fails the task for a reason of its own."""
@@ -396,6 +429,11 @@ class Judge:
         if self._form.waits_only:
             self.excuse("its run is deleted while a sensor's worker stores something", "orphan")
 
+    def run_is_deleted(self) -> None:
+        """Hear that all that was noted is deleted, also what a try after a clear hasn't read yet."""
+        if any(self._is_of_before_the_clear(one) for one in self._world.server.running()):
+            self.excuse("its run is deleted before its old operation is cancelled", "orphan")
+
     def refused(self) -> None:
         """Hear that Airflow has refused what a worker has reported."""
         if not self._form.airflow.reports_refusals:
@@ -409,15 +447,23 @@ class Judge:
         """Hear that another's operation, for which a start was refused, is over before it is looked for."""
         self.excuse("what another was creating is over when it is looked for", "verdict", "gave up")
 
-    def cancel_refused(self, process: Process) -> None:
-        """Hear that the service has refused to cancel."""
-        if process in [one.process for one in self._world.airflow.workers]:
-            self.excuse("the service refuses a worker's cancel", "orphan", "starts")
+    def cancel_refused(self, process: Process, *, for_now: bool = False) -> None:
+        """Hear that the service has refused to cancel; what is refused for a moment is repeated, if there is time."""
+        for worker in self._world.airflow.workers:
+            if worker.process is process and (self._hurries(worker) or not for_now):
+                self.excuse("the service refuses a worker's cancel", "orphan", "starts")
+
+    def _hurries(self, worker: Worker) -> bool:
+        """Tell whether a worker has only a moment to cancel."""
+        return worker.terminating or self._form.execution_timeout_s is not None
 
     def cancel_unanswered(self, process: Process) -> None:
-        """Hear that something else than the service answers a cancel."""
-        if process in [one.process for one in self._world.airflow.workers]:
-            self.excuse("a worker's cancel isn't answered by the service", "orphan")
+        """Hear that the service doesn't answer a cancel; unless that looks final it is borne, if there is time for it."""
+        for worker in self._world.airflow.workers:
+            if worker.process is process and (
+                self._hurries(worker) or self._world.server.trouble == "forbidden"
+            ):
+                self.excuse("a worker's cancel isn't answered by the service", "orphan")
 
     def clock_is_set(self) -> None:
         """Hear that a clock is set ahead: an outage looks longer by that."""
@@ -431,7 +477,7 @@ class Judge:
         others = [one for one in server.operations if one is not operation]
         now = self._world.kernel.now
         same = [one for one in others if one.begun_by == operation.begun_by and not self._had_failed(one)]
-        if self._cleared_s is None and same:
+        if any(self._is_of_before_the_clear(one) == self._is_of_before_the_clear(operation) for one in same):
             self.broken(f"{operation.begun_by} has begun two operations", "twice")
         running = [one for one in others if not (one.forgotten or one.resource(now)["done"])]
         self._overlaps += [f"{operation.name} begins while {one.name} runs" for one in running]
@@ -469,15 +515,29 @@ class Judge:
         if who not in [one.process.name for one in waiters if one is not None]:
             return
         self._answered_s.append(self._now())
-        late = now > (self._deadlines.get(operation.name) or now) + LATE_S
+        late = now > self._ends_s(operation) + LATE_S
         if not late or operation.resource(now)["done"] or who in self._cancelling:
             return
         self._late_polls[operation.name, who] += 1
         if self._late_polls[operation.name, who] == LATE_POLLS:
             self.broken(f"{who} waits for {operation.name} beyond its deadline", "late")
 
+    def _ends_s(self, operation: Operation) -> float:
+        """Return when whoever waits for an operation now has waited for long enough."""
+        limit_s = self._form.limit_s
+        if limit_s is None:
+            return math.inf
+        airflow = self._world.airflow
+        if self._form.waits_only:
+            began_s = [one.began_s for one in airflow.workers if one.ti.try_number == airflow.try_number]
+            return min(began_s, default=math.inf) + limit_s
+        if operation.name in self._deadlines:
+            return self._deadlines[operation.name] or math.inf
+        return math.inf if self._form.keeps_record else operation.started_s + limit_s
+
     def store_was_away(self) -> None:
         """Hear that Airflow's task state store doesn't answer."""
+        self._airflow_was_away()
         if self.user_acted:
             self.excuse("Airflow doesn't answer a worker that is told to end", "orphan")
         if self._form.keeps_record and self._form.loses_starts:
@@ -502,8 +562,15 @@ class Judge:
         if self._form.waits_only:  # each try waits for the same operation, with a time of its own
             return
         self._first_noted_s.setdefault(record.get("request_id", ""), self._world.kernel.now)
+        deadline_s = record.get("deadline_epoch_s") or 0.0
         for key in (name, record.get("request_id", "")):
-            self._deadlines[key] = record.get("deadline_epoch_s", 0.0)
+            self._deadlines[key] = deadline_s
+        limit_s, since_s = self._form.limit_s, self._first_noted_s[record.get("request_id", "")]
+        if limit_s is not None and not self._form.foreign and abs(deadline_s - limit_s - since_s) > START_S:
+            self.broken(
+                f"the deadline of {name or 'a start'} is {deadline_s - since_s:.0f} s after its beginning",
+                "late",
+            )
 
     def cancelled(self, operation: Operation, by: str) -> None:
         """Hear of the cancel of an operation that ran."""
@@ -558,7 +625,15 @@ class Judge:
 
     def is_to_end(self, operation: Operation) -> bool:
         """Tell whether somebody has ended the task that an operation belongs to, or its time is up."""
-        return self._marked or self._is_of_before_the_clear(operation) or self._is_late(operation)
+        failed = self._world.airflow.state == "failed" and not self._form.waits_only
+        was_marked = self._form.waits_only and self._has_marked  # of several tries, which wait for the same
+        return (
+            self._marked
+            or failed
+            or was_marked
+            or self._is_of_before_the_clear(operation)
+            or self._is_late(operation)
+        )
 
     def time_is_up(self) -> None:
         """Hear that an ``execution_timeout`` ends a worker: it counts from the beginning of the stay."""
@@ -572,7 +647,8 @@ class Judge:
         """Hear that a trigger's event finds a task that isn't deferred any more."""
         if self._is_just_over():
             self.trigger_had_ended()
-        if self._is_ownerless and self._is_unnoticed(self._cleared_s):
+        cleared = self._cleared_s is not None and self.stopped
+        if self._is_ownerless and (cleared or self._is_unnoticed(self._cleared_s)):
             self.excuse("no record, and cleared when its trigger had given up", "orphan")
 
     def _is_late(self, operation: Operation, at_s: float | None = None) -> bool:
@@ -609,6 +685,9 @@ class Judge:
         if isinstance(error, OperationEventError) and not self._world.airflow.is_gone:
             self.broken(f"{worker.process.name} can't go on: {error}")
         name = worker.process.name
+        is_final = isinstance(error, AirflowFailException) and isinstance(error, OperationsCallError)
+        if is_final and worker.ti.should_retry and not self._is_refused:
+            self.broken(f"{name} fails for good, by what may pass: {error}", "gave up")
         if name in self._giving_up:
             is_last = isinstance(error, AirflowFailException) or not worker.ti.should_retry
             if isinstance(error, OperationsCallError) and is_last:
@@ -657,7 +736,8 @@ class Judge:
             if seen_between or begins_s > until_s + UNSEEN_GAP_S:
                 since_s = begins_s
             until_s = max(until_s, ends_s)
-            if min(until_s, self._now()) - since_s >= OUTAGE_TOLERANCE_S - 1:
+            long = min(until_s, self._now()) - since_s >= OUTAGE_TOLERANCE_S - 1
+            if long and until_s > self._now() - HEARD_S:
                 return True
         return False
 
@@ -676,11 +756,15 @@ class Judge:
         for overlap in self._overlaps if finds_earlier_ones else ():
             self.broken(overlap, "starts")
         again = sum(
-            one.code == UNAVAILABLE or one.name in self._given_up or self._is_late(one, later.started_s)
+            one.code == UNAVAILABLE
+            or one.name in self._given_up
+            or self._is_late(one, min(one.ended_s, later.started_s))
             for one, later in pairwise(operations)
         )
         if len(operations) > self._intents + again:
             self.broken(f"{len(operations)} starts for {self._intents + again} intents", "starts")
+        if self._outages and self._cleared_s is not None and self._form.retries < FEW_RETRIES:
+            self.excuse("no retry is left when the old operation can't be cancelled", "starts", "verdict")
         if not self._marked and operations and self._is_of_before_the_clear(operations[-1]):
             self.broken("nothing was started after the task was cleared", "starts")
         if self._over_s is None:
@@ -717,5 +801,7 @@ class Judge:
         """Return the state in which a task ends that nobody has marked."""
         last = self._own[-1:]
         failed = [one for one in last if one.code == FAILS and one.cancelled_s is None]
-        outlived = self._form.waits_only and OUTLASTS in self._form.ends
-        return "failed" if (failed and self._form.waits) or outlived else "success"
+        over_s = BEGIN_S + (self._over_s or 0.0)
+        late = [one for one in last if self._is_late(one, min(one.ended_s, over_s))]
+        outlived = self._form.waits_only and (OUTLASTS in self._form.ends or any(one.cancels for one in last))
+        return "failed" if (failed and self._form.waits) or late or outlived else "success"

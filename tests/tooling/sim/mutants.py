@@ -56,7 +56,7 @@ _STARTS = (
     ),
     Mutant(
         "a clear while the task resumes isn't seen",
-        f"{_RUN}.execute_complete",
+        f"{_RUN}._deliver_unless_cleared",
         "if not dropped and (record is None or record.max_tries == records.max_tries):",
         "if True:",
     ),
@@ -348,8 +348,38 @@ _ENDS = (
     Mutant(
         "what isn't over in time runs on",
         f"{_BASE}._deliver",
-        "note = self._cancel_late(outcome.name) if self._timeout_cancels",
-        "note = None if self._timeout_cancels",
+        "note, over = self._end_late(outcome.name)",
+        "pass",
+    ),
+    Mutant(
+        "what is over when its time is up is thrown away",
+        f"{_BASE}._deliver",
+        "if over is not None and not cancelled(over):",
+        "if False:",
+    ),
+    Mutant(
+        "a lost poll ends the attempts to cancel",
+        "_tasks.cancel:cancel",
+        "failure.http_status in _NOT_NOW and not missing",
+        "failure.http_status in _NOT_NOW and isinstance(seen, Operation)",
+    ),
+    Mutant(
+        "a retry's look at its operation doesn't count as a poll",
+        f"{_RUN}._watch_of",
+        "watch.found = record.reattached and not record.foreign and isinstance(seen, Operation)",
+        "watch.found = False",
+    ),
+    Mutant(
+        "a clear isn't seen where Airflow's timeout has ended a trigger",
+        f"{_RUN}._deliver_timeout_of_trigger",
+        "return self._deliver_unless_cleared(context, self._own_name(context), clock.now(), outcome)",
+        "return self._deliver(context, outcome())",
+    ),
+    Mutant(
+        "what is forgotten when its trigger is lost is started again",
+        f"{_BASE}._trigger_timed_out",
+        "Kind.CALL_FAILED if seen.says_missing else Kind.TIMED_OUT",
+        "Kind.TIMED_OUT",
     ),
     Mutant(
         "what is handed on counts as left behind",

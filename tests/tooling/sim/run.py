@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import secrets
 import sys
 import time
@@ -166,7 +167,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--minutes", type=float, help="what is left by then isn't played, which is said")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="", help="words of what is played, such as 'line synchronous'")
+    parser.add_argument("--only", default="", help="an expression for what is played: '^line synchronous'")
     parser.add_argument("--plan", help="as a violation has printed it")
     options = parser.parse_args()
     if options.plan:
@@ -177,7 +178,9 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     warm_up()
     todo = batches(options.seed, every=SHORT_EVERY if options.short else EVERY, count=count)
-    chosen = [one for one in todo if options.only in f"{one.what} {one.form} {one.fault}"]
+    chosen = [one for one in todo if re.search(options.only, f"{one.what} {one.form} {one.fault}")]
+    if not chosen:
+        parser.error(f"nothing is called {options.only!r}")
     if options.short:  # so that there is something of all kinds in what the time allows
         random.Random(options.seed).shuffle(chosen)
     minutes = options.minutes or (SHORT_MINUTES if options.short else math.inf)

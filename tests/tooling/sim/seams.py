@@ -57,7 +57,7 @@ class _Response:
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = self.status_code = status
-        self.headers = {"content-type": "application/json"}
+        self.headers = {"content-type": "application/json", **({"retry-after": "5"} if status == 429 else {})}
         self._body = body
         self.content: Any = body
 

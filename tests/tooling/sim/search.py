@@ -51,6 +51,9 @@ NEW_SHARE = 0.7
 FAULTS_AT_MOST = 3
 """To vary a plan adds no more than so many."""
 
+USERS_SHARE = 0.2
+"""Of what is played at random, so much has two acts of users, such as a mark and then a clear."""
+
 AT_LINES = ("evict worker", "mark failed", "clear")
 """What ends a worker by SIGTERM."""
 
@@ -121,7 +124,7 @@ def _pairs(batch: Batch) -> Iterator[Plan]:
         yield Plan(batch.form, batch.seed, (first,))
         for later in seen_of(Plan(batch.form, batch.seed, (first,))).events:
             for fault in FAULTS if later >= point else ():
-                if not (fault in USERS and batch.fault in USERS) and draw.random() <= share:
+                if draw.random() <= share:
                     yield Plan(batch.form, batch.seed, (first, (later, fault)))
 
 
@@ -165,12 +168,14 @@ def shrunk(plan: Plan) -> Plan:
 
 
 def pairs(seed: int) -> Iterator[Plan]:
-    """Yield two or three faults at random for ever, half of them near each other; at most one is a user's act."""
+    """Yield two or three faults at random for ever, half of them near each other; some are two acts of users."""
     draw = random.Random(seed)
     others = sorted(set(FAULTS) - set(USERS))
     while True:
         form, of = draw.choice(list(FORMS)), draw.randrange(1 << 30)
         kinds = [draw.choice([*FAULTS]), *draw.choices(others, k=draw.randint(1, 2))]
+        if draw.random() < USERS_SHARE:
+            kinds[:2] = draw.choices([*USERS], k=2)
         draw.shuffle(kinds)
         points = [draw.randint(1, 90)]
         for _ in kinds[1:]:
@@ -227,8 +232,7 @@ def rare_moments(seed: int) -> Iterator[Plan]:
         yield Plan(form, of, (first,))
         seen = seen_of(Plan(form, of, (first,)))
         for _ in range(RARE_AT_ONCE):
-            second = draw.choice([one for one in FAULTS if not (one in USERS and fault in USERS)])
-            yield Plan(form, of, (first, (moment(seen, first[0]), second)))
+            yield Plan(form, of, (first, (moment(seen, first[0]), draw.choice(list(FAULTS)))))
 
 
 def asked(seed: int) -> Iterator[Plan]:
@@ -249,14 +253,12 @@ def asked(seed: int) -> Iterator[Plan]:
         yield from (Plan(form, of, (one,)) for one in alone[FIRST_AT_ONCE:])
         for first in alone[:FIRST_AT_ONCE]:
             yield Plan(form, of, (first,))
-            fault = first[1]
             later = moments(seen_of(Plan(form, of, (first,))), first[0])
             new = sorted(set(later) - set(usual))
             for _ in range(ASKED_AT_ONCE if later else 0):
                 moment = draw.choice(new if new and draw.random() < NEW_SHARE else sorted(later))
-                others = [one for one in concerning(moment[1]) if not (one in USERS and fault in USERS)]
                 point = draw.choice((later[moment][0], draw.choice(later[moment])))
-                yield Plan(form, of, (first, (point, draw.choice(others))))
+                yield Plan(form, of, (first, (point, draw.choice(concerning(moment[1])))))
 
 
 def varied(plan: Plan, draw: random.Random) -> Plan:
@@ -272,9 +274,8 @@ def _another_fault(plan: Plan, draw: random.Random) -> Plan:
     if not later or len(plan.faults) == FAULTS_AT_MOST:
         return _another_moment(plan, draw)
     moment = draw.choice(sorted(later))
-    ended = any(fault in USERS for _, fault in plan.faults)
-    others = [one for one in concerning(moment[1]) if not (ended and one in USERS)]
-    return replace(plan, faults=(*plan.faults, (draw.choice(later[moment]), draw.choice(others))))
+    fault = draw.choice(concerning(moment[1]))
+    return replace(plan, faults=(*plan.faults, (draw.choice(later[moment]), fault)))
 
 
 def _another_moment(plan: Plan, draw: random.Random) -> Plan:
@@ -290,8 +291,7 @@ def _other_fault(plan: Plan, draw: random.Random) -> Plan:
     if not plan.faults:
         return _other_form(plan, draw)
     faults, which = list(plan.faults), draw.randrange(len(plan.faults))
-    ended = any(fault in USERS for at, (_, fault) in enumerate(faults) if at != which)
-    faults[which] = faults[which][0], draw.choice([one for one in FAULTS if not (ended and one in USERS)])
+    faults[which] = faults[which][0], draw.choice(list(FAULTS))
     return replace(plan, faults=tuple(faults))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .forms import Form
     from .world import World
 
-__all__ = ["Lost", "Operation", "Server"]
+__all__ = ["ODD", "Lost", "Operation", "Server"]
 
 RUNS_S = ((1.0, 5.0), (5.0, 60.0), (60.0, 160.0))
 """So long an operation runs, from and to: it may end in any state of its task, such as while that waits for a retry."""
@@ -37,7 +37,10 @@ ODD: dict[str, tuple[int, Any]] = {
 """What a proxy or a service in trouble answers to all but a start, by the trouble's name."""
 
 _NO_CANCEL = {"error": {"code": 501, "status": "UNIMPLEMENTED", "message": "there is no cancel"}}
+_NOT_NOW = {"error": {"code": 409, "status": "ABORTED", "message": "it is just beginning"}}
 _EXISTS = {"error": {"code": 409, "status": "ALREADY_EXISTS", "message": "things/x is there"}}
+_EXHAUSTED = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "too many requests"}}
+_UNAVAILABLE = {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}}
 _MISSING = {"error": {"code": 404, "status": "NOT_FOUND", "message": "no such operation"}}
 
 
@@ -101,8 +104,12 @@ class Server:
         self._form = form
         self.operations: list[Operation] = []
         self.trouble: str | None = None
-        """``refused``, ``unavailable`` (503), ``hole``, in which requests vanish, ``no cancel``, or one of ``ODD``."""
-        self.loses_next_answer = False
+        """
+        ``refused``, ``unavailable`` (503), ``throttles`` (429), ``hole``, in which requests vanish, ``no cancel``,
+        ``no cancel yet``, or one of ``ODD``.
+        """
+        self.loses_next_answer = self.lost_in_gateway = False
+        """Whether the next answer gets lost; and whether a gateway says 503 then, and not the network."""
         self._refused = 0
         self.slow_s = 0.0
         """So much longer answers take."""
@@ -135,19 +142,24 @@ class Server:
             kernel.at(world.latency() + self.slow_s, arrived, process)
 
         def arrive() -> None:
+            if verb == "cancel" and self.trouble not in {None, "no polls", "no cancel", "no cancel yet"}:
+                world.judge.cancel_unanswered(process)
             if self.trouble == "refused":
                 answer(Lost(sent=False), {})
             elif self.trouble == "unavailable":
-                answer(503, {"error": {"code": 503, "status": "UNAVAILABLE", "message": "not now"}})
+                answer(503, _UNAVAILABLE)
+            elif self.trouble == "throttles":
+                answer(429, _EXHAUSTED)
             elif self.trouble in ODD and verb != "run" and (verb != "list" or "page" in self.trouble):
-                if verb == "cancel":
-                    world.judge.cancel_unanswered(process)
                 answer(*ODD[self.trouble])
             elif self.trouble == "no polls" and verb == "get":
                 answer(*ODD["forbidden"])
             elif self.trouble == "no cancel" and verb == "cancel":
                 world.judge.cancel_refused(process)
                 answer(501, _NO_CANCEL)
+            elif self.trouble == "no cancel yet" and verb == "cancel":
+                world.judge.cancel_refused(process, for_now=True)
+                answer(409, _NOT_NOW)
             elif self.trouble != "hole":
                 status, text = self._carry_out(verb, parts.path, parse_qs(parts.query), process.name)
                 world.hand_over(process, what, "is carried out")
@@ -156,7 +168,7 @@ class Server:
                     self._world.judge.server_was_away()
                     if verb == "run" and (begun := self._named(text.get("name", ""))) is not None:
                         begun.answer_lost = True
-                    answer(Lost(sent=True), {})
+                    answer(*((503, _UNAVAILABLE) if self.lost_in_gateway else (Lost(sent=True), {})))
                 else:
                     answer(status, text)
 

@@ -48,6 +48,39 @@ def test_a_clear_while_the_service_does_not_know_its_operation_yet() -> None:
     assert not (seen := play(Plan("deferred, execution_timeout", 1, faults))).violations, seen
 
 
+def test_a_retry_that_has_found_its_operation_bears_odd_answers() -> None:
+    """Its look was a poll: what the service answers from then on is no mistake of ours, so the time-out is one."""
+    moments = (
+        ("worker 1 GET get leaves", "kill worker", 8),
+        ("worker 2 GET get", "server forbids for 60 s", 2),
+    )
+    seen = play(plan_at("synchronous, times out once", 1, *moments))
+    assert not seen.violations, seen
+    assert (_starts(seen), seen.world.airflow.state) == (2, "success")
+
+
+def test_a_lost_poll_between_two_cancels() -> None:
+    """It doesn't end the attempts to cancel what the service won't cancel for now."""
+    moments = (
+        ("worker 2 POST cancel leaves", "server cancels nothing yet for 8 s"),
+        ("worker 2 GET get leaves", "answer lost"),
+    )
+    seen = play(plan_at("deferred sensor, times out", 1, *moments))
+    assert not seen.violations, seen
+    assert seen.world.server.operations[0].cancels
+
+
+def test_a_clear_while_a_task_resumes_from_its_triggers_timeout() -> None:
+    """What the trigger has missed is old then, as an event is: the task starts afresh."""
+    moments = (
+        ("triggerer . GET get leaves", "no triggerer lives for 180 s"),
+        ("worker 2 GetTaskStateStore is answered", "clear at a heartbeat"),
+    )
+    seen = play(plan_at("deferred, times out once", 1, *moments))
+    assert not seen.violations, seen
+    assert (_starts(seen), seen.world.airflow.state) == (2, "success")
+
+
 def test_a_task_that_its_file_has_again_waits_on() -> None:
     """Airflow resumes it without an event; its operation is neither cancelled nor followed by another."""
     seen = play(plan_at("deferred", 1, (r"triggerer \d GET", "task vanishes for 20 s")))
