@@ -339,7 +339,7 @@ class Judge:
 
     def _airflow_was_away(self) -> None:
         if self._form.retries < FEW_RETRIES:
-            self.excuse("no retry is left when Airflow is away", "verdict", "cancel", "starts", "orphan")
+            self.excuse("no retry is left when Airflow is away", "verdict", "cancel", "starts")
 
     def api_is_slow(self) -> None:
         """Hear that an answer of Airflow's API takes some seconds now."""
@@ -704,6 +704,8 @@ class Judge:
         fails_anyway = worker.ti.next_method == TRIGGER_FAIL_REPR  # then a record is only looked for
         if isinstance(error, AirflowRuntimeError) and name in self._unread_s and not fails_anyway:
             asked_for_s = self._unread_s[name] - self._asked_s[name]
+            if not worker.ti.should_retry:
+                self.excuse("the last try can't read what an earlier one has noted", "orphan")
             if asked_for_s < OUTAGE_TOLERANCE_S:
                 self.broken(f"{name} asks for its record for {asked_for_s:.0f} s only", "gave up")
         self._leaves_none_behind(name)
