@@ -511,8 +511,8 @@ class BaseOperationOperator(BaseOperator):
             note, over = "it goes on running", None
             if self._timeout_cancels:
                 note, over = self._end_late(outcome.name)
-            # The last polls may have been in vain. A cancel may be this task's own, if Airflow's time-out came in it.
-            if over is not None and not cancelled(over):
+            # The last polls were in vain, and this one isn't. A cancel may be this task's own.
+            if outcome.failure is not None and over is not None and not cancelled(over):
                 self.log.info("%s: its time is up, and %s", outcome.name, note)
                 self._push_or_log(context, OPERATION_KEY, operation_xcom(over))
                 outcome = replace(outcome, kind=Kind.DONE, operation=over, failure=None)
@@ -556,10 +556,10 @@ class BaseOperationOperator(BaseOperator):
         except Exception as error:
             if not is_trigger_timeout(error):
                 raise
-            return self._deliver_timeout_of_trigger(context)
+            return self._deliver_timeout_of_trigger(context, self._own_name(context))
 
-    def _deliver_timeout_of_trigger(self, context: Context) -> Any:
-        return self._deliver(context, self._trigger_timed_out(context))
+    def _deliver_timeout_of_trigger(self, context: Context, name: str) -> Any:
+        return self._deliver(context, self._trigger_timed_out(name))
 
     def pre_execute(self, context: Any) -> None:
         """Remember a deferred task's operation: 2.11 may fail the task before ``execute``, and then calls ``on_kill``."""
@@ -625,9 +625,8 @@ class BaseOperationOperator(BaseOperator):
         name = ti.xcom_pull(task_ids=ti.task_id, key=OPERATION_NAME_KEY, map_indexes=ti.map_index)
         return str(name or "")
 
-    def _trigger_timed_out(self, context: Context) -> Outcome:
+    def _trigger_timed_out(self, name: str) -> Outcome:
         """Take over from a trigger that missed its own deadline, so that Airflow's timeout ended it."""
-        name = self._own_name(context)
         if not name:
             raise OperationEventError("the trigger timed out, and which operation it waited for is lost")
         seen = self.hook.poll(name)

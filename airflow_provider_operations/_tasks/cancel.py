@@ -85,7 +85,8 @@ def cancel(
         if may_yet and clock.now() + pause_s <= deadline:
             clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 5.0)
-            failure = hook.try_cancel(name, Retries(1))
+            left_s = max(deadline - clock.now(), 0.0)
+            failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=left_s, doubt_s=CANCEL_DOUBT_S))
             continue
         if failure is not None:
             if unknown:

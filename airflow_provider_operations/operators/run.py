@@ -8,7 +8,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
@@ -26,7 +25,7 @@ from airflow_provider_operations.links import OperationLink
 from airflow_provider_operations.operation import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -193,32 +192,25 @@ class RunOperationOperator(StartsOperation):
 
         A task that was cleared while it resumed gets the old trigger's event once more; then it starts afresh.
         """
-        return self._deliver_unless_cleared(
-            context,
-            operation_name,
-            started_epoch_s,
-            lambda: self._outcome_of(event, operation_name, started_epoch_s),
-        )
-
-    def _deliver_timeout_of_trigger(self, context: Context) -> Any:
-        outcome = partial(self._trigger_timed_out, context)
-        return self._deliver_unless_cleared(context, self._own_name(context), clock.now(), outcome)
-
-    def _deliver_unless_cleared(
-        self, context: Context, name: str, started_epoch_s: float, outcome: Callable[[], Outcome]
-    ) -> Any:
-        """Deliver what a trigger says; if the task was cleared while it resumed, that is old, and it starts afresh."""
         records = self._records_of(context)
-        with self._cancelled_if_abandoned(records, name):
+        with self._cancelled_if_abandoned(records, operation_name):
             record = self._read_patiently(records)
             # The first try can't have been cleared: its record is only not to be found.
             dropped = record is None and records.kept and records.try_number > 1 and clears_drop_task_state()
             if not dropped and (record is None or record.max_tries == records.max_tries):
-                return self._deliver(context, outcome())
+                return self._deliver(context, self._outcome_of(event, operation_name, started_epoch_s))
         self.log.info("cleared while it resumed; the trigger's event is an old one")
-        if dropped and name:
-            self._end_predecessor(name, started_epoch_s, cleared=True)
+        if dropped and operation_name:
+            self._end_predecessor(operation_name, started_epoch_s, cleared=True)
         return self.execute(context)
+
+    def _deliver_timeout_of_trigger(self, context: Context, name: str) -> Any:
+        records = self._records_of(context)
+        # Without a record, or while the store is away, its time is up as it looks; a clear is seen by the next try.
+        if records.current is not None and records.current.max_tries != records.max_tries:
+            self.log.info("cleared while it resumed; that the time of %s is up is old", name)
+            return self.execute(context)
+        return super()._deliver_timeout_of_trigger(context, name)
 
     def _noted_deadline_epoch_s(self) -> float | None:
         record = (

@@ -24,6 +24,7 @@ from airflow.providers.common.compat.sdk import task as task_decorator
 
 from airflow_provider_operations._protocol import clock, outcome
 from airflow_provider_operations._protocol.outcome import Kind, Outcome
+from airflow_provider_operations._protocol.response import CallFailure
 from airflow_provider_operations._tasks.base import BACKSTOP_S
 from airflow_provider_operations._tasks.cancel import cancel
 from airflow_provider_operations.exceptions import (
@@ -38,7 +39,7 @@ from airflow_provider_operations.exceptions import (
     OperationTimeout,
 )
 from airflow_provider_operations.hooks import OperationsHook
-from airflow_provider_operations.operation import Code, Operation
+from airflow_provider_operations.operation import Code, Operation, Status
 from airflow_provider_operations.operators import CancelOperationOperator, RunOperationOperator
 from airflow_provider_operations.sensors import OperationSensor
 from airflow_provider_operations.triggers import OperationTrigger
@@ -301,6 +302,17 @@ def test_a_poll_that_fails_between_two_cancels(emulator: Emulator, moved: MovedC
     assert kinds(emulator).count("cancel") == 3
 
 
+def test_an_unanswered_cancel_after_a_refused_one(emulator: Emulator, moved: MovedClock) -> None:
+    """It is repeated as the first one would be."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 5000}}).name
+        emulator.script_fault(kind="cancel", status=409, times=1)
+        emulator.script_fault(kind="cancel", status=503, times=2)
+
+        assert cancel(hook, name, 60, 15).over
+    assert kinds(emulator).count("cancel") == 4
+
+
 @pytest.mark.parametrize("kind", [Kind.DONE, Kind.TIMED_OUT])
 def test_resumed_with_the_event_alone(
     emulator: Emulator,
@@ -340,7 +352,8 @@ def test_an_operation_that_has_ended_when_it_is_to_be_cancelled(emulator: Emulat
     end = {"response": {"a": 1}} if ends == "response" else {"error": {"code": 3, "message": "no such table"}}
     with OperationsHook() as hook:
         name = hook.start_operation("things:run", json={"operation": {"duration": 0, **end}}).name
-    late = Outcome(Kind.TIMED_OUT, name, Operation(name), waited_s=5.0).to_event()
+    away = CallFailure("GET", "http://x", 503, Status(Code.UNAVAILABLE), "HTTP 503", transient=True)
+    late = Outcome(Kind.TIMED_OUT, name, Operation(name), failure=away, waited_s=5.0).to_event()
     task = RunOperationOperator(task_id="run", path="things:run", durable=False)
     where: Any = {"ti": TaskInstance("run", try_number=1, max_tries=3)}
     if ends == "response":
@@ -350,6 +363,17 @@ def test_an_operation_that_has_ended_when_it_is_to_be_cancelled(emulator: Emulat
             task.execute_complete(where, late)
     assert kinds(emulator) == ["start"]
     assert where["ti"].xcoms["operation"]["done"] is True
+
+
+def test_a_time_out_stays_one_if_its_last_poll_was_answered(emulator: Emulator) -> None:
+    """What ends between that and the cancel is told; an ``execution_timeout`` may be about one from before a clear."""
+    with OperationsHook() as hook:
+        name = hook.start_operation("things:run", json={"operation": {"duration": 0}}).name
+    late = Outcome(Kind.TIMED_OUT, name, Operation(name), waited_s=5.0).to_event()
+    task = RunOperationOperator(task_id="run", path="things:run", durable=False)
+    with pytest.raises(OperationTimeout, match="it has succeeded since"):
+        task.execute_complete(context(task), late)
+    assert kinds(emulator) == ["start"]
 
 
 def test_airflows_own_time_out(

@@ -467,7 +467,7 @@ class Judge:
 
     def clock_is_set(self) -> None:
         """Hear that a clock is set ahead: an outage looks longer by that."""
-        if any(until_s > self._now() - UNSEEN_GAP_S for _, until_s in self._outages):
+        if self._unread_s or any(until_s > self._now() - UNSEEN_GAP_S for _, until_s in self._outages):
             kinds = ("verdict", "gave up", "cancel", "orphan")
             self.excuse("a clock is set ahead in an outage, which is too long then", *kinds)
 
@@ -704,7 +704,7 @@ class Judge:
         fails_anyway = worker.ti.next_method == TRIGGER_FAIL_REPR  # then a record is only looked for
         if isinstance(error, AirflowRuntimeError) and name in self._unread_s and not fails_anyway:
             asked_for_s = self._unread_s[name] - self._asked_s[name]
-            if not worker.ti.should_retry:
+            if not (worker.ti.should_retry or worker.ti.next_method):
                 self.excuse("the last try can't read what an earlier one has noted", "orphan")
             if asked_for_s < OUTAGE_TOLERANCE_S:
                 self.broken(f"{name} asks for its record for {asked_for_s:.0f} s only", "gave up")

@@ -56,7 +56,7 @@ _STARTS = (
     ),
     Mutant(
         "a clear while the task resumes isn't seen",
-        f"{_RUN}._deliver_unless_cleared",
+        f"{_RUN}.execute_complete",
         "if not dropped and (record is None or record.max_tries == records.max_tries):",
         "if True:",
     ),
@@ -305,6 +305,48 @@ _WAITS = (
         "late = late_s > STOOD_STILL_S",
         "late = False",
     ),
+    Mutant(
+        "the last try leaves what it can't note to the next one",
+        f"{_STARTING}._next_try_finds_it",
+        "if not call.recognised or records.last_try or foreign_policy or self._will_fail(error):",
+        "if not call.recognised or foreign_policy or self._will_fail(error):",
+    ),
+    Mutant(
+        "an operation is left to a retry, although the error allows none",
+        f"{_RUN}._cancelled_if_abandoned",
+        "retried = records.kept and not records.last_try and not self._will_fail(error)",
+        "retried = records.kept and not records.last_try",
+    ),
+    Mutant(
+        "a success that is seen after the deadline is a time-out",
+        "_protocol.outcome:Watch._verdict",
+        "if seen.done:",
+        "if seen.done and not time_is_up:",
+    ),
+    Mutant(
+        "of timeout and execution_timeout the longer one counts",
+        f"{_BASE}._deadline_epoch_s",
+        "return started_epoch_s + min(limits)",
+        "return started_epoch_s + max(limits)",
+    ),
+    Mutant(
+        "a cancel that a proxy's page answers isn't sent again",
+        "_tasks.cancel:cancel",
+        "Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S)",
+        "Retries(None, delay_s=0.5, for_s=outage_s)",
+    ),
+    Mutant(
+        "an event doesn't say that a failure may pass",
+        "_protocol.outcome:_failure_to_json",
+        '"may_pass": failure.transient',
+        '"may_pass": False',
+    ),
+    Mutant(
+        "a trigger's time begins anew in another triggerer",
+        "triggers.operation:OperationTrigger.run",
+        "deadline_epoch_s=self.deadline_epoch_s,",
+        "deadline_epoch_s=now + (self.deadline_epoch_s - self.started_epoch_s),",
+    ),
     Mutant("outages add up", f"{_WATCH}._note_answer", "self.outage.over()", "pass"),
     Mutant(
         "an outage is tolerated for 5 s",
@@ -354,7 +396,7 @@ _ENDS = (
     Mutant(
         "what is over when its time is up is thrown away",
         f"{_BASE}._deliver",
-        "if over is not None and not cancelled(over):",
+        "if outcome.failure is not None and over is not None and not cancelled(over):",
         "if False:",
     ),
     Mutant(
@@ -372,8 +414,8 @@ _ENDS = (
     Mutant(
         "a clear isn't seen where Airflow's timeout has ended a trigger",
         f"{_RUN}._deliver_timeout_of_trigger",
-        "return self._deliver_unless_cleared(context, self._own_name(context), clock.now(), outcome)",
-        "return self._deliver(context, outcome())",
+        "if records.current is not None and records.current.max_tries != records.max_tries:",
+        "if False:",
     ),
     Mutant(
         "what is forgotten when its trigger is lost is started again",

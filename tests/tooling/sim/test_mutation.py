@@ -59,6 +59,12 @@ SHOWN = [
         [("POST run is answered", "task state store away for 90 s")],
     ),
     (
+        "the last try leaves what it can't note to the next one",
+        "synchronous, no retries, swept",
+        5,
+        [("POST run is answered", "task state store away for 90 s")],
+    ),
+    (
         "what can't be noted, and has no request id, runs on",
         "synchronous, no request id",
         5,
