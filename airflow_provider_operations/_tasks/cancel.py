@@ -62,8 +62,12 @@ def cancel(
         doesn't know, it may have been just now.
     :param within_s: what of this the cancel call has left is for waiting, too.
     """
+
+    def ask(for_s: float) -> CallFailure | None:
+        return hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=for_s, doubt_s=CANCEL_DOUBT_S))
+
     all_s = clock.now() + within_s
-    failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S))
+    failure = ask(outage_s)
     deadline = max(clock.now() + settle_s, all_s)
     pause_s = 0.5
     found = False
@@ -85,8 +89,7 @@ def cancel(
         if may_yet and clock.now() + pause_s <= deadline:
             clock.sleep(pause_s)
             pause_s = min(pause_s * 1.2, 5.0)
-            left_s = max(deadline - clock.now(), 0.0)
-            failure = hook.try_cancel(name, Retries(None, delay_s=0.5, for_s=left_s, doubt_s=CANCEL_DOUBT_S))
+            failure = ask(max(deadline - clock.now(), 0.0))
             continue
         if failure is not None:
             if unknown:

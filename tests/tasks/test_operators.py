@@ -950,8 +950,8 @@ def test_a_connection_that_is_not_there_fails_at_once(driver: Driver) -> None:
     assert verdict.deferrals == 0
 
 
-def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
-    """Where the trigger was dead and the operation has succeeded meanwhile, its response counts."""
+def deferred_long_ago(moved: MovedClock) -> tuple[RunOperationOperator, Any]:
+    """Return a task whose trigger has been dead since it deferred, with its context; its operation is over by now."""
     task = RunOperationOperator(
         task_id="run",
         path="things:run",
@@ -963,25 +963,19 @@ def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
     with pytest.raises(TaskDeferred):
         task.execute(where)
     moved.sleep(300)
+    return task, where
 
+
+def test_backstop_finds_it_over(emulator: Emulator, moved: MovedClock) -> None:
+    """Where the trigger was dead and the operation has succeeded meanwhile, its response counts."""
+    task, where = deferred_long_ago(moved)
     assert task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where) == {"a": 1}
     assert kinds(emulator) == ["start"]
 
 
 def test_backstop_finds_none(emulator: Emulator, moved: MovedClock) -> None:
     """Where the service has forgotten the operation meanwhile, that is the error, as it is to a trigger that lives."""
-    task = RunOperationOperator(
-        task_id="run",
-        path="things:run",
-        json={"operation": {"duration": 30, "response": {"a": 1}}},
-        deferrable=True,
-        timeout=60,
-    )
-    where = context(task)
-    with pytest.raises(TaskDeferred):
-        task.execute(where)
-    moved.sleep(300)
-
+    task, where = deferred_long_ago(moved)
     emulator.script_fault(kind="get", status=404)
     with pytest.raises(OperationsCallErrorFinal, match="404"):
         task.resume_execution("__fail__", {"error": TRIGGER_TIMEOUT}, where)

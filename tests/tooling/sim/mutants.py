@@ -332,8 +332,8 @@ _WAITS = (
     Mutant(
         "a cancel that a proxy's page answers isn't sent again",
         "_tasks.cancel:cancel",
-        "Retries(None, delay_s=0.5, for_s=outage_s, doubt_s=CANCEL_DOUBT_S)",
-        "Retries(None, delay_s=0.5, for_s=outage_s)",
+        "Retries(None, delay_s=0.5, for_s=for_s, doubt_s=CANCEL_DOUBT_S)",
+        "Retries(None, delay_s=0.5, for_s=for_s)",
     ),
     Mutant(
         "an event doesn't say that a failure may pass",
